@@ -1,0 +1,254 @@
+"""params.yaml as frozen, checked settings. Every problem of the file is reported at once."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cpal.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Floats = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
+Ints = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
+IntRange = Annotated[tuple[Positive, Positive], Field(strict=False)]
+Amp = Literal["off", "bf16", "fp16"]
+Contrast = Literal["none", "difference", "ratio"]
+
+
+class Section(BaseModel):
+    """Settings of one block of params.yaml; their meaning is written there, beside the values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(Section):
+    source: Literal["toy", "voc"]
+    root: str
+    train_list: str
+    score_list: str
+    val_list: str
+    masks: str
+    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None
+    other_classes: Literal["background", "void"]
+    labels: Literal["masks", "xml", "csv"]
+    labels_csv: str | None
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.labels == "csv" and self.labels_csv is None:
+            raise ValueError("labels: csv needs labels_csv, the path of the file")
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names a class twice")
+        return self
+
+
+class ToyConfig(Section):
+    train_images: Positive
+    val_images: Positive
+    min_side: Annotated[int, Field(ge=64)]
+    max_side: Positive
+    max_objects: Positive
+    scene_bias: Share
+    empty_scene: Share
+    occlusion: Share
+    void_border: Natural
+
+    @model_validator(mode="after")
+    def _check(self) -> "ToyConfig":
+        if self.max_side < self.min_side:
+            raise ValueError(f"max_side {self.max_side} is below min_side {self.min_side}")
+        return self
+
+
+class Optimizer(Section):
+    """What both trainings share."""
+
+    batch_size: Positive
+    crop_size: Positive
+    learning_rate: PositiveFloat
+    head_learning_rate: PositiveFloat
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NonNegative
+    poly_power: NonNegative
+    clip_grad_norm: NonNegative
+    amp: Amp
+
+
+class ClassifierConfig(Optimizer):
+    backbone: str
+    weights: str
+    output_stride: Literal[8, 16, 32]
+    detach_stage: Annotated[int, Field(ge=0, le=4)]
+    epochs: Positive
+    resize_long: IntRange
+
+    @model_validator(mode="after")
+    def _check(self) -> "ClassifierConfig":
+        if self.crop_size % self.output_stride:
+            raise ValueError(f"crop_size {self.crop_size} is no multiple of output_stride {self.output_stride}")
+        _check_range("resize_long", self.resize_long)
+        return self
+
+
+class CpalConfig(Section):
+    self_weight: NonNegative
+    self_start_epoch: Natural
+    features: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(strict=False, min_length=1)]
+    projection: Natural
+    mask_threshold: Annotated[float, Field(ge=0, lt=1)]
+    mask_exclusive: bool
+    background_threshold: Annotated[float, Field(ge=0, lt=1)]
+    background_from: Literal["present", "all"]
+    bank_length: Positive
+    num_prototypes: Positive
+    kmeans_iterations: Positive
+    metric: Literal["dot", "cosine", "l1", "l2"]
+    normalize_prototypes: bool
+    temperature: PositiveFloat
+    topk: Positive
+    rank_by: Literal["weighted", "cosine", "weight"]
+    weighting: Literal["mean", "none", "fuse"]
+    align: Literal["ema", "batch", "bank", "none"]
+    align_momentum: Annotated[float, Field(ge=0, lt=1)]
+    align_strength: NonNegative
+    contrast: Contrast
+    target_contrast: Contrast
+    detach_target: bool
+    min_probability: Share
+
+    @model_validator(mode="after")
+    def _check(self) -> "CpalConfig":
+        if self.topk > self.num_prototypes:
+            raise ValueError(f"topk {self.topk} exceeds num_prototypes {self.num_prototypes}")
+        if self.num_prototypes > self.bank_length:
+            raise ValueError(f"num_prototypes {self.num_prototypes} exceeds bank_length {self.bank_length}")
+        return self
+
+
+class CamConfig(Section):
+    long_side: Positive | None
+    scales: Floats
+    flip: bool
+    source: Literal["pacam", "cam", "both"]
+    cam_threshold: Annotated[float, Field(gt=0, lt=1)]
+    pacam_threshold: Annotated[float, Field(gt=0, lt=1)]
+
+
+class CrfConfig(Section):
+    iterations: Natural
+    unary: Literal["labels", "scores"]
+    certainty: Annotated[float, Field(gt=0, lt=1)]
+    gaussian_sxy: PositiveFloat
+    gaussian_compat: NonNegative
+    bilateral_sxy: PositiveFloat
+    bilateral_srgb: PositiveFloat
+    bilateral_compat: NonNegative
+
+
+class AffinityConfig(Section):
+    method: Literal["none"]
+
+
+class PseudoMaskConfig(Section):
+    min_confidence: Share
+
+
+class SegmentationConfig(Optimizer):
+    backbone: str
+    weights: str
+    output_stride: Literal[8, 16, 32]
+    dilations: Ints
+    iterations: Positive
+    checkpoint_interval: Positive
+    scale_range: Range
+    balanced_loss: bool
+    test_scales: Floats
+    test_flip: bool
+
+    @model_validator(mode="after")
+    def _check(self) -> "SegmentationConfig":
+        _check_range("scale_range", self.scale_range)
+        if self.iterations % self.checkpoint_interval:
+            raise ValueError(
+                f"iterations {self.iterations} is no multiple of checkpoint_interval {self.checkpoint_interval}"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    threshold_step: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class ReportConfig(Section):
+    images: Positive
+
+
+class Config(Section):
+    seed: Natural
+    data: DataConfig
+    toy: ToyConfig
+    classifier: ClassifierConfig
+    cpal: CpalConfig
+    cam: CamConfig
+    crf: CrfConfig
+    affinity: AffinityConfig
+    pseudo_mask: PseudoMaskConfig
+    segmentation: SegmentationConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the whole file, YAML 1.2 as DVC reads it.
+
+    Raises UserError that lists every unknown, missing and mistyped key.
+    """
+    try:
+        settings = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: holds no settings; restore it with: git checkout params.yaml")
+    return parse_config(settings, name=str(path))
+
+
+def parse_config(settings: dict[str, Any], *, name: str = "params") -> Config:
+    """Check settings already read; `name` stands in the message for where they came from."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        lines = [f"  - {_describe(problem)}" for problem in error.errors()]
+        raise UserError("\n".join([f"{name}: {len(lines)} setting(s) to put right:", *lines])) from None
+
+
+def _describe(problem: Any) -> str:
+    """One pydantic problem in a user's words, with the nearest known key."""
+    *parents, last = problem["loc"] or ("",)
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in parents:
+            section = section.model_fields[part].annotation
+        near = difflib.get_close_matches(str(last), list(section.model_fields), n=1)
+        return f"{key}: unknown key" + (f" (did you mean '{near[0]}'?)" if near else "")
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _check_range(name: str, limits: tuple[float, float]) -> None:
+    if limits[0] > limits[1]:
+        raise ValueError(f"{name}: the first value {limits[0]} exceeds the second {limits[1]}")

@@ -1,0 +1,123 @@
+"""The one record every stage reads: an image, its image-level labels and, for scoring only, its mask.
+
+`prepare` writes a folder with `dataset.json` and masks/ID.png whose values are this data set's own ids:
+0 background, 1..N the classes in order, 255 void. Class ids are mask values everywhere; column n - 1 of a
+multi-hot label stands for class n.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cpal.errors import UserError
+from cpal.files import write_json
+
+FORMAT = 1
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image. `scored`: its mask takes part in scoring; `sha256` is the image file's, so that a change is seen."""
+
+    image_id: str
+    split: Split
+    scored: bool
+    image: str
+    width: int
+    height: int
+    labels: tuple[int, ...]
+    mask: str | None
+    sha256: str
+
+    def multi_hot(self, num_foreground: int) -> np.ndarray:
+        """Image-level label, float32 (N,) of 0/1."""
+        label = np.zeros(num_foreground, np.float32)
+        label[[class_id - 1 for class_id in self.labels]] = 1
+        return label
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All records, in a fixed order. `splits` gives the lists' own names for train, score and val."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, str]
+    image_root: Path
+    mask_root: Path
+    records: tuple[Record, ...]
+
+    @property
+    def num_foreground(self) -> int:
+        return len(self.classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Foreground and background."""
+        return len(self.classes) + 1
+
+    def split(self, name: Split, limit: int | None = None) -> list[Record]:
+        """Records of a split, the first `limit` of them."""
+        return [record for record in self.records if record.split == name][:limit]
+
+    def scored(self, name: Split, limit: int | None = None) -> list[Record]:
+        """Records of a split that have a mask to be scored on."""
+        return [record for record in self.records if record.split == name and record.scored][:limit]
+
+    def image_path(self, record: Record) -> Path:
+        return self.image_root / record.image
+
+    def mask_path(self, record: Record) -> Path:
+        if record.mask is None:
+            raise UserError(f"{record.image_id} has no ground-truth mask to score against")
+        return self.mask_root / record.mask
+
+
+def write_dataset(
+    folder: Path, records: Iterable[Record], *, classes: Iterable[str], splits: dict[str, str], image_root: str | None
+) -> None:
+    """Write folder/dataset.json; image_root None: the images lie in the folder itself."""
+    content = {
+        "format": FORMAT,
+        "classes": list(classes),
+        "splits": splits,
+        "image_root": image_root,
+        "records": [asdict(record) for record in records],
+    }
+    write_json(folder / "dataset.json", content)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read what `write_dataset` wrote.
+
+    Raises UserError when `prepare` has not run, or ran with another version of this format.
+    """
+    path = folder / "dataset.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the prepare stage first: dvc repro prepare") from None
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f prepare")
+    records = tuple(Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"])
+    image_root = folder if content["image_root"] is None else Path(content["image_root"])
+    return Dataset(tuple(content["classes"]), content["splits"], image_root, folder, records)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
+
+    Raises UserError when the file is missing or cannot be decoded to the end.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image file") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: unreadable image ({error}); replace the file or take it off the list") from None

@@ -1,0 +1,1 @@
+"""Networks that CPAL plugs into: each yields features, a CAM and logits, and nothing else."""

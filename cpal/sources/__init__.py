@@ -1,0 +1,1 @@
+"""How a data set comes to be: each module turns one kind of source into records (`cpal.dataset`)."""

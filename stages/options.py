@@ -1,0 +1,71 @@
+"""What all stages share: their options, the debugging outlet, and errors without tracebacks."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from tqdm import tqdm
+
+from cpal.errors import UserError
+
+Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Parallel processes that read or compute images.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images; needs --out.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs.")]
+
+DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a stage as a command; what the user can cure ends in one message and exit code 2."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(help=sys.modules[main.__module__].__doc__)(main)
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _fail(f"{error.filename or 'disk'}: {error.strerror}; check that the path exists and can be written")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
+    """Where a stage writes: its DVC output, or the same name below --out.
+
+    Raises UserError for --limit without --out, which would leave a partial result in DVC's hands.
+    """
+    if limit is not None and debug is None:
+        raise UserError("--limit makes a partial result, which must not become a DVC output; add --out DIR")
+    return out if debug is None else debug / out.name
+
+
+def torch_device(name: str) -> torch.device:
+    """auto takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises UserError for a device that this machine lacks.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if name.partition(":")[0] not in available:
+        raise UserError(f"--device {name}: unknown; choose auto, cpu, cuda or mps")
+    if not available[name.partition(":")[0]]:
+        raise UserError(f"--device {name}: not available on this machine; use --device auto or cpu")
+    return torch.device(name)
+
+
+def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
+    """A bar on a terminal, a plain line now and then elsewhere."""
+    plain = not sys.stderr.isatty()
+    return tqdm(items, total=total, desc=what, unit="img", mininterval=30 if plain else 0.5, ascii=plain)

@@ -1,0 +1,21 @@
+"""Where the stages read and write; nothing below `cpal` knows a path of the pipeline."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
+CACHE = Path(".cache")
+
+DATASET = Path("data/dataset")
+CLASSIFIER = Path("data/classifier.pt")
+PROTOTYPES = Path("data/prototypes.safetensors")
+CAMS = Path("data/cams")
+CRF = Path("data/crf")
+AFFINITY = Path("data/affinity")
+PSEUDO_MASKS = Path("data/pseudo_masks")
+SEGMENTATION = Path("data/segmentation.pt")
+PREDICTIONS = Path("data/predictions")
+METRICS = Path("data/metrics")
+CLASSIFIER_CURVES = METRICS / "train_cam"
+SEGMENTATION_CURVES = METRICS / "train_segmentation"
+REPORT = Path("data/report")
