@@ -83,10 +83,12 @@ def seed_scores(content: CamFile, *, source: str, cam_threshold: float, pacam_th
 
     source: cam | pacam | both (their mean). The argmax over axis 0 is the seed.
     """
-    cam = calibrate(content.cam, cam_threshold)
-    pacam = calibrate(content.pacam, pacam_threshold)
-    maps = {"cam": cam, "pacam": pacam, "both": (cam + pacam) / 2}[source]
-    return np.concatenate([np.full((1, *content.size), 0.5, np.float32), resize_maps(maps, content.size)])
+    maps = np.zeros((len(content.classes), *content.size), np.float32)
+    sources = [s for s in ("cam", "pacam") if source in (s, "both")]
+    for name in sources:
+        stored, threshold = {"cam": (content.cam, cam_threshold), "pacam": (content.pacam, pacam_threshold)}[name]
+        maps += calibrate(resize_maps(stored, content.size), threshold) / len(sources)
+    return np.concatenate([np.full((1, *content.size), 0.5, np.float32), maps])
 
 
 def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

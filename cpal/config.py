@@ -86,7 +86,8 @@ class ClassifierConfig(Optimizer):
     backbone: str
     weights: str
     output_stride: Literal[8, 16, 32]
-    detach_stage: Annotated[int, Field(ge=0, le=4)]
+    freeze_stage: Annotated[int, Field(ge=0, le=4)]
+    freeze_norm: bool
     epochs: Positive
     resize_long: IntRange
 
@@ -101,7 +102,7 @@ class ClassifierConfig(Optimizer):
 class CpalConfig(Section):
     self_weight: NonNegative
     self_start_epoch: Natural
-    features: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(strict=False, min_length=1)]
+    features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1)]
     projection: Natural
     mask_threshold: Annotated[float, Field(ge=0, lt=1)]
     mask_exclusive: bool
@@ -111,6 +112,7 @@ class CpalConfig(Section):
     num_prototypes: Positive
     kmeans_iterations: Positive
     metric: Literal["dot", "cosine", "l1", "l2"]
+    normalize_features: bool
     normalize_prototypes: bool
     temperature: PositiveFloat
     topk: Positive
@@ -128,6 +130,8 @@ class CpalConfig(Section):
     def _check(self) -> "CpalConfig":
         if self.topk > self.num_prototypes:
             raise ValueError(f"topk {self.topk} exceeds num_prototypes {self.num_prototypes}")
+        if self.projection and self.self_weight == 0:
+            raise ValueError("projection learns from L_Self only; set self_weight above 0, or projection to 0")
         if self.num_prototypes > self.bank_length:
             raise ValueError(f"num_prototypes {self.num_prototypes} exceeds bank_length {self.bank_length}")
         return self
@@ -165,6 +169,7 @@ class SegmentationConfig(Optimizer):
     backbone: str
     weights: str
     output_stride: Literal[8, 16, 32]
+    freeze_norm: bool
     dilations: Ints
     iterations: Positive
     checkpoint_interval: Positive

@@ -79,7 +79,12 @@ class Dataset:
 
 
 def write_dataset(
-    folder: Path, records: Iterable[Record], *, classes: Iterable[str], splits: dict[str, str], image_root: str | None
+    folder: Path,
+    records: Iterable[Record],
+    *,
+    classes: Iterable[str],
+    splits: dict[str, str],
+    image_root: str | None,
 ) -> None:
     """Write folder/dataset.json; image_root None: the images lie in the folder itself."""
     content = {

@@ -38,10 +38,19 @@ def mean_iou(confusion: np.ndarray) -> float:
 def summary(confusion: np.ndarray, split: str) -> dict[str, Any]:
     """The keys that every metrics file shares; `split` names the list that was scored."""
     accuracy = 100 * np.trace(confusion) / max(confusion.sum(), 1)
-    return {"miou": round(mean_iou(confusion), 3), "pixel_accuracy": round(float(accuracy), 3), "split": split}
+    return {
+        "miou": round(mean_iou(confusion), 3),
+        "pixel_accuracy": round(float(accuracy), 3),
+        "split": split,
+    }
 
 
 def class_rows(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """IoU by class for DVC's plots; a class that does not occur has no row."""
     values = zip(("background", *classes), class_iou(confusion), strict=True)
     return [{"class": name, "iou": round(float(iou), 3)} for name, iou in values if not np.isnan(iou)]
+
+
+def void_fraction(confusion: np.ndarray) -> float:
+    """Share of the counted pixels whose prediction is void, in percent."""
+    return round(100 * float(confusion[:, -1].sum()) / max(int(confusion.sum()), 1), 3)

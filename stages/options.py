@@ -14,9 +14,18 @@ from cpal.errors import UserError
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Parallel processes that read or compute images.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images; needs --out.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=0, help="Parallel processes that read or compute images."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Only the first N images; needs --out."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs."),
+]
 
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -55,7 +64,11 @@ def torch_device(name: str) -> torch.device:
 
     Raises UserError for a device that this machine lacks.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     if name.partition(":")[0] not in available:
@@ -68,4 +81,11 @@ def torch_device(name: str) -> torch.device:
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
     """A bar on a terminal, a plain line now and then elsewhere."""
     plain = not sys.stderr.isatty()
-    return tqdm(items, total=total, desc=what, unit="img", mininterval=30 if plain else 0.5, ascii=plain)
+    return tqdm(
+        items,
+        total=total,
+        desc=what,
+        unit="img",
+        mininterval=30 if plain else 0.5,
+        ascii=plain,
+    )

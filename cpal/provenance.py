@@ -1,0 +1,49 @@
+"""What a result depends on besides data and settings: package versions, git commit, hashes in dvc.lock."""
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+PACKAGES = ("torch", "torchvision", "timm", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "pydensecrf2")
+PACKAGES += ("numpy", "pillow", "dvc", "dvclive")
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main packages', in a fixed order."""
+    return {"Python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+
+
+def commit(*, results: Iterable[str] = ()) -> str:
+    """The commit of the current folder's checkout and the tracked files that differ from it.
+
+    `results`: paths that the pipeline itself writes; a change there does not count. A folder outside of git is named so.
+    """
+    try:
+        head = _git("rev-parse", "HEAD").strip()
+        lines = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in results))
+    except (OSError, subprocess.CalledProcessError):
+        return "none: not a git checkout"
+    changed = ", ".join(line[3:] for line in lines.splitlines())
+    return f"{head}, dirty: {changed}" if changed else f"{head}, clean"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
+    """Stage, path and hash of each output in a dvc.lock, but for one stage's; empty when there is no such file."""
+    if not path.is_file():
+        return []
+    stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"]
+    return [
+        (stage, out["path"], str(out.get(out.get("hash", "md5"), "")))
+        for stage, content in stages.items()
+        if stage != without
+        for out in content.get("outs", [])
+    ]

@@ -1,0 +1,216 @@
+"""One self-contained HTML page of a run, from plain data: no network, no script, no time of day.
+
+Equal input gives equal bytes. All pictures are data URIs, all charts inline SVG.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cpal.figures import RAMP, bar, class_palette, line_chart
+from cpal.masks import VOID
+from cpal.style import STYLE
+
+STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation model"}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One image's way through the pipeline. `classes`: mask values seen in it; panels uint8 (H, W, 3) by title."""
+
+    image_id: str
+    score: str
+    classes: tuple[int, ...]
+    panels: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    title: str
+    strips: Sequence[Strip]
+
+
+@dataclass(frozen=True)
+class Curve:
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`metrics` as the evaluate stages write them (see `metrics.summary`), `iou` in percent by class name."""
+
+    metrics: Mapping[str, Any]
+    iou: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows. `scores` has the keys of STEPS that could be scored; `outs` are stage, path and hash;
+    `facts` name what the result depends on besides data and settings."""
+
+    classes: Sequence[str]
+    sentence: str
+    seed_source: str
+    scores: Mapping[str, Scores]
+    curves: Mapping[str, Sequence[Curve]]
+    galleries: Sequence[Gallery]
+    params: str
+    facts: Mapping[str, str]
+    outs: Sequence[tuple[str, str, str]]
+
+
+def render(report: Report) -> str:
+    """The whole page."""
+    sections = [
+        ("Mean IoU", _scores(report)),
+        ("IoU of each class", _class_table(report)),
+        ("Training", _curves(report.curves)),
+        ("Images", _galleries(report)),
+        ("Settings and versions", _provenance(report)),
+    ]
+    body = "".join(f"<section><h2>{title}</h2>\n{content}</section>\n" for title, content in sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>CPAL report</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
+        f'content="light dark">\n<style>{STYLE}</style></head>\n<body><main>\n<header><h1>CPAL report</h1>'
+        f"<p>{html.escape(report.sentence)}</p></header>\n{body}</main></body></html>\n"
+    )
+
+
+def _scores(report: Report) -> str:
+    """The four steps, and within the seeds both maps at both thresholds."""
+    rows = []
+    for step, name in STEPS.items():
+        if step not in report.scores:
+            rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
+            continue
+        metrics = report.scores[step].metrics
+        note = f"made from {report.seed_source}" if step == "seed" else ""
+        if "void_fraction" in metrics:
+            note = f"{100 * metrics['void_fraction']:.1f}% of the pixels are void, which counts as a miss"
+        rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
+        for source in ("cam", "pacam") if step == "seed" else ():
+            part = metrics[source]
+            for kind, note in (("", "as set in params.yaml"), ("_oracle", "best on the ground truth (oracle)")):
+                note = f"threshold {part[f'threshold{kind}']:.4g}, {note}"
+                rows.append(_row(f"part{kind}", source.upper(), note, part[f"miou{kind}"], None, metrics["split"]))
+        if "train" in metrics:
+            part = metrics["train"]
+            rows.append(
+                _row("part", "On images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
+            )
+    head = "<tr><th>Step</th><th></th><th>mIoU</th><th>Pixel accuracy</th><th>Split</th></tr>"
+    return (
+        "<p>In percent, over background and all classes; pixels that are void in the ground truth do not count.</p>"
+        f'<div class="wide"><table class="scores"><thead>{head}</thead>\n<tbody>{"".join(rows)}</tbody></table></div>\n'
+    )
+
+
+def _row(kind: str, name: str, note: str, miou: float, accuracy: float | None, split: str) -> str:
+    return (
+        f'<tr class="{kind}"><th>{html.escape(name)}<small>{html.escape(note)}</small></th><td>{bar(miou)}</td>'
+        f"<td>{miou:.1f}</td><td>{'' if accuracy is None else f'{accuracy:.1f}'}</td><td>{html.escape(split)}</td></tr>\n"
+    )
+
+
+def _class_table(report: Report) -> str:
+    shown = {step: report.scores[step] for step in STEPS if step in report.scores}
+    if not shown:
+        return f'<p class="absent">{NOT_SCORED}</p>'
+    head = "".join(f"<th>{STEPS[s]}<small>{html.escape(v.metrics['split'])}</small></th>" for s, v in shown.items())
+    rows = []
+    for value, name in enumerate(("background", *report.classes)):
+        cells = "".join(_cell(scores.iou.get(name)) for scores in shown.values())
+        rows.append(f"<tr><th>{_chip(value, name)}</th>{cells}</tr>\n")
+    mean = "".join(_cell(scores.metrics["miou"]) for scores in shown.values())
+    complete = all(len(scores.iou) == len(rows) for scores in shown.values())
+    return (
+        f'<div class="wide"><table class="classes"><thead><tr><th>Class</th>{head}</tr></thead>\n<tbody>{"".join(rows)}'
+        f"</tbody><tfoot><tr><th>mean</th>{mean}</tr></tfoot></table></div>"
+        f"{'' if complete else '<p>–: neither in the ground truth nor found.</p>'}\n"
+    )
+
+
+def _cell(iou: float | None) -> str:
+    """A number whose background is a bar."""
+    if iou is None:
+        return '<td class="absent">–</td>'
+    return f'<td style="--share:{iou:.1f}%">{iou:.1f}</td>'
+
+
+def _curves(curves: Mapping[str, Sequence[Curve]]) -> str:
+    parts = []
+    for name, group in curves.items():
+        charts = "".join(line_chart(c.name, c.steps, c.values) for c in group if len(c.steps))
+        content = f'<div class="charts">{charts}</div>' if charts else '<p class="absent">No curve was recorded.</p>'
+        parts.append(f"<h3>{html.escape(name)}</h3>{content}\n")
+    return "".join(parts)
+
+
+def _galleries(report: Report) -> str:
+    chips = "".join(_chip(value, name) for value, name in enumerate(("background", *report.classes)) if value)
+    ramp = ", ".join(f"rgb({r},{g},{b})" for r, g, b in RAMP.tolist())
+    scale = f'<span class="chip"><i class="ramp" style="background:linear-gradient(to right,{ramp})"></i>CAM and PACAM</span>'
+    parts = [
+        f"<p>{CHOICE}</p><p>Maps show the strongest class at each pixel, stretched so that the background threshold is the middle of the "
+        "scale; the white line encloses the seeds. Masks tint their class and hatch what is void.</p>"
+        f'<p class="legend">{chips}{_chip(VOID, "void")}{scale}</p>\n'
+    ]
+    for gallery in report.galleries:
+        columns = max((len(strip.panels) for strip in gallery.strips), default=1)
+        strips = "".join(_strip(strip, report.classes) for strip in gallery.strips)
+        parts.append(f'<h3>{html.escape(gallery.title)}</h3>\n<div class="gallery of{columns}">{strips}</div>\n')
+    return "".join(parts)
+
+
+def _strip(strip: Strip, classes: Sequence[str]) -> str:
+    chips = "".join(_chip(value, classes[value - 1]) for value in strip.classes)
+    panels = "".join(
+        f'<figure><img src="{data_uri(picture)}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
+        f'alt="{html.escape(f"{title} of {strip.image_id}")}"><figcaption>{html.escape(title)}</figcaption></figure>'
+        for title, picture in strip.panels.items()
+    )
+    heading = f"<b>{html.escape(strip.image_id)}</b> {html.escape(strip.score)} {chips}"
+    return f'<article class="strip"><p>{heading}</p><div class="panels">{panels}</div></article>\n'
+
+
+def _chip(value: int, name: str) -> str:
+    red, green, blue = class_palette()[value].tolist()
+    return f'<span class="chip"><i style="background:rgb({red},{green},{blue})"></i>{html.escape(name)}</span>'
+
+
+def _provenance(report: Report) -> str:
+    outs = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in out)}</tr>" for out in report.outs)
+    lock = f'<div class="wide"><table class="plain"><thead><tr><th>Stage</th><th>Output</th><th>MD5</th></tr></thead><tbody>{outs}</tbody></table></div>'
+    return (
+        f"<details><summary>params.yaml</summary><pre>{html.escape(report.params)}</pre></details>\n"
+        f'<div class="wide"><table class="plain facts"><tbody>{_facts(report.facts.items())}</tbody></table></div>\n'
+        f"<h3>DVC's hashes</h3>{lock if outs else '<p class="absent">There is no dvc.lock: the stages did not run under DVC.</p>'}\n"
+    )
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """JPEG of uint8 (H, W, 3) as a data URI, colors at full resolution."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="JPEG", quality=88, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+NOT_SCORED = "Not scored: the data set has no ground truth for these images."
+CHOICE = (
+    "The best and the worst images by the mIoU of their own, over the classes in that image or its result: of the "
+    "pseudo-mask for training images, of the prediction for validation images. Images without any class are left out. "
+    "Where there is no ground truth, the first images of the list are shown."
+)

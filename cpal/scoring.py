@@ -1,0 +1,101 @@
+"""Scores of a folder of results against the ground truth, image by image in parallel."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from cpal.cam import CamFile, read_cam, resize_maps, seed_scores
+from cpal.config import CamConfig
+from cpal.dataset import Dataset, Record
+from cpal.masks import BACKGROUND, read_mask
+from cpal.metrics import class_rows, confusion_matrix, mean_iou, summary
+
+
+def score_masks(
+    dataset: Dataset, records: list[Record], read: Callable[[str], np.ndarray], *, workers: int
+) -> np.ndarray:
+    """Confusion (K, K + 1) of label maps, which `read` gives by image id, over the records."""
+
+    def score(record: Record) -> np.ndarray:
+        return confusion_matrix(read_mask(dataset.mask_path(record)), read(record.image_id), dataset.num_classes)
+
+    return sum_up(Parallel(n_jobs=max(1, workers))(delayed(score)(record) for record in records))
+
+
+def score_seeds(
+    dataset: Dataset, records: list[Record], folder: Path, settings: CamConfig, *, step: float, workers: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Metrics and rows by class of the seeds in `folder`, and in `cam` and `pacam` each map's own threshold sweep.
+
+    Each map is scored at its fixed threshold and at the best of a grid, found with the ground truth: an upper bound.
+    """
+    fixed = {"cam": settings.cam_threshold, "pacam": settings.pacam_threshold}
+    grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
+
+    def score(record: Record) -> dict[str, np.ndarray]:
+        truth = read_mask(dataset.mask_path(record))
+        content = read_cam(folder / f"{record.image_id}.npz")
+        counts = {name: sweep_counts(truth, content, name, grid[name], dataset.num_classes) for name in fixed}
+        return counts | {"seed": confusion_matrix(truth, seed_map(content, settings), dataset.num_classes)}
+
+    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(record) for record in records)
+    confusion = sum_up(part["seed"] for part in parts)
+    metrics = summary(confusion, dataset.splits["score"])
+    for name in fixed:
+        curve = sweep(sum_up(part[name] for part in parts))
+        best = int(np.argmax(curve))
+        metrics[name] = {
+            "miou": round(curve[int(np.flatnonzero(grid[name] == fixed[name])[0])], 3),
+            "threshold": fixed[name],
+            "miou_oracle": round(curve[best], 3),
+            "threshold_oracle": round(float(grid[name][best]), 4),
+        }
+    return metrics, class_rows(confusion, dataset.classes)
+
+
+def seed_map(content: CamFile, settings: CamConfig) -> np.ndarray:
+    """Label map uint8 (H, W) of the maps that `cam.source` names, at their fixed thresholds."""
+    scores = seed_scores(
+        content,
+        source=settings.source,
+        cam_threshold=settings.cam_threshold,
+        pacam_threshold=settings.pacam_threshold,
+    )
+    return np.append(BACKGROUND, content.classes).astype(np.uint8)[scores.argmax(axis=0)]
+
+
+def sweep_counts(
+    truth: np.ndarray, content: CamFile, name: str, thresholds: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Pixels by true class, strongest class and number of thresholds below its score: int64 (K, K, thresholds + 1).
+
+    One pass serves every threshold: a pixel is foreground for exactly the thresholds below its score.
+    """
+    maps = resize_maps(getattr(content, name), content.size)
+    counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
+    counted = truth < num_classes
+    if len(maps) == 0:
+        np.add.at(counts, (truth[counted], 0, 0), 1)
+        return counts
+    strongest = content.classes[maps.argmax(axis=0)][counted]
+    below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")
+    np.add.at(counts, (truth[counted], strongest, below), 1)
+    return counts
+
+
+def sweep(counts: np.ndarray) -> list[float]:
+    """mIoU at each threshold, from what `sweep_counts` counted over all images."""
+    above = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]  # pixels with at least j thresholds below their score
+    curve = []
+    for i in range(counts.shape[-1] - 1):
+        confusion = above[..., i + 1].copy()
+        confusion[:, BACKGROUND] += counts.sum(axis=(1, 2)) - confusion.sum(axis=1)
+        curve.append(mean_iou(np.pad(confusion, ((0, 0), (0, 1)))))
+    return curve
+
+
+def sum_up(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.sum(list(parts), axis=0)

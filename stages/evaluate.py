@@ -1,0 +1,60 @@
+"""mIoU of seed, crf, pseudo_mask or segmentation against the ground truth; the split is named in the metrics.
+
+An experiment that ends in one evaluate stage leaves the other metrics files as they were: `dvc status` lists what is
+stale.
+"""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from cpal.config import load_config
+from cpal.crf import read_crf
+from cpal.dataset import read_dataset
+from cpal.errors import UserError
+from cpal.files import write_json
+from cpal.masks import read_mask
+from cpal.metrics import class_rows, summary, void_fraction
+from cpal.scoring import score_masks, score_seeds
+from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
+from stages.paths import CAMS, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
+
+What = Enum("What", {name: name for name in ("seed", "crf", "pseudo_mask", "segmentation")}, type=str)
+
+
+def main(
+    what: Annotated[What, typer.Argument(help="What to score.")],
+    params: Params = PARAMS,
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
+    config = load_config(params)
+    metrics_folder = destination(METRICS, limit, out)
+    dataset = read_dataset(DATASET)
+    train, val = dataset.scored("train", limit), dataset.scored("val", limit)
+    if not (val if what.value == "segmentation" else train):
+        raise UserError(f"no image has a ground-truth mask to score {what.value} against")
+    if what.value == "seed":
+        metrics, rows = score_seeds(
+            dataset, train, CAMS, config.cam, step=config.evaluate.threshold_step, workers=workers
+        )
+    elif what.value == "segmentation":
+        confusion = score_masks(dataset, val, lambda i: read_mask(PREDICTIONS / f"{i}.png"), workers=workers)
+        metrics, rows = summary(confusion, dataset.splits["val"]), class_rows(confusion, dataset.classes)
+        seen = score_masks(dataset, train, lambda i: read_mask(PREDICTIONS / f"{i}.png"), workers=workers)
+        metrics["train"] = summary(seen, dataset.splits["score"])
+    elif what.value == "crf":
+        confusion = score_masks(dataset, train, lambda i: read_crf(CRF / f"{i}.npz").label, workers=workers)
+        metrics, rows = summary(confusion, dataset.splits["score"]), class_rows(confusion, dataset.classes)
+    else:
+        confusion = score_masks(dataset, train, lambda i: read_mask(PSEUDO_MASKS / f"{i}.png"), workers=workers)
+        metrics, rows = summary(confusion, dataset.splits["score"]), class_rows(confusion, dataset.classes)
+        metrics["void_fraction"] = void_fraction(confusion)
+    write_json(metrics_folder / f"{what.value}.json", metrics)
+    write_json(metrics_folder / f"{what.value}_iou.json", rows)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""Fill the support bank with the final network, find the context prototypes, measure the alignment shift."""
+
+from cpal.classifier import load_classifier, save_weights
+from cpal.config import load_config
+from cpal.dataset import read_dataset
+from cpal.files import whole_file
+from cpal.localize import fit_prototypes, pyramid_loader
+from stages.options import (
+    DEFAULT_WORKERS,
+    Device,
+    Limit,
+    Out,
+    Params,
+    Workers,
+    destination,
+    progress,
+    run,
+    torch_device,
+)
+from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPES
+
+
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
+    config = load_config(params)
+    prototypes = destination(PROTOTYPES, limit, out)
+    dataset = read_dataset(DATASET)
+    records = dataset.split("train", limit)
+    host, learner = load_classifier(
+        CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
+    )
+    loader = pyramid_loader(dataset, records, config.cam, scales=(1.0,), workers=workers)
+    bar = progress(loader, total=len(records), what="fit prototypes")
+    fit_prototypes(host, learner, dataset, records, bar)
+    with whole_file(prototypes) as temporary:
+        save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})
+
+
+if __name__ == "__main__":
+    run(main)

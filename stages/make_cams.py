@@ -1,0 +1,54 @@
+"""Multi-scale CAM and PACAM of every training image."""
+
+from cpal.cam import write_cam
+from cpal.classifier import load_classifier, load_weights
+from cpal.config import load_config
+from cpal.dataset import read_dataset
+from cpal.files import whole_file
+from cpal.localize import localize, pyramid_loader
+from stages.options import (
+    DEFAULT_WORKERS,
+    Device,
+    Limit,
+    Out,
+    Params,
+    Workers,
+    destination,
+    progress,
+    run,
+    torch_device,
+)
+from stages.paths import CAMS, CLASSIFIER, DATASET, PARAMS, PROTOTYPES
+from stages.workdir import publish, work_folder
+
+
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
+    config = load_config(params)
+    cams = destination(CAMS, limit, out)
+    dataset = read_dataset(DATASET)
+    host, learner = load_classifier(
+        CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
+    )
+    load_weights(PROTOTYPES, {"learner": learner}, {"classes": list(dataset.classes)}, stage="fit_prototypes")
+    views = config.cam.model_dump(include={"long_side", "scales", "flip"})
+    folder = work_folder(
+        "make_cams", [config.seed, config.classifier.model_dump(), config.cpal.model_dump(), views, limit]
+    )
+    (folder / "cams").mkdir(exist_ok=True)
+    records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
+    loader = pyramid_loader(dataset, records, config.cam, scales=config.cam.scales, workers=workers)
+    for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
+        content = localize(host, learner, records[index], size, pyramid)
+        with whole_file(folder / "cams" / f"{records[index].image_id}.npz") as temporary:
+            write_cam(temporary, content)
+    publish(folder, {"cams": cams})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,40 @@
+"""DenseCRF of every training image's seed: label and confidence."""
+
+from joblib import Parallel, delayed
+
+from cpal.cam import read_cam, seed_scores
+from cpal.config import load_config
+from cpal.crf import refine, write_crf
+from cpal.dataset import Record, read_dataset, read_image
+from cpal.files import whole_file
+from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.paths import CAMS, CRF, DATASET, PARAMS
+from stages.workdir import publish, work_folder
+
+
+def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None) -> None:
+    config = load_config(params)
+    crf = destination(CRF, limit, out)
+    dataset = read_dataset(DATASET)
+    seeds = config.cam.model_dump(include={"source", "cam_threshold", "pacam_threshold"})
+    folder = work_folder("refine_crf", [config.crf.model_dump(), seeds, limit])
+    done = folder / "crf"
+    done.mkdir(exist_ok=True)
+
+    def refine_one(record: Record) -> None:
+        content = read_cam(CAMS / f"{record.image_id}.npz")
+        refined = refine(
+            read_image(dataset.image_path(record)), seed_scores(content, **seeds), content.classes, config.crf
+        )
+        with whole_file(done / f"{record.image_id}.npz") as temporary:
+            write_crf(temporary, refined)
+
+    left = [r for r in dataset.split("train", limit) if not (done / f"{r.image_id}.npz").exists()]
+    results = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(refine_one)(r) for r in left)
+    for _ in progress(results, total=len(left), what="refine CRF"):
+        pass
+    publish(folder, {"crf": crf})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,41 @@
+"""Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
+
+from cpal.classifier import describe, save_weights, train_classifier
+from cpal.config import load_config
+from cpal.dataset import read_dataset
+from stages.options import DEFAULT_WORKERS, Device, Limit, Out, Params, Workers, destination, run, torch_device
+from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, PARAMS
+from stages.workdir import publish, work_folder
+
+
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
+    config = load_config(params)
+    weights, curves = destination(CLASSIFIER, limit, out), destination(CLASSIFIER_CURVES, limit, out)
+    dataset = read_dataset(DATASET)
+    # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
+    learned = config.cpal.model_dump(exclude={"contrast"}) if config.cpal.self_weight > 0 else None
+    folder = work_folder("train_cam", [config.seed, config.classifier.model_dump(), learned, limit])
+    host, learner = train_classifier(
+        dataset,
+        config.classifier,
+        config.cpal,
+        seed=config.seed,
+        folder=folder,
+        device=torch_device(device),
+        workers=workers,
+        limit=limit,
+    )
+    save_weights(
+        folder / weights.name, {"host": host, "projections": learner.projections}, describe(config.classifier, dataset)
+    )
+    publish(folder, {weights.name: weights, "curves": curves}, keep=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Where a long stage keeps unfinished work, so that a killed run continues and a changed setting starts afresh.
+
+DVC removes a stage's outputs before it runs. Work therefore grows in .cache/<stage>/<fingerprint>/ and moves to the
+output when done. The fingerprint covers the stage's settings and the content of its `deps` in dvc.yaml, which are its
+code and its inputs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from cpal.errors import UserError
+from stages.paths import CACHE, PIPELINE
+
+KEPT = 4  # finished works that stay, newest first, where a stage keeps them
+
+
+def work_folder(stage: str, settings: Any) -> Path:
+    """The folder of this stage with these settings and the present inputs; it may hold work to continue."""
+    folder = CACHE / stage / _fingerprint(stage, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    return folder
+
+
+def publish(folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
+    """Move folder/<name> to each output; other work of the stage is then dropped, with `keep` only the oldest.
+
+    With `keep` the outputs are copies: a later run with the same fingerprint finds the work done.
+    """
+    for name, out in outs.items():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged = out.with_name(f".{out.name}.new")
+        _remove(staged)
+        if keep and (folder / name).is_dir():
+            shutil.copytree(folder / name, staged)
+        elif keep:
+            shutil.copy2(folder / name, staged)
+        else:
+            shutil.move(folder / name, staged)
+        _remove(out)
+        staged.rename(out)
+    works = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for work in works[KEPT if keep else 0 :]:
+        _remove(work)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fingerprint(stage: str, settings: Any) -> str:
+    try:
+        pipeline = YAML(typ="safe", pure=True).load(PIPELINE)
+    except FileNotFoundError:
+        raise UserError(f"{PIPELINE}: no such file; run stages from the project's folder") from None
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for dependency in sorted(pipeline["stages"][stage]["deps"]):
+        digest.update(dependency.encode())
+        digest.update(_content(Path(dependency), stage).encode())
+    return digest.hexdigest()[:16]
+
+
+def _content(path: Path, stage: str) -> str:
+    """Hash of a file, or of a folder's names and files."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for member in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(str(member.relative_to(path)).encode())
+            digest.update(_content(member, stage).encode())
+        return digest.hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing, {stage} needs it; make it with: dvc repro {stage}") from None

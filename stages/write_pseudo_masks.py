@@ -1,0 +1,27 @@
+"""Pseudo-masks as palette PNG; pixels of low confidence become void."""
+
+from cpal.config import load_config
+from cpal.crf import read_crf
+from cpal.dataset import read_dataset
+from cpal.masks import write_mask
+from cpal.pseudo_masks import pseudo_mask
+from stages.options import Limit, Out, Params, destination, progress, run
+from stages.paths import AFFINITY, DATASET, PARAMS, PSEUDO_MASKS
+from stages.workdir import publish, work_folder
+
+
+def main(params: Params = PARAMS, limit: Limit = None, out: Out = None) -> None:
+    config = load_config(params)
+    pseudo_masks = destination(PSEUDO_MASKS, limit, out)
+    folder = work_folder("write_pseudo_masks", [config.pseudo_mask.model_dump(), limit])
+    records = read_dataset(DATASET).split("train", limit)
+    for record in progress(records, total=len(records), what="write pseudo-masks"):
+        mask = pseudo_mask(
+            read_crf(AFFINITY / f"{record.image_id}.npz"), min_confidence=config.pseudo_mask.min_confidence
+        )
+        write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask)
+    publish(folder, {"pseudo_masks": pseudo_masks})
+
+
+if __name__ == "__main__":
+    run(main)
