@@ -1,5 +1,6 @@
 """Feature extractors: an RGB image in 0..255 -> the maps of four stages, the last at the output stride asked for."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Backbone(nn.Module):
 
         What a stage's map depends on is asked of autograd, so that it holds for any architecture.
         """
-        parameters = list(self.parameters())
+        parameters = [parameter.requires_grad_() for parameter in self.parameters()]
         with torch.enable_grad():
             outputs = self.eval()(torch.zeros(1, 3, 64, 64, device=self.mean.device))[stage - 1]
             reached = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
@@ -82,9 +83,9 @@ def build_backbone(
     dilated False removes the strides above the output stride without dilating instead (the paper's family; ResNets).
     Raises UserError for a name or weights that do not exist or do not fit.
     """
-    if name in RESNETS:
-        return _resnet(name, weights, output_stride, freeze_norm, dilated)
     try:
+        if name in RESNETS:
+            return _resnet(name, weights, output_stride, freeze_norm, dilated)
         body = timm.create_model(
             name,
             pretrained=weights == "imagenet",
@@ -92,9 +93,18 @@ def build_backbone(
             output_stride=output_stride,
             out_indices=(-4, -3, -2, -1),
         )
-    except RuntimeError as error:
-        near = ", ".join([*RESNETS, *timm.list_models(f"*{name.replace('_', '*')}*")[:5]])
-        raise UserError(f"backbone {name!r} cannot give features ({error}); names that can: {near}") from None
+    except OSError as error:
+        raise UserError(
+            f"weights: imagenet for {name!r} could not be downloaded ({error}); use bundled, none or a path"
+        ) from None
+    except (RuntimeError, TypeError, AssertionError) as error:  # each model of timm refuses in its own way
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, [*RESNETS, *timm.list_models()], n=5) or list(RESNETS)
+            raise UserError(f"backbone {name!r}: unknown; names like it: {', '.join(near)}") from None
+        raise UserError(
+            f"backbone {name!r} gives no maps of four stages at output stride {output_stride} ({error}); "
+            f"take a convolutional network such as {', '.join([BUNDLED, *RESNETS])}"
+        ) from None
     mean, std = _timm_scaling(name)
     if weights == "bundled":
         if name != BUNDLED:
@@ -154,13 +164,19 @@ def _load_weights(body: nn.Module, path: str) -> None:
         raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
     except Exception as error:  # pickle, zip and torch each raise their own
         raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
-    stored = stored.get("state_dict", stored)
+    stored = stored.get("state_dict", stored) if isinstance(stored, dict) else stored
+    if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
+        raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
     stored = {key.removeprefix("module.").removeprefix("backbone."): value for key, value in stored.items()}
-    wanted = {key for key in body.state_dict() if not key.startswith(("fc.", "classifier.", "num_batches_tracked"))}
-    missing = sorted(key for key in wanted if key not in stored and not key.endswith("num_batches_tracked"))
+    # Where timm serves features it joins names, as stages.0 to stages_0: compare them without that difference.
+    found = {key.replace(".", "_"): value for key, value in stored.items()}
+    target = body.state_dict()
+    wanted = {key: found.get(key.replace(".", "_")) for key in target if not key.startswith(("fc.", "classifier."))}
+    missing = sorted(key for key, value in wanted.items() if value is None and not key.endswith("num_batches_tracked"))
     if missing:
         raise UserError(f"weights: {path} lacks {len(missing)} tensors of the backbone, such as {missing[0]}")
-    wrong = [key for key in wanted if key in stored and stored[key].shape != body.state_dict()[key].shape]
+    given = {key: value for key, value in wanted.items() if value is not None}
+    wrong = [key for key, value in given.items() if value.shape != target[key].shape]
     if wrong:
-        raise UserError(f"weights: in {path}, {wrong[0]} has the shape {tuple(stored[wrong[0]].shape)}; other network?")
-    body.load_state_dict({key: value for key, value in stored.items() if key in wanted}, strict=False)
+        raise UserError(f"weights: in {path}, {wrong[0]} has the shape {tuple(given[wrong[0]].shape)}; other network?")
+    body.load_state_dict(given, strict=False)

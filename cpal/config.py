@@ -26,7 +26,7 @@ Contrast = Literal["none", "difference", "ratio"]
 class Section(BaseModel):
     """Settings of one block of params.yaml; their meaning is written there, beside the values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -232,7 +232,11 @@ def parse_config(settings: dict[str, Any], *, name: str = "params") -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        lines = [f"  - {_describe(problem)}" for problem in error.errors()]
+        problems = error.errors()
+        parents = {problem["loc"][:-1] for problem in problems}
+        # A list whose items are wrong is also called too short.
+        problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in parents]
+        lines = [f"  - {_describe(problem)}" for problem in problems]
         raise UserError("\n".join([f"{name}: {len(lines)} setting(s) to put right:", *lines])) from None
 
 

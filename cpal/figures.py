@@ -73,11 +73,15 @@ def stretch(maps: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def heat(image: np.ndarray, maps: np.ndarray, threshold: float, *, opacity: float = 0.72) -> np.ndarray:
-    """The strongest of the maps (K, H, W) at each pixel over its image in gray, with the seeds' border as a line."""
-    score = stretch(maps, threshold).max(axis=0, initial=0.0)
+    """The strongest of the maps (K, H, W) at each pixel over its image in gray; white lines border each class's seed.
+
+    No map at all (K = 0) shows the lowest score throughout.
+    """
+    stretched = np.concatenate([np.zeros((1, *image.shape[:2])), stretch(maps, threshold)])
+    score = stretched.max(axis=0)
     colors = np.stack([np.interp(score, np.linspace(0, 1, len(RAMP)), RAMP[:, c]) for c in range(3)], axis=-1)
     heated = _mix(_gray(image), colors, np.full(score.shape, opacity))
-    heated[_edges(score >= 0.5)] = 255
+    heated[_edges(np.where(score > 0.5, stretched.argmax(axis=0), BACKGROUND))] = 255
     return heated
 
 
@@ -137,12 +141,11 @@ def contact_sheet(cells: Sequence[np.ndarray], captions: Sequence[str], *, colum
     return _write(sheet, texts)
 
 
-def bar(value: float, marks: Sequence[float] = ()) -> str:
-    """SVG of a share in percent on a track from 0 to 100; `marks` are thin lines. Its width is the page's to set."""
-    lines = "".join(f'<line x1="{m:.2f}%" x2="{m:.2f}%" y1="0" y2="100%" class="mark"/>' for m in marks)
+def bar(value: float) -> str:
+    """SVG of a value on a track from 0 to 100; its width is the page's to set."""
     return (
         f'<svg class="bar" role="img" aria-label="{value:.1f} of 100"><rect width="100%" height="100%" class="track"/>'
-        f'<rect width="{value:.2f}%" height="100%" class="value"/>{lines}</svg>'
+        f'<rect width="{value:.2f}%" height="100%" class="value"/></svg>'
     )
 
 

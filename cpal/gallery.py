@@ -106,8 +106,8 @@ def best_and_worst(
     images, result = ("Training images", "pseudo-mask") if split == "train" else ("Validation images", "prediction")
     best, worst = extremes(ranked, count)
     groups = {
-        f"{images}: the best {result}s": [(f"mIoU of the {result} {miou:.1f}", record) for miou, record in best],
-        f"{images}: the worst {result}s": [(f"mIoU of the {result} {miou:.1f}", record) for miou, record in worst],
+        f"{images}: the best {result}s": [(f"mIoU {miou:.1f}", record) for miou, record in best],
+        f"{images}: the worst {result}s": [(f"mIoU {miou:.1f}", record) for miou, record in worst],
     }
     if not ranked:
         groups = {f"{images}: the first of the list": [("", record) for record in dataset.split(split, count)]}
@@ -122,9 +122,13 @@ def best_and_worst(
 
 
 def strip_rows(dataset: Dataset, records: Iterable[Record], folders: Folders, settings: CamConfig) -> np.ndarray:
-    """One picture: a row an image, titles above the first, the classes' colors below the last."""
+    """One picture: a row an image, titles above the first, the classes' colors below the last.
+
+    The columns are those that every image has.
+    """
     ways = [draw_panels(dataset, record, folders, settings, width=ROW_WIDTH) for record in records]
-    rows = [strip(list(w.pictures.values()), list(w.pictures) if i == 0 else ()) for i, w in enumerate(ways)]
+    titles = [title for title in ways[0].pictures if all(title in way.pictures for way in ways)]
+    rows = [strip([way.pictures[t] for t in titles], titles if i == 0 else ()) for i, way in enumerate(ways)]
     values = sorted({value for way in ways for value in way.classes})
     names = [dataset.classes[value - 1] for value in values]
     return stack([*rows, legend(names, class_palette()[values], width=rows[0].shape[1])])

@@ -180,7 +180,7 @@ class ContextPrototypeLearner(nn.Module):
             shift = torch.zeros_like(shift)
         elif settings.align == "batch":
             shift, _ = P.alignment_shift(
-                _gather(step.prototypes),
+                _gather(step.prototypes.detach()),
                 _gather(step.present),
                 self.context,
                 self.valid,

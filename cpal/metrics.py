@@ -14,10 +14,11 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
     counts as a miss of the true class, so that leaving pixels out never raises the score.
     """
     counted = truth != VOID
-    true = truth[counted].astype(np.int64)
-    guess = np.where(predicted[counted] == VOID, num_classes, predicted[counted]).astype(np.int64)
+    true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    void = guess == VOID
     assert true.max(initial=0) < num_classes, "ground truth beyond the class list passed prepare's check"
-    assert guess.max(initial=0) <= num_classes, "prediction beyond the class list"
+    assert guess[~void].max(initial=0) < num_classes, "prediction beyond the class list"
+    guess[void] = num_classes
     return np.bincount(true * (num_classes + 1) + guess, minlength=num_classes * (num_classes + 1)).reshape(
         num_classes, num_classes + 1
     )
@@ -51,6 +52,6 @@ def class_rows(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str
     return [{"class": name, "iou": round(float(iou), 3)} for name, iou in values if not np.isnan(iou)]
 
 
-def void_fraction(confusion: np.ndarray) -> float:
+def void_percent(confusion: np.ndarray) -> float:
     """Share of the counted pixels whose prediction is void, in percent."""
     return round(100 * float(confusion[:, -1].sum()) / max(int(confusion.sum()), 1), 3)

@@ -9,25 +9,32 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-PACKAGES = ("torch", "torchvision", "timm", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "pydensecrf2")
-PACKAGES += ("numpy", "pillow", "dvc", "dvclive")
+PACKAGES = ["torch", "torchvision", "timm", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "pydensecrf2"]
+PACKAGES += ["numpy", "pillow", "dvc", "dvclive"]
 
 
 def versions() -> dict[str, str]:
     """Python's and the main packages', in a fixed order."""
-    return {"Python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def commit(*, results: Iterable[str] = ()) -> str:
     """The commit of the current folder's checkout and the tracked files that differ from it.
 
-    `results`: paths that the pipeline itself writes; a change there does not count. A folder outside of git is named so.
+    `results` are paths that the pipeline itself writes: a change there does not count.
     """
     try:
         head = _git("rev-parse", "HEAD").strip()
         lines = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in results))
     except (OSError, subprocess.CalledProcessError):
-        return "none: not a git checkout"
+        return "unknown: git names no commit here"
     changed = ", ".join(line[3:] for line in lines.splitlines())
     return f"{head}, dirty: {changed}" if changed else f"{head}, clean"
 

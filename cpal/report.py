@@ -6,7 +6,7 @@ Equal input gives equal bytes. All pictures are data URIs, all charts inline SVG
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from cpal.figures import RAMP, bar, class_palette, line_chart
 from cpal.masks import VOID
 from cpal.style import STYLE
 
-STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation model"}
+STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 
 
 @dataclass(frozen=True)
@@ -94,22 +94,23 @@ def _scores(report: Report) -> str:
             continue
         metrics = report.scores[step].metrics
         note = f"made from {report.seed_source}" if step == "seed" else ""
-        if "void_fraction" in metrics:
-            note = f"{100 * metrics['void_fraction']:.1f}% of the pixels are void, which counts as a miss"
+        if "void_percent" in metrics:
+            note = f"{metrics['void_percent']:.1f}% of the pixels void"
         rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
         for source in ("cam", "pacam") if step == "seed" else ():
             part = metrics[source]
-            for kind, note in (("", "as set in params.yaml"), ("_oracle", "best on the ground truth (oracle)")):
-                note = f"threshold {part[f'threshold{kind}']:.4g}, {note}"
+            for kind, name_of in (("", "threshold"), ("_oracle", "oracle threshold")):
+                note = f"{name_of} {part[f'threshold{kind}']:.4g}"
                 rows.append(_row(f"part{kind}", source.upper(), note, part[f"miou{kind}"], None, metrics["split"]))
         if "train" in metrics:
             part = metrics["train"]
             rows.append(
-                _row("part", "On images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
+                _row("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
             )
     head = "<tr><th>Step</th><th></th><th>mIoU</th><th>Pixel accuracy</th><th>Split</th></tr>"
     return (
-        "<p>In percent, over background and all classes; pixels that are void in the ground truth do not count.</p>"
+        "<p>In percent, over background and all classes. Pixels that are void in the ground truth do not count; void "
+        "in a pseudo-mask counts as a miss. The oracle threshold is the best on this ground truth: an upper bound.</p>"
         f'<div class="wide"><table class="scores"><thead>{head}</thead>\n<tbody>{"".join(rows)}</tbody></table></div>\n'
     )
 
@@ -117,7 +118,8 @@ def _scores(report: Report) -> str:
 def _row(kind: str, name: str, note: str, miou: float, accuracy: float | None, split: str) -> str:
     return (
         f'<tr class="{kind}"><th>{html.escape(name)}<small>{html.escape(note)}</small></th><td>{bar(miou)}</td>'
-        f"<td>{miou:.1f}</td><td>{'' if accuracy is None else f'{accuracy:.1f}'}</td><td>{html.escape(split)}</td></tr>\n"
+        f"<td>{miou:.1f}</td><td>{'' if accuracy is None else f'{accuracy:.1f}'}</td><td>{html.escape(split)}</td>"
+        "</tr>\n"
     )
 
 
@@ -156,18 +158,14 @@ def _curves(curves: Mapping[str, Sequence[Curve]]) -> str:
 
 
 def _galleries(report: Report) -> str:
-    chips = "".join(_chip(value, name) for value, name in enumerate(("background", *report.classes)) if value)
-    ramp = ", ".join(f"rgb({r},{g},{b})" for r, g, b in RAMP.tolist())
-    scale = f'<span class="chip"><i class="ramp" style="background:linear-gradient(to right,{ramp})"></i>CAM and PACAM</span>'
-    parts = [
-        f"<p>{CHOICE}</p><p>Maps show the strongest class at each pixel, stretched so that the background threshold is the middle of the "
-        "scale; the white line encloses the seeds. Masks tint their class and hatch what is void.</p>"
-        f'<p class="legend">{chips}{_chip(VOID, "void")}{scale}</p>\n'
-    ]
+    chips = "".join(_chip(value, name) for value, name in enumerate(report.classes, start=1))
+    ramp = f"linear-gradient(to right,{','.join(f'rgb({r},{g},{b})' for r, g, b in RAMP.tolist())})"
+    scale = f'<span class="chip"><i class="ramp" style="background:{ramp}"></i>CAM and PACAM</span>'
+    parts = [f'{CHOICE}<p class="legend">{chips}{_chip(VOID, "void")}{scale}</p>\n']
     for gallery in report.galleries:
-        columns = max((len(strip.panels) for strip in gallery.strips), default=1)
+        size = "long" if max(len(strip.panels) for strip in gallery.strips) > 3 else "short"
         strips = "".join(_strip(strip, report.classes) for strip in gallery.strips)
-        parts.append(f'<h3>{html.escape(gallery.title)}</h3>\n<div class="gallery of{columns}">{strips}</div>\n')
+        parts.append(f'<h3>{html.escape(gallery.title)}</h3>\n<div class="gallery {size}">{strips}</div>\n')
     return "".join(parts)
 
 
@@ -178,7 +176,7 @@ def _strip(strip: Strip, classes: Sequence[str]) -> str:
         f'alt="{html.escape(f"{title} of {strip.image_id}")}"><figcaption>{html.escape(title)}</figcaption></figure>'
         for title, picture in strip.panels.items()
     )
-    heading = f"<b>{html.escape(strip.image_id)}</b> {html.escape(strip.score)} {chips}"
+    heading = f'<b>{html.escape(strip.image_id)}</b> {html.escape(strip.score)} <span class="seen">{chips}</span>'
     return f'<article class="strip"><p>{heading}</p><div class="panels">{panels}</div></article>\n'
 
 
@@ -188,17 +186,17 @@ def _chip(value: int, name: str) -> str:
 
 
 def _provenance(report: Report) -> str:
+    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in report.facts.items())
     outs = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in out)}</tr>" for out in report.outs)
-    lock = f'<div class="wide"><table class="plain"><thead><tr><th>Stage</th><th>Output</th><th>MD5</th></tr></thead><tbody>{outs}</tbody></table></div>'
+    hashes = '<p class="absent">There is no dvc.lock: the stages did not run under DVC.</p>'
+    if outs:
+        head = "<tr><th>Stage</th><th>Output</th><th>MD5</th></tr>"
+        hashes = f'<table class="plain"><thead>{head}</thead>\n<tbody>{outs}</tbody></table>'
     return (
         f"<details><summary>params.yaml</summary><pre>{html.escape(report.params)}</pre></details>\n"
-        f'<div class="wide"><table class="plain facts"><tbody>{_facts(report.facts.items())}</tbody></table></div>\n'
-        f"<h3>DVC's hashes</h3>{lock if outs else '<p class="absent">There is no dvc.lock: the stages did not run under DVC.</p>'}\n"
+        f'<h3>Versions</h3><div class="wide"><table class="plain"><tbody>{facts}</tbody></table></div>\n'
+        f'<h3>Hashes in dvc.lock</h3><div class="wide">{hashes}</div>\n'
     )
-
-
-def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts)
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -209,8 +207,9 @@ def data_uri(picture: np.ndarray) -> str:
 
 
 NOT_SCORED = "Not scored: the data set has no ground truth for these images."
-CHOICE = (
-    "The best and the worst images by the mIoU of their own, over the classes in that image or its result: of the "
-    "pseudo-mask for training images, of the prediction for validation images. Images without any class are left out. "
-    "Where there is no ground truth, the first images of the list are shown."
-)
+CHOICE = """<p>The best and the worst of each split, by the image's own mIoU over the classes in its ground truth or
+its result: of the pseudo-mask for training images, of the prediction for validation images. Images without any class
+are left out; a split without ground truth shows its first images.</p>
+<p>CAM and PACAM show the strongest class at each pixel, stretched so that the background threshold is the middle of the
+scale; the white lines border the seeds of each class. Masks tint their classes and hatch what is void.</p>
+"""

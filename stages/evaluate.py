@@ -15,11 +15,16 @@ from cpal.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.masks import read_mask
-from cpal.metrics import class_rows, summary, void_fraction
+from cpal.metrics import class_rows, summary, void_percent
 from cpal.scoring import score_masks, score_seeds
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
 from stages.paths import CAMS, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 
+READERS = {
+    "crf": lambda image_id: read_crf(CRF / f"{image_id}.npz").label,
+    "pseudo_mask": lambda image_id: read_mask(PSEUDO_MASKS / f"{image_id}.png"),
+    "segmentation": lambda image_id: read_mask(PREDICTIONS / f"{image_id}.png"),
+}
 What = Enum("What", {name: name for name in ("seed", "crf", "pseudo_mask", "segmentation")}, type=str)
 
 
@@ -40,18 +45,16 @@ def main(
         metrics, rows = score_seeds(
             dataset, train, CAMS, config.cam, step=config.evaluate.threshold_step, workers=workers
         )
-    elif what.value == "segmentation":
-        confusion = score_masks(dataset, val, lambda i: read_mask(PREDICTIONS / f"{i}.png"), workers=workers)
-        metrics, rows = summary(confusion, dataset.splits["val"]), class_rows(confusion, dataset.classes)
-        seen = score_masks(dataset, train, lambda i: read_mask(PREDICTIONS / f"{i}.png"), workers=workers)
-        metrics["train"] = summary(seen, dataset.splits["score"])
-    elif what.value == "crf":
-        confusion = score_masks(dataset, train, lambda i: read_crf(CRF / f"{i}.npz").label, workers=workers)
-        metrics, rows = summary(confusion, dataset.splits["score"]), class_rows(confusion, dataset.classes)
     else:
-        confusion = score_masks(dataset, train, lambda i: read_mask(PSEUDO_MASKS / f"{i}.png"), workers=workers)
-        metrics, rows = summary(confusion, dataset.splits["score"]), class_rows(confusion, dataset.classes)
-        metrics["void_fraction"] = void_fraction(confusion)
+        read = READERS[what.value]
+        records, split = (val, "val") if what.value == "segmentation" else (train, "score")
+        confusion = score_masks(dataset, records, read, workers=workers)
+        metrics, rows = summary(confusion, dataset.splits[split]), class_rows(confusion, dataset.classes)
+        if what.value == "pseudo_mask":
+            metrics["void_percent"] = void_percent(confusion)
+        if what.value == "segmentation" and train:
+            seen = score_masks(dataset, train, read, workers=workers)
+            metrics["train"] = summary(seen, dataset.splits["score"])
     write_json(metrics_folder / f"{what.value}.json", metrics)
     write_json(metrics_folder / f"{what.value}_iou.json", rows)
 

@@ -58,7 +58,7 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
         sentence=_sentence(dataset),
         seed_source={"pacam": "PACAM", "cam": "CAM", "both": "the mean of CAM and PACAM"}[config.cam.source],
         scores=scores,
-        curves={"Classifier": _curves(CLASSIFIER_CURVES), "Segmentation model": _curves(SEGMENTATION_CURVES)},
+        curves={"Classifier": _curves(CLASSIFIER_CURVES), "Segmentation": _curves(SEGMENTATION_CURVES)},
         galleries=[
             *best_and_worst(dataset, "train", train, config.report.images - half, FOLDERS, config.cam),
             *best_and_worst(dataset, "val", val, half, FOLDERS, config.cam),
@@ -92,8 +92,8 @@ def _sentence(dataset: Dataset) -> str:
     train, val, classes = len(dataset.split("train")), len(dataset.split("val")), dataset.classes
     names = f" ({', '.join(classes)})" if len(classes) <= 20 else ""
     return (
-        f"From image-level labels to a segmentation model: {train} training and {val} validation images, "
-        f"{len(classes)} classes{names}. Ground-truth masks are used for scoring only."
+        f"From image-level labels to a segmentation model of {len(classes)} classes{names}: {train} training and {val} "
+        "validation images, and no network that learned from a ground-truth mask."
     )
 
 
@@ -109,16 +109,16 @@ def _scores(dataset: Dataset, name: str) -> Scores | None:
 
 
 def _curves(folder: Path) -> list[Curve]:
-    """What DVCLive recorded below a training's folder; losses first, points that are no numbers left out."""
+    """The losses that DVCLive recorded below a training's folder; points that are no numbers are left out."""
     curves = []
-    for path in sorted((folder / "plots" / "metrics").rglob("*.tsv")):
+    for path in sorted((folder / "plots" / "metrics").rglob("*loss*.tsv")):
         with path.open(encoding="utf-8", newline="") as stream:
             points = [(float(row["step"]), float(row[path.stem])) for row in csv.DictReader(stream, delimiter="\t")]
         points = [(step, value) for step, value in points if math.isfinite(value)]
         if points:
             name = path.relative_to(folder / "plots" / "metrics").with_suffix("").as_posix()
             curves.append(Curve(name, [step for step, _ in points], [value for _, value in points]))
-    return sorted(curves, key=lambda curve: ("loss" not in curve.name, curve.name))
+    return curves
 
 
 def _rank(dataset: Dataset, split: Split, folder: Path) -> list[Ranked]:

@@ -1,0 +1,48 @@
+# Every target first sets up .venv, so that each works alone on a fresh clone.
+# `python -m stages.X` in dvc.yaml means the `python` that PATH names: here .venv's. In your own shell say
+# `. .venv/bin/activate` before you call dvc.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-all lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## build .venv with the exact versions of constraints.txt; PYTHON=python3.12 make setup chooses one
+
+$(READY): pyproject.toml constraints.txt
+	@./check_machine.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: setup  ## run the whole pipeline as params.yaml says, then show its metrics
+	$(BIN)/dvc repro
+	@echo
+	@$(BIN)/dvc metrics show
+	@echo
+	@echo "Report: $(CURDIR)/data/report/index.html"
+
+test: setup  ## run the tests that take seconds
+	$(BIN)/python -m pytest
+
+test-all: setup  ## run the slow tests too: the whole pipeline in a clone
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup  ## put imports and layout in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## drop unfinished work and the tools' caches; results and .venv stay
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache dvc_plots

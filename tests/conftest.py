@@ -1,0 +1,111 @@
+"""Shared by all tests: small settings made from params.yaml, and a tiny data set whose colors tell its labels."""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from cpal.config import Config, parse_config
+from cpal.dataset import Dataset, Record, read_dataset, write_dataset
+from cpal.masks import VOID, write_mask
+
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+TINY = {
+    "toy.train_images": 6,
+    "toy.val_images": 3,
+    "classifier.epochs": 2,
+    "classifier.batch_size": 2,
+    "classifier.crop_size": 32,
+    "classifier.resize_long": [32, 48],
+    "cpal.bank_length": 12,
+    "cpal.num_prototypes": 4,
+    "cpal.topk": 2,
+    "cam.scales": [1.0],
+    "crf.iterations": 2,
+    "segmentation.iterations": 4,
+    "segmentation.checkpoint_interval": 2,
+    "segmentation.batch_size": 2,
+    "segmentation.crop_size": 32,
+}
+CLASSES = ("red", "green", "blue")
+COLORS = {0: (90, 90, 90), 1: (200, 30, 30), 2: (30, 200, 30), 3: (30, 30, 200)}
+PICTURES: dict[str, tuple[str, tuple[int, int], dict[int, tuple[int, int, int, int]]]] = {
+    # id: split, (height, width), box (top, left, bottom, right) of each class
+    "a": ("train", (40, 33), {1: (5, 4, 25, 20)}),
+    "b": ("train", (24, 30), {2: (6, 6, 18, 22)}),
+    "c": ("train", (33, 48), {1: (3, 3, 20, 18), 3: (10, 24, 30, 45)}),
+    "d": ("train", (36, 36), {3: (8, 8, 30, 30), 2: (0, 0, 8, 30)}),
+    "empty": ("train", (31, 35), {}),
+    "e": ("val", (37, 41), {2: (10, 5, 30, 20)}),
+    "f": ("val", (30, 44), {1: (4, 4, 20, 20), 3: (12, 22, 28, 42)}),
+}
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Random tensors of a test are the same in every run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def raw_params() -> dict[str, Any]:
+    """params.yaml as plain dicts; treat it as read-only."""
+    return YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def settings(raw_params: dict[str, Any]) -> Callable[..., Config]:
+    """`settings(**{"cpal.topk": 3})`: params.yaml made small, then these keys."""
+
+    def make(**overrides: Any) -> Config:
+        values = copy.deepcopy(raw_params)
+        for key, value in (TINY | overrides).items():
+            *parents, last = key.split(".")
+            section = values
+            for name in parents:
+                section = section[name]
+            section[last] = value
+        return parse_config(values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Seven pictures of colored boxes, five of them to train on, one without any label; masks have no void."""
+    folder = tmp_path_factory.mktemp("dataset")
+    records = [_write_picture(folder, image_id, *PICTURES[image_id]) for image_id in PICTURES]
+    write_dataset(folder, records, classes=CLASSES, splits={"train": "t", "score": "t", "val": "v"}, image_root=None)
+    return read_dataset(folder)
+
+
+def _write_picture(
+    folder: Path, image_id: str, split: Any, size: tuple[int, int], boxes: dict[int, tuple[int, int, int, int]]
+) -> Record:
+    mask = np.zeros(size, np.uint8)
+    for label, (top, left, bottom, right) in boxes.items():
+        mask[top:bottom, left:right] = label
+    assert VOID not in mask
+    palette = np.array([COLORS[label] for label in sorted(COLORS)], np.uint8)
+    (folder / "images").mkdir(exist_ok=True)
+    image = folder / "images" / f"{image_id}.png"
+    Image.fromarray(palette[mask]).save(image)
+    write_mask(folder / "masks" / f"{image_id}.png", mask)
+    return Record(
+        image_id,
+        split,
+        True,
+        f"images/{image_id}.png",
+        size[1],
+        size[0],
+        tuple(sorted(boxes)),
+        f"masks/{image_id}.png",
+        hashlib.sha256(image.read_bytes()).hexdigest(),
+    )

@@ -1,0 +1,243 @@
+"""The classifier's loss, its training on drawn pictures, and the files that keep it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpal.classifier import (
+    ClusterEachEpoch,
+    CpalLoss,
+    build_learner,
+    load_weights,
+    save_weights,
+    select,
+    train_classifier,
+)
+from cpal.config import Config
+from cpal.dataset import Dataset
+from cpal.errors import UserError
+from cpal.hosts.irn import build_irn_host
+from cpal.learner import ContextPrototypeLearner
+from cpal.masks import VOID
+from cpal.samples import TrainingSamples
+
+Settings = Callable[..., Config]
+N = 3
+LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+SMALL = {"classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none", "classifier.freeze_norm": False}
+
+
+@pytest.fixture
+def loss(settings: Settings) -> CpalLoss:
+    """A small network with its learner."""
+    return small_loss(settings())
+
+
+def small_loss(config: Config) -> CpalLoss:
+    torch.manual_seed(0)
+    host = build_irn_host(config.classifier.model_copy(update={"backbone": "mobilenetv3_small_050"}), N, weights="none")
+    return CpalLoss(host, build_learner(host, N, config.cpal, seed=0), config.cpal)
+
+
+def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels and masks; the second image lies in the left three quarters of its crop."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.zeros(2, 64, 64, dtype=torch.long)
+    mask[1, :, 48:] = VOID
+    return torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8), LABELS, mask
+
+
+class TestLoss:
+    def test_classification_loss_is_eq_2(self, loss: CpalLoss) -> None:
+        image, label, mask = batch()
+        logits = loss.eval().host(image).logits
+        expected = torch.zeros(())
+        for b in range(2):
+            for n in range(N):
+                probability = torch.sigmoid(logits[b, n])
+                expected -= (probability if label[b, n] else 1 - probability).log() / (2 * N)
+        torch.testing.assert_close(loss(image, label, mask)["loss_classification"], expected)
+
+    def test_without_a_learner_there_is_nothing_else(self, loss: CpalLoss) -> None:
+        alone = CpalLoss(loss.host, None, loss.settings)
+        assert set(alone(*batch())) == {"loss_classification"}
+
+    def test_self_loss_is_the_learners_weighted_and_switched(self, settings: Settings) -> None:
+        loss = small_loss(settings(**{"cpal.self_weight": 2.5, "cpal.features": [2, 3]})).train()
+        for module in loss.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        loss(*batch(0))
+        loss.learner.cluster()
+        assert loss(*batch(1))["loss_self"] == 0
+        loss.warm.fill_(True)
+        loss.eval()
+        image, label, mask = batch(2)
+        output = loss.host(image)
+        padding = torch.zeros(2, 4, 4, dtype=torch.bool)
+        padding[1, :, 3] = True
+        _, expected = loss.learner(output.features[1:3], output.cam, label, padding=padding)
+        assert expected > 0
+        torch.testing.assert_close(loss(image, label, mask)["loss_self"], 2.5 * expected)
+
+    def test_a_cell_with_any_padding_is_padding(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Tensor] = []
+
+        def spy(_learner: Any, _features: Any, cam: Tensor, _label: Any, *, padding: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(padding)
+            return cam, cam.sum()
+
+        monkeypatch.setattr(ContextPrototypeLearner, "__call__", spy)
+        image, label, mask = batch()
+        mask[:], mask[0, 17, 40], mask[1, 63, 0] = 0, VOID, VOID
+        mask[1, 5, 5] = 2  # a label is no padding
+        loss(image, label, mask)
+        assert seen[0].nonzero().tolist() == [[0, 1, 2], [1, 3, 0]]
+
+    def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
+        loss.learner.train()
+        for step in range(3):
+            if step:
+                loss.learner.cluster()
+                loss.warm.fill_(True)
+            losses = loss(*batch(step))
+        losses["loss_self"].backward()
+        assert losses["loss_self"] > 0
+        gradients = [p.grad for p in loss.host.parameters() if p.grad is not None]
+        assert gradients and all(torch.isfinite(g).all() for g in gradients) and any(g.any() for g in gradients)
+
+
+class TestFeatures:
+    def test_select_names_stages_from_one(self, settings: Settings) -> None:
+        features = [torch.full((1,), float(stage)) for stage in (1, 2, 3, 4)]
+        chosen = select(features, settings(**{"cpal.features": [4, 1]}).cpal)
+        assert [float(f) for f in chosen] == [4.0, 1.0]
+
+    @pytest.mark.parametrize(("stages", "projection"), [([1, 2, 3, 4], 0), ([4], 0), ([1, 3], 7)])
+    def test_the_learner_is_as_wide_as_they_are(self, settings: Settings, stages: list[int], projection: int) -> None:
+        config = settings(**{"cpal.features": stages, "cpal.projection": projection})
+        loss = small_loss(config)
+        width = sum(projection or loss.host.channels[stage - 1] for stage in stages)
+        assert loss.learner.bank.entries.shape == (N + 1, config.cpal.bank_length, width)
+        loss(*batch())
+
+
+class TestSchedule:
+    def test_clusters_from_the_second_epoch_and_warms_up_when_told(self, settings: Settings) -> None:
+        loss = small_loss(settings(**{"cpal.self_start_epoch": 3}))
+        hook, seen = ClusterEachEpoch(loss), []
+        for epoch in range(5):
+            hook.before_train_epoch(SimpleNamespace(epoch=epoch))
+            seen.append((int(loss.learner.clusterings), bool(loss.warm)))
+        assert seen == [(0, False), (1, False), (2, False), (3, True), (4, True)]
+
+    def test_nothing_to_do_without_a_learner(self, loss: CpalLoss) -> None:
+        ClusterEachEpoch(CpalLoss(loss.host, None, loss.settings)).before_train_epoch(SimpleNamespace(epoch=3))
+
+
+class TestTraining:
+    def run(self, config: Config, dataset: Dataset, folder: Path, **keys: Any) -> tuple[Any, ContextPrototypeLearner]:
+        return train_classifier(
+            dataset,
+            config.classifier,
+            config.cpal,
+            seed=config.seed,
+            folder=folder,
+            device=torch.device("cpu"),
+            workers=0,
+            **keys,
+        )
+
+    @torch.no_grad()
+    def classification_loss(self, host: nn.Module, dataset: Dataset) -> float:
+        """Of the training pictures, each four times, mirrored or not."""
+        data = TrainingSamples(
+            dataset, dataset.split("train"), crop_size=64, scale_range=(1.5, 1.5), padding=(124, 116, 104), seed=1
+        )
+        batch = [data[position, position % 5] for position in range(20)]
+        image, label = (torch.stack([sample[key] for sample in batch]) for key in ("image", "image_label"))
+        return F.multilabel_soft_margin_loss(host.eval()(image).logits, label).item()
+
+    def test_learns_the_drawn_classes_and_fills_the_bank(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        config = settings(**{"classifier.epochs": 12, "classifier.batch_size": 5, "classifier.crop_size": 64})
+        host, learner = self.run(config, tiny_dataset, tmp_path)
+        assert not host.training and int(learner.clusterings) == 11
+        torch.manual_seed(config.seed)
+        fresh = build_irn_host(config.classifier, N)
+        losses = [self.classification_loss(network, tiny_dataset) for network in (fresh, host)]
+        assert losses[1] < 0.85 * losses[0]
+        assert learner.bank.count[0] == config.cpal.bank_length and learner.bank.count.all()
+        assert learner.valid.any(1).all()
+
+    def test_same_seed_same_weights_and_another_one_differs(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        states = []
+        for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+            torch.manual_seed(hash(name) % 1000)  # what ran before must not matter
+            host, learner = self.run(settings(**SMALL | {"seed": seed}), tiny_dataset, tmp_path / name)
+            states.append({**host.state_dict(), **learner.state_dict()})
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+    def test_without_self_loss_the_bank_stays_empty(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        config = settings(**SMALL | {"cpal.self_weight": 0.0})
+        _, learner = self.run(config, tiny_dataset, tmp_path, limit=2)
+        assert not learner.bank.count.any() and not learner.clusterings
+
+
+META = {"backbone": "x", "classes": ["cat", "dog"], "stride": 16}
+
+
+class TestFile:
+    def modules(self, seed: int) -> dict[str, nn.Module]:
+        torch.manual_seed(seed)
+        return {"host": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "hosts": nn.Linear(2, 2)}
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        written, read = self.modules(0), self.modules(1)
+        save_weights(tmp_path / "w.safetensors", written, META)
+        load_weights(tmp_path / "w.safetensors", read, META, stage="train_cam")
+        for name in written:
+            for key, value in written[name].state_dict().items():
+                assert torch.equal(read[name].state_dict()[key], value)
+
+    def test_a_learner_with_its_bank(self, settings: Settings, tmp_path: Path) -> None:
+        config = settings(**{"cpal.projection": 4}).cpal
+        learners = [ContextPrototypeLearner(N, [5, 6], config, seed=0) for _ in range(2)]
+        learners[0].train()([torch.randn(2, 5, 4, 4), torch.randn(2, 6, 4, 4)], torch.randn(2, N, 4, 4), LABELS)
+        learners[0].cluster()
+        save_weights(tmp_path / "p.safetensors", {"learner": learners[0]}, META)
+        load_weights(tmp_path / "p.safetensors", {"learner": learners[1]}, META, stage="fit_prototypes")
+        for (key, a), b in zip(learners[0].state_dict().items(), learners[1].state_dict().values(), strict=True):
+            assert torch.equal(a, b) and a.dtype == b.dtype, key
+
+    def test_the_same_content_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            save_weights(tmp_path / name, self.modules(0), dict(reversed(META.items())) if name == "b" else META)
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+    def test_what_cannot_be_used_is_explained(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+
+        def refused(message: str, meta: dict[str, Any] = META) -> None:
+            with pytest.raises(UserError, match=message):
+                load_weights(path, self.modules(0), meta, stage="train_cam")
+
+        refused(r"w\.safetensors: no such file; run the train_cam stage first: dvc repro train_cam")
+        save_weights(path, self.modules(0), META)
+        refused(r"made with other settings \(classes, stride\)", META | {"classes": ["cat"], "stride": 8})
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], whole[:4], b"", b"nonsense" * 9):
+            path.write_bytes(damaged)
+            refused(r"w\.safetensors: damaged .* dvc repro -f train_cam")

@@ -1,0 +1,161 @@
+"""The whole pipeline in a copy of the project: all stages run, nothing runs twice, a change reruns only its part."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.profile import merged
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+AFTER_CRF = [
+    "refine_crf",
+    "propagate_affinity",
+    "write_pseudo_masks",
+    "train_segmentation",
+    "predict_segmentation",
+    "evaluate_crf",
+    "evaluate_pseudo_mask",
+    "evaluate_segmentation",
+    "report",
+]
+SMALL = """
+toy:
+  train_images: 24
+  val_images: 6
+  min_side: 64
+  max_side: 80
+classifier:
+  epochs: 2
+  batch_size: 8
+  crop_size: 64
+  resize_long: [64, 80]
+cpal:
+  bank_length: 40
+  num_prototypes: 6
+  topk: 3
+cam:
+  scales: [1.0]
+crf:
+  iterations: 2
+segmentation:
+  iterations: 4
+  checkpoint_interval: 2
+  batch_size: 2
+  crop_size: 64
+report:
+  images: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository with the working tree as it stands, and settings that need little work; the pipeline has run."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    params, _ = merged((folder / "params.yaml").read_text(encoding="utf-8"), SMALL, name="params.yaml")
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    call(folder, "git", "init", "--quiet")
+    call(folder, "git", "config", "user.name", "test")
+    call(folder, "git", "config", "user.email", "test@example.org")
+    commit(folder)
+    call(folder, "dvc", "repro")
+    commit(folder)
+    return folder
+
+
+def call(folder: Path, *command: str) -> str:
+    """Output of a command, with this Python's folder first in PATH, as `make` has it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+    return done.stdout
+
+
+def commit(folder: Path) -> None:
+    call(folder, "git", "add", "--all")
+    call(folder, "git", "commit", "--quiet", "--message", "state")
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def metrics(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in (folder / "data" / "metrics").rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_metrics_share_their_keys(clone: Path) -> None:
+    for name in ("seed", "crf", "pseudo_mask", "segmentation"):
+        content = json.loads((clone / "data" / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+        assert {"miou", "pixel_accuracy", "split"} <= set(content)
+    seed = json.loads((clone / "data" / "metrics" / "seed.json").read_text(encoding="utf-8"))
+    for map_name in ("cam", "pacam"):
+        assert {"miou", "miou_oracle", "threshold_oracle"} <= set(seed[map_name])
+
+
+def test_git_sees_metrics_and_no_output(clone: Path) -> None:
+    tracked = call(clone, "git", "ls-files", "data").splitlines()
+    assert "data/metrics/seed.json" in tracked
+    allowed = ("data/metrics/", "data/raw/", "data/.gitignore", "data/README.md")
+    assert [name for name in tracked if not name.startswith(allowed)] == []
+
+
+def test_a_second_run_does_nothing(clone: Path) -> None:
+    output = call(clone, "dvc", "repro")
+    assert ran(output) == []
+    assert output.count("didn't change, skipping") == len(STAGES)
+    assert "up to date" in call(clone, "dvc", "status")
+    assert call(clone, "git", "status", "--porcelain") == ""
+
+
+def test_the_same_settings_give_the_same_metrics(clone: Path) -> None:
+    before = metrics(clone)
+    shutil.rmtree(clone / ".cache", ignore_errors=True)
+    output = call(clone, "dvc", "repro", "--force", "--no-run-cache")
+    assert sorted(ran(output)) == sorted(STAGES)
+    assert metrics(clone) == before
+
+
+def test_an_experiment_runs_what_it_changes(clone: Path) -> None:
+    output = call(clone, "dvc", "exp", "run", "--name", "tried", "-S", "crf.bilateral_compat=1", "evaluate_crf")
+    assert ran(output) == ["refine_crf", "evaluate_crf"]
+    rows = list(csv.DictReader(call(clone, "dvc", "exp", "show", "--csv", "--quiet").splitlines()))
+    assert "tried" in [row["Experiment"] for row in rows]
+    assert "crf.bilateral_compat" in call(clone, "dvc", "params", "diff")
+    assert "miou" in call(clone, "dvc", "metrics", "diff", "--all")
+    call(clone, "dvc", "plots", "show", "--out", "plots")
+    assert "vega" in (clone / "plots" / "index.html").read_text(encoding="utf-8")
+    shutil.rmtree(clone / "plots")
+    assert [name for name in ran(call(clone, "dvc", "repro")) if name not in AFTER_CRF] == []
+    call(clone, "git", "checkout", "--quiet", ".")
+    call(clone, "dvc", "checkout", "--quiet")
+    assert ran(call(clone, "dvc", "repro")) == []

@@ -1,0 +1,92 @@
+"""Merging a profile: what changes, what stays, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from cpal.config import load_config
+from cpal.errors import UserError
+from stages import profile
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml and one profile, as the current folder."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "profiles").mkdir()
+    text = "# Wide pictures.\n\ncam:\n  scales:\n  - 0.5\n  - 2.0\ncrf:\n  iterations: 3\n"
+    (tmp_path / "profiles" / "wide.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_changes_are_printed_and_nothing_else_changes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = load_config(project / "params.yaml")
+    lines = (project / "params.yaml").read_text(encoding="utf-8").splitlines()
+    profile.main("wide", project / "params.yaml")
+    after = load_config(project / "params.yaml")
+    shown = ", ".join(map(str, before.cam.scales))
+    assert capsys.readouterr().out.splitlines() == [
+        f"cam.scales: [{shown}] -> [0.5, 2.0]",
+        f"crf.iterations: {before.crf.iterations} -> 3",
+    ]
+    assert after.cam.scales == (0.5, 2.0)
+    assert after.crf.iterations == 3
+    cam = before.cam.model_copy(update={"scales": (0.5, 2.0)})
+    crf = before.crf.model_copy(update={"iterations": 3})
+    assert after == before.model_copy(update={"cam": cam, "crf": crf})
+    new = (project / "params.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(new) == len(lines) + 2 - len(before.cam.scales)
+    assert [path.name for path in project.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_second_merge_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile.main("wide", project / "params.yaml")
+    text = (project / "params.yaml").read_bytes()
+    capsys.readouterr()
+    profile.main("wide", project / "params.yaml")
+    assert capsys.readouterr().out == f"{project / 'params.yaml'} has these settings already\n"
+    assert (project / "params.yaml").read_bytes() == text
+
+
+def test_without_a_name_the_profiles_are_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile.main(None, project / "params.yaml")
+    assert capsys.readouterr().out == "wide: Wide pictures.\n"
+
+
+def test_an_unknown_name_gets_the_nearest(project: Path) -> None:
+    with pytest.raises(UserError, match="profiles/wode.yaml: no such profile .did you mean 'wide'"):
+        profile.main("wode", project / "params.yaml")
+    with pytest.raises(UserError, match="known are: wide"):
+        profile.main("something-else", project / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cam:\n  scale: 1\n", "cam.scale: unknown key .did you mean 'scales'"),
+        ("crf:\n  iterations: many\n", "crf.iterations: .*got 'many'"),
+        ("cpal: 3\n", "cpal: "),
+        ("cam: [\n", "not valid YAML"),
+        ("", "holds no settings"),
+    ],
+)
+def test_an_invalid_profile_leaves_params_as_they_are(project: Path, text: str, message: str) -> None:
+    (project / "profiles" / "wide.yaml").write_text(text, encoding="utf-8")
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(UserError, match=message):
+        profile.main("wide", project / "params.yaml")
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_long_comments_stay_on_their_line() -> None:
+    comment = "# " + "long " * 60
+    text, changes = profile.merged(
+        (ROOT / "params.yaml").read_text(encoding="utf-8") + comment + "\n", "seed: 7\n", name="x"
+    )
+    assert comment in text
+    assert changes == ["seed: 0 -> 7"]
+    assert YAML(typ="safe", pure=True).load(text)["seed"] == 7

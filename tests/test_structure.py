@@ -1,0 +1,224 @@
+"""dvc.yaml, imports, settings and documents agree with each other."""
+
+import ast
+import importlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+import stages.options
+from cpal.config import Config, load_config
+from stages.profile import merged
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("cpal", "stages")
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+COMMANDS = sorted(
+    path for path in (ROOT / "stages").glob("[a-z]*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
+)
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all that a module imports, also inside functions; `from a import b` gives a and a.b."""
+    names = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; name the package"
+            assert node.module is not None
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(name: str) -> set[Path]:
+    """Our files behind a dotted name: the module, and each package's __init__.py that holds more than a docstring."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return set()
+    inits = [Path(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+    found = {path for path in inits if (ROOT / path).is_file() and len(tree(path).body) > 1}
+    module = Path(*parts).with_suffix(".py")
+    return found | ({module} if (ROOT / module).is_file() else set())
+
+
+def closure(path: Path) -> set[Path]:
+    """A module, all of ours that it imports, and so on."""
+    reached: set[Path] = set()
+    waiting = {path}
+    while waiting:
+        reached |= waiting
+        waiting = {file for module in waiting for name in imported(module) for file in files(name)} - reached
+    return reached
+
+
+def module_of(stage: str) -> Path:
+    command = STAGES[stage]["cmd"].split()
+    assert command[:2] == ["python", "-m"], command
+    return Path(*command[2].split(".")).with_suffix(".py")
+
+
+def sections_read(path: Path) -> set[str]:
+    """Attributes of `config` in a stage; all of them where it hands on the whole config, or reads the file's text."""
+    nodes = list(ast.walk(tree(path)))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    owners = [(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)]
+    loads = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    sections = [name for owner, name in owners if owner == "config"]
+    whole = loads.count("config") > len(sections) or any(owner == "params" for owner, _ in owners)
+    return set(Config.model_fields) if whole else set(sections)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_import_closure(stage: str) -> None:
+    listed = [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
+    right = sorted(path.as_posix() for path in closure(module_of(stage)))
+    assert listed == right, "dvc.yaml should list:\n" + "".join(f"      - {path}\n" for path in right)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_sections_read(stage: str) -> None:
+    right = [name for name in Config.model_fields if name in sections_read(module_of(stage))]
+    assert STAGES[stage]["params"] == right, "dvc.yaml should list:\n" + "".join(f"      - {name}\n" for name in right)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_outputs_of_other_stages_are_listed_before_code(stage: str) -> None:
+    deps = STAGES[stage]["deps"]
+    assert deps == sorted(deps, key=lambda dep: (dep.endswith(".py"), dep))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_go_one_way(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported(path)}
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert "import_module" not in text and "__import__" not in text, "an import by text hides a dependency"
+    if path.parts[0] == "cpal":
+        assert not names & {"stages", "typer", "click"}
+    if path != Path("cpal/segmentation.py"):
+        assert "mmseg" not in names
+    if path in (Path("cpal/prototypes.py"), Path("cpal/cam.py")):
+        assert closure(path) == {path}, "the paper's functions stand alone"
+
+
+def test_no_import_cycle() -> None:
+    for path in MODULES:
+        reached = {file for name in imported(path) for file in files(name)} - {path}
+        assert all(path not in closure(file) for file in reached), f"{path} is imported by what it imports"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[0] == "cpal"], ids=str)
+def test_core_does_not_print(path: Path) -> None:
+    calls = [
+        node.func.id for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    assert "print" not in calls
+
+
+def test_every_import_is_a_direct_dependency() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = set(re.findall(r'^    "([\w.-]+)>=', text, re.MULTILINE))
+    owners = importlib.metadata.packages_distributions()
+    for path in MODULES:
+        for top in {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - set(PACKAGES):
+            assert declared & set(owners[top]), f"{path}: {top} is not in pyproject.toml"
+
+
+def test_params_yaml_is_written_as_dvc_writes_it() -> None:
+    """Else `dvc exp run -S` would change lines that it was not asked to change."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    same, _ = merged(text, "{}", name="params.yaml")
+    assert text == same
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_profile_is_valid_and_keeps_comments(path: Path) -> None:
+    before = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    after, changes = merged(before, path.read_text(encoding="utf-8"), name=path.name)
+    assert changes
+    comments = [re.findall(r"#.*", text) for text in (before, after)]
+    assert comments[0] == comments[1]
+    assert before.count("\n\n") == after.count("\n\n")
+
+
+def test_params_yaml_is_valid() -> None:
+    assert load_config(ROOT / "params.yaml").data.source == "toy"
+
+
+def test_commands_are_listed_in_order() -> None:
+    text = run("-m", "stages")
+    names = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    pipeline = list(dict.fromkeys(module_of(stage).stem for stage in STAGES))
+    assert names == pipeline + sorted({path.stem for path in COMMANDS} - set(pipeline))
+    assert all(line.split(maxsplit=1)[1].endswith(".") for line in text.splitlines() if line.startswith("  "))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit, match="^0$"):
+        stages.options.run(importlib.import_module(f"stages.{path.stem}").main)
+    text = capsys.readouterr().out
+    assert "--params" in text or path.stem == "import_labels"
+
+
+def test_every_stage_has_a_module_and_a_description() -> None:
+    for stage, entry in STAGES.items():
+        assert ROOT / module_of(stage) in COMMANDS, f"{stage}: no command {module_of(stage)}"
+        assert entry["desc"], stage
+
+
+DOCUMENTS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md"))]
+README = [path for path in DOCUMENTS if path.name == "README.md" and path.parent == ROOT]
+
+
+@pytest.mark.parametrize("path", README, ids=lambda path: path.name)
+def test_readme_shows_the_dag(path: Path) -> None:
+    blocks = re.findall(r"```mermaid\n.*?\n```", path.read_text(encoding="utf-8"), re.DOTALL)
+    dag = run("-m", "dvc", "dag", "--md").strip()
+    assert blocks == [dag], f"README.md should show the output of dvc dag --md:\n{dag}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_in_documents_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(?:bash|sh|console|shell)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    quoted = [line for block in fenced for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
+    keys = set(key_paths(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for line in quoted:
+        words = line.split("#")[0].removeprefix("$ ").replace("'", "").split()
+        assert not re.match(r"(\w+=\S+ )*make [a-z]", line) or words[words.index("make") + 1] in targets, line
+        for module in re.findall(r"python -m (stages\.[a-z_]+)", line):
+            assert (ROOT / module.replace(".", "/")).with_suffix(".py") in COMMANDS, line
+        if words[:2] in (["dvc", "repro"], ["dvc", "exp"], ["dvc", "status"]):
+            for key in re.findall(r"-S ([\w.]+)=", " ".join(words)):
+                assert key in keys, f"{line}: params.yaml has no {key}"
+            named = [word for word in words[2:] if re.fullmatch(r"[a-z]+_[a-z_]+|prepare|report", word)]
+            assert set(named) <= set(STAGES), line
+
+
+def key_paths(settings: dict[str, object], prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from key_paths(value, f"{prefix}{key}.")
+
+
+def run(*arguments: str) -> str:
+    """Output of a Python command in the project's folder."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, check=True, capture_output=True).stdout
