@@ -86,7 +86,7 @@ def build_backbone(
     try:
         if name in RESNETS:
             return _resnet(name, weights, output_stride, freeze_norm, dilated)
-        body = timm.create_model(
+        body: Any = timm.create_model(
             name,
             pretrained=weights == "imagenet",
             features_only=True,

@@ -1,4 +1,4 @@
-"""CAM arithmetic (Eq. 3) and the CAM file. Maps of foreground classes are (B, N, h, w), with background (B, K, h, w)."""
+"""CAM arithmetic (Eq. 3) and the CAM file. Foreground maps are (B, N, h, w), with background (B, K, h, w)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,15 +78,24 @@ def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(cam < threshold, below, above)
 
 
-def seed_scores(content: CamFile, *, source: str, cam_threshold: float, pacam_threshold: float) -> np.ndarray:
+@dataclass(frozen=True)
+class SeedRule:
+    """What seeds are made from, cam | pacam | both (mean of the calibrated maps), and each map's background score."""
+
+    source: str
+    cam_threshold: float
+    pacam_threshold: float
+
+
+def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:
     """Calibrated maps at the image's size, float32 (K + 1, H, W): background 0.5 in front, then the present classes.
 
-    source: cam | pacam | both (their mean). The argmax over axis 0 is the seed.
+    The argmax over axis 0 is the seed.
     """
     maps = np.zeros((len(content.classes), *content.size), np.float32)
-    sources = [s for s in ("cam", "pacam") if source in (s, "both")]
+    sources = [name for name in ("cam", "pacam") if rule.source in (name, "both")]
     for name in sources:
-        stored, threshold = {"cam": (content.cam, cam_threshold), "pacam": (content.pacam, pacam_threshold)}[name]
+        stored, threshold = getattr(content, name), getattr(rule, f"{name}_threshold")
         maps += calibrate(resize_maps(stored, content.size), threshold) / len(sources)
     return np.concatenate([np.full((1, *content.size), 0.5, np.float32), maps])
 

@@ -174,7 +174,7 @@ class ContextPrototypeLearner(nn.Module):
         self.shift.copy_(shift)
 
     def _anchor(self, step: Instances) -> Tensor:
-        """Instance prototypes moved by the shift; where the image shows no pixel of a class, its mean context (ours)."""
+        """Instance prototypes moved by the shift; where no pixel of a class is sure, its mean context (ours)."""
         shift, settings = self.shift, self.settings
         if settings.align == "none":
             shift = torch.zeros_like(shift)

@@ -1,4 +1,4 @@
-"""From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM of an image."""
+"""From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,6 @@ from torchvision.transforms.v2 import functional as transform
 from cpal import cam as cams
 from cpal.cam import CamFile
 from cpal.classifier import select
-from cpal.config import CamConfig
 from cpal.dataset import Dataset, Record, read_image
 from cpal.hosts import HostOutput
 from cpal.hosts.irn import IrnHost
@@ -26,8 +25,11 @@ MAP_STRIDE = 4  # image pixels per stored map cell
 class ImagePyramid(TorchDataset[tuple[int, tuple[int, int], list[Tensor]]]):
     """Index, size (H, W) and uint8 views (V, 3, h, w) at each scale: the image and, with flip, its mirror image."""
 
-    def __init__(self, dataset: Dataset, records: list[Record], settings: CamConfig, scales: tuple[float, ...]) -> None:
-        self.dataset, self.records, self.settings, self.scales = dataset, records, settings, scales
+    def __init__(
+        self, dataset: Dataset, records: list[Record], *, scales: tuple[float, ...], flip: bool, long_side: int | None
+    ) -> None:
+        self.dataset, self.records = dataset, records
+        self.scales, self.flip, self.long_side = scales, flip, long_side
 
     def __len__(self) -> int:
         return len(self.records)
@@ -35,20 +37,27 @@ class ImagePyramid(TorchDataset[tuple[int, tuple[int, int], list[Tensor]]]):
     def __getitem__(self, index: int) -> tuple[int, tuple[int, int], list[Tensor]]:
         image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
         height, width = image.shape[1:]
-        base = self.settings.long_side / max(height, width) if self.settings.long_side else 1.0
+        base = self.long_side / max(height, width) if self.long_side else 1.0
         views = []
         for scale in self.scales:
             size = [max(1, round(side * base * scale)) for side in (height, width)]
             view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-            views.append(torch.stack([view, view.flip(-1)] if self.settings.flip else [view]))
+            views.append(torch.stack([view, view.flip(-1)] if self.flip else [view]))
         return index, (height, width), views
 
 
 def pyramid_loader(
-    dataset: Dataset, records: list[Record], settings: CamConfig, *, scales: tuple[float, ...], workers: int
+    dataset: Dataset,
+    records: list[Record],
+    *,
+    scales: tuple[float, ...],
+    flip: bool,
+    long_side: int | None,
+    workers: int,
 ) -> DataLoader[tuple[int, tuple[int, int], list[Tensor]]]:
-    """The records' pyramids in order, read ahead by `workers` processes."""
-    return DataLoader(ImagePyramid(dataset, records, settings, scales), batch_size=None, num_workers=workers)
+    """The records' pyramids in order, read ahead by `workers` processes; long_side None keeps an image's own size."""
+    pyramids = ImagePyramid(dataset, records, scales=scales, flip=flip, long_side=long_side)
+    return DataLoader(pyramids, batch_size=None, num_workers=workers)
 
 
 @torch.no_grad()
@@ -97,7 +106,7 @@ def localize(
 
 
 def merge_views(output: HostOutput) -> HostOutput:
-    """One image's output from the views' (image, mirror image): their mean, before the ReLU and the prototypes (SIPE)."""
+    """One image's output from its views, image and mirror image: their mean, before the ReLU and the prototypes."""
 
     def merge(maps: Tensor) -> Tensor:
         return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2

@@ -95,6 +95,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         if self.resize_long is not None:
             scale = rng.integers(*self.resize_long, endpoint=True) / max(height, width)
         else:
+            assert self.scale_range is not None
             scale = rng.uniform(*self.scale_range)
         image, mask = self._augment(
             torch.from_numpy(pixels).permute(2, 0, 1),
@@ -127,6 +128,6 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
             slice(max(0, -top), max(0, -top) + part.shape[0]),
             slice(max(0, -left), max(0, -left) + part.shape[1]),
         )
-        canvas[(slice(None), *place)] = image[(slice(None), *window)]
+        canvas[:, place[0], place[1]] = image[:, window[0], window[1]]
         labels[place] = part
         return canvas, labels

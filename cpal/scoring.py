@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.cam import CamFile, read_cam, resize_maps, seed_scores
-from cpal.config import CamConfig
+from cpal.cam import CamFile, SeedRule, read_cam, resize_maps, seed_scores
 from cpal.dataset import Dataset, Record
 from cpal.masks import BACKGROUND, read_mask
 from cpal.metrics import class_rows, confusion_matrix, mean_iou, summary
@@ -26,20 +25,20 @@ def score_masks(
 
 
 def score_seeds(
-    dataset: Dataset, records: list[Record], folder: Path, settings: CamConfig, *, step: float, workers: int
+    dataset: Dataset, records: list[Record], folder: Path, rule: SeedRule, *, step: float, workers: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Metrics and rows by class of the seeds in `folder`, and in `cam` and `pacam` each map's own threshold sweep.
 
     Each map is scored at its fixed threshold and at the best of a grid, found with the ground truth: an upper bound.
     """
-    fixed = {"cam": settings.cam_threshold, "pacam": settings.pacam_threshold}
+    fixed = {"cam": rule.cam_threshold, "pacam": rule.pacam_threshold}
     grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
 
     def score(record: Record) -> dict[str, np.ndarray]:
         truth = read_mask(dataset.mask_path(record))
         content = read_cam(folder / f"{record.image_id}.npz")
         counts = {name: sweep_counts(truth, content, name, grid[name], dataset.num_classes) for name in fixed}
-        return counts | {"seed": confusion_matrix(truth, seed_map(content, settings), dataset.num_classes)}
+        return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), dataset.num_classes)}
 
     parts = Parallel(n_jobs=max(1, workers))(delayed(score)(record) for record in records)
     confusion = sum_up(part["seed"] for part in parts)
@@ -56,15 +55,9 @@ def score_seeds(
     return metrics, class_rows(confusion, dataset.classes)
 
 
-def seed_map(content: CamFile, settings: CamConfig) -> np.ndarray:
-    """Label map uint8 (H, W) of the maps that `cam.source` names, at their fixed thresholds."""
-    scores = seed_scores(
-        content,
-        source=settings.source,
-        cam_threshold=settings.cam_threshold,
-        pacam_threshold=settings.pacam_threshold,
-    )
-    return np.append(BACKGROUND, content.classes).astype(np.uint8)[scores.argmax(axis=0)]
+def seed_map(content: CamFile, rule: SeedRule) -> np.ndarray:
+    """Label map uint8 (H, W) at the rule's thresholds."""
+    return np.append(BACKGROUND, content.classes).astype(np.uint8)[seed_scores(content, rule).argmax(axis=0)]
 
 
 def sweep_counts(
@@ -78,7 +71,7 @@ def sweep_counts(
     counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
     counted = truth < num_classes
     if len(maps) == 0:
-        np.add.at(counts, (truth[counted], 0, 0), 1)
+        counts[:, BACKGROUND, 0] = np.bincount(truth[counted], minlength=num_classes)
         return counts
     strongest = content.classes[maps.argmax(axis=0)][counted]
     below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")

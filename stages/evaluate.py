@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cpal.cam import SeedRule
 from cpal.config import load_config
 from cpal.crf import read_crf
 from cpal.dataset import read_dataset
@@ -25,7 +26,13 @@ READERS = {
     "pseudo_mask": lambda image_id: read_mask(PSEUDO_MASKS / f"{image_id}.png"),
     "segmentation": lambda image_id: read_mask(PREDICTIONS / f"{image_id}.png"),
 }
-What = Enum("What", {name: name for name in ("seed", "crf", "pseudo_mask", "segmentation")}, type=str)
+
+
+class What(str, Enum):
+    seed = "seed"
+    crf = "crf"
+    pseudo_mask = "pseudo_mask"
+    segmentation = "segmentation"
 
 
 def main(
@@ -42,9 +49,8 @@ def main(
     if not (val if what.value == "segmentation" else train):
         raise UserError(f"no image has a ground-truth mask to score {what.value} against")
     if what.value == "seed":
-        metrics, rows = score_seeds(
-            dataset, train, CAMS, config.cam, step=config.evaluate.threshold_step, workers=workers
-        )
+        rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+        metrics, rows = score_seeds(dataset, train, CAMS, rule, step=config.evaluate.threshold_step, workers=workers)
     else:
         read = READERS[what.value]
         records, split = (val, "val") if what.value == "segmentation" else (train, "score")

@@ -34,7 +34,9 @@ def main(
     host, learner = load_classifier(
         CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
     )
-    loader = pyramid_loader(dataset, records, config.cam, scales=(1.0,), workers=workers)
+    loader = pyramid_loader(
+        dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
+    )
     bar = progress(loader, total=len(records), what="fit prototypes")
     fit_prototypes(host, learner, dataset, records, bar)
     with whole_file(prototypes) as temporary:

@@ -1,5 +1,7 @@
 """Multi-scale CAM and PACAM of every training image."""
 
+from typing import Any
+
 from cpal.cam import write_cam
 from cpal.classifier import load_classifier, load_weights
 from cpal.config import load_config
@@ -36,13 +38,15 @@ def main(
         CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
     )
     load_weights(PROTOTYPES, {"learner": learner}, {"classes": list(dataset.classes)}, stage="fit_prototypes")
-    views = config.cam.model_dump(include={"long_side", "scales", "flip"})
-    folder = work_folder(
-        "make_cams", [config.seed, config.classifier.model_dump(), config.cpal.model_dump(), views, limit]
-    )
+    views: dict[str, Any] = {
+        "scales": config.cam.scales,
+        "flip": config.cam.flip,
+        "long_side": config.cam.long_side,
+    }
+    folder = work_folder("make_cams", [config.classifier.model_dump(), config.cpal.model_dump(), views, limit])
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
-    loader = pyramid_loader(dataset, records, config.cam, scales=config.cam.scales, workers=workers)
+    loader = pyramid_loader(dataset, records, **views, workers=workers)
     for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
         content = localize(host, learner, records[index], size, pyramid)
         with whole_file(folder / "cams" / f"{records[index].image_id}.npz") as temporary:

@@ -1,8 +1,10 @@
 """DenseCRF of every training image's seed: label and confidence."""
 
+from dataclasses import asdict
+
 from joblib import Parallel, delayed
 
-from cpal.cam import read_cam, seed_scores
+from cpal.cam import SeedRule, read_cam, seed_scores
 from cpal.config import load_config
 from cpal.crf import refine, write_crf
 from cpal.dataset import Record, read_dataset, read_image
@@ -16,15 +18,15 @@ def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Lim
     config = load_config(params)
     crf = destination(CRF, limit, out)
     dataset = read_dataset(DATASET)
-    seeds = config.cam.model_dump(include={"source", "cam_threshold", "pacam_threshold"})
-    folder = work_folder("refine_crf", [config.crf.model_dump(), seeds, limit])
+    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    folder = work_folder("refine_crf", [config.crf.model_dump(), asdict(rule), limit])
     done = folder / "crf"
     done.mkdir(exist_ok=True)
 
     def refine_one(record: Record) -> None:
         content = read_cam(CAMS / f"{record.image_id}.npz")
         refined = refine(
-            read_image(dataset.image_path(record)), seed_scores(content, **seeds), content.classes, config.crf
+            read_image(dataset.image_path(record)), seed_scores(content, rule), content.classes, config.crf
         )
         with whole_file(done / f"{record.image_id}.npz") as temporary:
             write_crf(temporary, refined)

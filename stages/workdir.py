@@ -78,7 +78,10 @@ def _content(path: Path, stage: str) -> str:
             digest.update(_content(member, stage).encode())
         return digest.hexdigest()
     try:
+        digest = hashlib.sha256()
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: missing, {stage} needs it; make it with: dvc repro {stage}") from None

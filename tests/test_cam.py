@@ -96,20 +96,20 @@ class TestSeed:
         pacam = np.array([[[0.59, 0.61, 0.7]], [[0.1, 0.2, 0.65]]], np.float32)
         file = CamFile(np.array([2, 5]), cam, pacam, (1, 3))
         labels = {
-            source: cams.seed_scores(file, source=source, **self.THRESHOLDS).argmax(0).tolist()
+            source: cams.seed_scores(file, cams.SeedRule(source, **self.THRESHOLDS)).argmax(0).tolist()
             for source in ("cam", "pacam", "both")
         }
         assert labels == {"cam": [[1, 0, 2]], "pacam": [[0, 1, 1]], "both": [[0, 0, 2]]}
 
     def test_both_is_the_mean_of_the_calibrated_maps(self) -> None:
         cam, pacam, both = (
-            cams.seed_scores(content(), source=source, **self.THRESHOLDS) for source in ("cam", "pacam", "both")
+            cams.seed_scores(content(), cams.SeedRule(source, **self.THRESHOLDS)) for source in ("cam", "pacam", "both")
         )
         np.testing.assert_allclose(both, (cam + pacam) / 2, atol=1e-6)
         assert both.shape == (3, 17, 22) and both.dtype == np.float32 and (both[0] == 0.5).all()
 
     def test_an_image_without_labels_is_background(self) -> None:
-        scores = cams.seed_scores(content(0), source="pacam", **self.THRESHOLDS)
+        scores = cams.seed_scores(content(0), cams.SeedRule("pacam", **self.THRESHOLDS))
         assert scores.shape == (1, 17, 22)
 
 

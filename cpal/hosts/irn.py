@@ -8,7 +8,7 @@ from cpal.hosts import HostOutput
 
 
 class IrnHost(nn.Module):
-    """Backbone and classifier. The logits are the spatial mean of the CAM, since pooling and a 1x1 convolution commute."""
+    """Backbone and classifier; the logits are the mean of the CAM, since pooling and a 1x1 convolution commute."""
 
     def __init__(self, backbone: Backbone, num_foreground: int) -> None:
         super().__init__()
