@@ -1,0 +1,77 @@
+"""Seeds scored at every threshold in one pass, against scoring each threshold on its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cpal.cam import CamFile, SeedRule, resize_maps, write_cam
+from cpal.dataset import Dataset
+from cpal.masks import VOID, read_mask
+from cpal.metrics import confusion_matrix, mean_iou
+from cpal.scoring import score_masks, score_seeds, seed_map, sweep, sweep_counts
+
+RULE = SeedRule("pacam", 0.25, 0.5)
+
+
+@pytest.fixture
+def cam_folder(tiny_dataset: Dataset, tmp_path: Path) -> Path:
+    """Random maps of every image's classes at a quarter of its size."""
+    rng = np.random.default_rng(0)
+    for record in tiny_dataset.records:
+        shape = (len(record.labels), (record.height - 1) // 4 + 1, (record.width - 1) // 4 + 1)
+        size = (record.height, record.width)
+        content = CamFile(np.array(record.labels, np.int64), rng.random(shape), rng.random(shape), size)
+        write_cam(tmp_path / f"{record.image_id}.npz", content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("void", [False, True])
+def test_sweep_is_each_threshold_on_its_own(void: bool) -> None:
+    rng = np.random.default_rng(1)
+    content = CamFile(np.array([1, 3]), rng.random((2, 5, 6)), rng.random((2, 5, 6)), (17, 23))
+    truth = rng.integers(0, 4, (17, 23)).astype(np.uint8)
+    if void:
+        truth[::3] = VOID
+    thresholds = np.array([0.1, 0.35, 0.5, 0.9])
+    curve = sweep(sweep_counts(truth, content, "cam", thresholds, 4))
+    maps = resize_maps(content.cam, content.size)
+    for threshold, value in zip(thresholds, curve, strict=True):
+        predicted = np.where(maps.max(axis=0) > threshold, content.classes[maps.argmax(axis=0)], 0).astype(np.uint8)
+        assert value == pytest.approx(mean_iou(confusion_matrix(truth, predicted, 4)))
+
+
+def test_image_without_class_is_background() -> None:
+    content = CamFile(np.zeros(0, np.int64), np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), (6, 5))
+    truth = np.zeros((6, 5), np.uint8)
+    truth[0] = 2
+    counts = sweep_counts(truth, content, "pacam", np.array([0.5]), 3)
+    assert counts.sum() == truth.size
+    assert counts[0, 0, 0] == 25 and counts[2, 0, 0] == 5
+    assert not seed_map(content, RULE).any()
+
+
+def test_scores_of_seeds_agree_with_scores_of_their_maps(tiny_dataset: Dataset, cam_folder: Path) -> None:
+    """The seeds of one source score as that source's entry in the sweep, at the same fixed threshold."""
+    records = tiny_dataset.scored("train")
+    for source in ("cam", "pacam"):
+        rule = SeedRule(source, 0.25, 0.5)
+        metrics, rows = score_seeds(tiny_dataset, records, cam_folder, rule, step=0.1, workers=1)
+        assert metrics["miou"] == metrics[source]["miou"]
+        assert metrics["split"] == "t"
+        for name in ("cam", "pacam"):
+            assert metrics[name]["miou_oracle"] >= metrics[name]["miou"]
+            assert metrics[name]["threshold"] == getattr(rule, f"{name}_threshold")
+        assert np.mean([row["iou"] for row in rows]) == pytest.approx(metrics["miou"], abs=0.01)
+
+
+def test_workers_do_not_change_scores(tiny_dataset: Dataset, cam_folder: Path) -> None:
+    records = tiny_dataset.scored("train")
+    one, two = (score_seeds(tiny_dataset, records, cam_folder, RULE, step=0.1, workers=n) for n in (1, 2))
+    assert one == two
+
+
+def test_perfect_masks_score_a_hundred(tiny_dataset: Dataset) -> None:
+    masks = {r.image_id: read_mask(tiny_dataset.mask_path(r)) for r in tiny_dataset.records}
+    confusion = score_masks(tiny_dataset, tiny_dataset.scored("val"), masks.__getitem__, workers=1)
+    assert mean_iou(confusion) == 100
