@@ -1,6 +1,5 @@
 """Classifier with CPAL: the loss of Eq. 1, its training, and the files that hold the network and the prototypes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,16 @@ import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cpal.config import ClassifierConfig, CpalConfig
 from cpal.dataset import Dataset
-from cpal.errors import UserError
 from cpal.hosts.irn import IrnHost, build_irn_host
 from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
 from cpal.samples import TrainingSamples
 from cpal.training import train
+from cpal.weights import load_weights
 
 
 class CpalLoss(BaseModel):
@@ -133,34 +130,3 @@ def load_classifier(
     modules = {"host": host, "projections": learner.projections}
     load_weights(path, modules, describe(settings, dataset), stage="train_cam")
     return host.to(device).eval(), learner.to(device).eval()
-
-
-def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]) -> None:
-    """Weights of named modules and a description, as one safetensors file; the same content gives the same bytes."""
-    tensors = {
-        f"{name}.{key}": value.detach().cpu().contiguous()
-        for name, module in modules.items()
-        for key, value in module.state_dict().items()
-    }
-    save_file(tensors, path, metadata={"meta": json.dumps(meta, sort_keys=True)})
-
-
-def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:
-    """Fill the modules with what `save_weights` wrote; `meta` must be what was written.
-
-    Raises UserError when the file is missing or damaged, or belongs to other settings; `stage` makes it anew.
-    """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            written = json.loads(stored.metadata()["meta"])
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f {stage}") from None
-    different = sorted(key for key in meta if written.get(key) != meta[key])
-    if different:
-        raise UserError(f"{path}: made with other settings ({', '.join(different)}); run: dvc repro {stage}")
-    for name, module in modules.items():
-        prefix = f"{name}."
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

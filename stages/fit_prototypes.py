@@ -1,10 +1,11 @@
 """Fill the support bank with the final network, find the context prototypes, measure the alignment shift."""
 
-from cpal.classifier import load_classifier, save_weights
+from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
 from cpal.localize import fit_prototypes, pyramid_loader
+from cpal.weights import save_weights
 from stages.options import (
     DEFAULT_WORKERS,
     Device,

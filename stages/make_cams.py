@@ -3,11 +3,12 @@
 from typing import Any
 
 from cpal.cam import write_cam
-from cpal.classifier import load_classifier, load_weights
+from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
 from cpal.localize import localize, pyramid_loader
+from cpal.weights import load_weights
 from stages.options import (
     DEFAULT_WORKERS,
     Device,

@@ -1,8 +1,9 @@
 """Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
 
-from cpal.classifier import describe, save_weights, train_classifier
+from cpal.classifier import describe, train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
+from cpal.weights import save_weights
 from stages.options import DEFAULT_WORKERS, Device, Limit, Out, Params, Workers, destination, run, torch_device
 from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, PARAMS
 from stages.workdir import publish, work_folder

@@ -1,0 +1,32 @@
+"""Label maps of the validation images, and of the training images that are scored."""
+
+from cpal.config import load_config
+from cpal.dataset import read_dataset, read_image
+from cpal.masks import write_mask
+from cpal.segmentation import build_segmentor, describe, predict
+from cpal.weights import load_weights
+from stages.options import Device, Limit, Out, Params, destination, progress, run, torch_device
+from stages.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
+from stages.workdir import publish, work_folder
+
+
+def main(params: Params = PARAMS, device: Device = "auto", limit: Limit = None, out: Out = None) -> None:
+    config = load_config(params)
+    predictions = destination(PREDICTIONS, limit, out)
+    dataset = read_dataset(DATASET)
+    segmentor = build_segmentor(config.segmentation, dataset.num_classes, weights="none")
+    meta = describe(config.segmentation, dataset)
+    load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
+    segmentor.to(torch_device(device))
+    folder = work_folder("predict_segmentation", [config.segmentation.model_dump(), limit])
+    (folder / "predictions").mkdir(exist_ok=True)
+    wanted = [*dataset.split("val", limit), *dataset.scored("train", limit)]
+    records = [r for r in wanted if not (folder / "predictions" / f"{r.image_id}.png").exists()]
+    for record in progress(records, total=len(records), what="predict"):
+        labels = predict(segmentor, read_image(dataset.image_path(record)), config.segmentation)
+        write_mask(folder / "predictions" / f"{record.image_id}.png", labels)
+    publish(folder, {"predictions": predictions})
+
+
+if __name__ == "__main__":
+    run(main)

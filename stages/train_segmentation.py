@@ -1,0 +1,39 @@
+"""Train DeepLabV2 on the pseudo-masks, never on ground truth."""
+
+from cpal.config import load_config
+from cpal.dataset import read_dataset
+from cpal.segmentation import describe, train_segmentation
+from cpal.weights import save_weights
+from stages.options import DEFAULT_WORKERS, Device, Limit, Out, Params, Workers, destination, run, torch_device
+from stages.paths import DATASET, PARAMS, PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
+from stages.workdir import publish, work_folder
+
+
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
+    config = load_config(params)
+    weights, curves = destination(SEGMENTATION, limit, out), destination(SEGMENTATION_CURVES, limit, out)
+    dataset = read_dataset(DATASET)
+    learned = config.segmentation.model_dump(exclude={"test_scales", "test_flip"})
+    folder = work_folder("train_segmentation", [config.seed, learned, limit])
+    segmentor = train_segmentation(
+        dataset,
+        PSEUDO_MASKS,
+        config.segmentation,
+        seed=config.seed,
+        folder=folder,
+        device=torch_device(device),
+        workers=workers,
+        limit=limit,
+    )
+    save_weights(folder / weights.name, {"segmentor": segmentor}, describe(config.segmentation, dataset))
+    publish(folder, {weights.name: weights, "curves": curves}, keep=True)
+
+
+if __name__ == "__main__":
+    run(main)
