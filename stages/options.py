@@ -1,10 +1,11 @@
 """What all stages share: their options, the debugging outlet, and errors without tracebacks."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
@@ -27,6 +28,7 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs."),
 ]
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -39,12 +41,14 @@ def run(main: Callable[..., None]) -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.filename is None and error.errno is None:
+        if error.errno in DISK_FULL:
+            _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space and run again")
+        if error.errno is None or error.filename is None:  # not about a file: a lost connection, say
             raise
-        _fail(f"{error.filename or 'disk'}: {error.strerror}; check that the path exists and can be written")
+        _fail(f"{error.filename}: {error.strerror}; check that the path exists and can be written")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -148,7 +148,7 @@ def test_the_same_settings_give_the_same_metrics(clone: Path) -> None:
 def test_an_experiment_runs_what_it_changes(clone: Path) -> None:
     output = call(clone, "dvc", "exp", "run", "--name", "tried", "-S", "crf.bilateral_compat=1", "evaluate_crf")
     assert ran(output) == ["refine_crf", "evaluate_crf"]
-    rows = list(csv.DictReader(call(clone, "dvc", "exp", "show", "--csv", "--quiet").splitlines()))
+    rows = list(csv.DictReader(call(clone, "dvc", "exp", "show", "--csv").splitlines()))
     assert "tried" in [row["Experiment"] for row in rows]
     assert "crf.bilateral_compat" in call(clone, "dvc", "params", "diff")
     assert "miou" in call(clone, "dvc", "metrics", "diff", "--all")

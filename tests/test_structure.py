@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.options
+import stages.paths
 from cpal.config import Config, load_config
 from stages.profile import merged
 
@@ -72,15 +73,36 @@ def module_of(stage: str) -> Path:
     return Path(*command[2].split(".")).with_suffix(".py")
 
 
-def sections_read(path: Path) -> set[str]:
-    """Attributes of `config` in a stage; all of them where it hands on the whole config, or reads the file's text."""
+def data_paths(stage: str) -> set[Path]:
+    """All that a stage reads and writes, but for code and the user's own data set."""
+    entries = [entry for key in ("deps", "outs", "metrics", "plots") for entry in STAGES[stage].get(key, [])]
+    names = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+    return {Path(name) for name in names if not name.endswith(".py") and name != "${data.root}"}
+
+
+def settings_read(path: Path) -> list[str]:
+    """What a stage reads of its config, as fine as dvc.yaml can name it: `seed`, `cpal`, `cam.scales`.
+
+    A section that is used as a whole anywhere counts as a whole; all of them count where the stage hands on the whole
+    config, or reads the file's text.
+    """
     nodes = list(ast.walk(tree(path)))
-    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-    owners = [(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)]
-    loads = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
-    sections = [name for owner, name in owners if owner == "config"]
-    whole = loads.count("config") > len(sections) or any(owner == "params" for owner, _ in owners)
-    return set(Config.model_fields) if whole else set(sections)
+    inner = {id(n.value): n.attr for n in nodes if isinstance(n, ast.Attribute) and not n.attr.startswith("model_")}
+    owners = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    sections = [n for n in owners if isinstance(n.value, ast.Name) and n.value.id == "config"]
+    loads = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    reads_text = any(isinstance(n.value, ast.Name) and n.value.id == "params" for n in owners)
+    if loads.count("config") > len(sections) or reads_text:
+        return list(Config.model_fields)
+    found: list[str] = []
+    for name, field in Config.model_fields.items():
+        uses = [inner.get(id(n)) for n in sections if n.attr == name]
+        if uses and None not in uses:
+            keys = getattr(field.annotation, "model_fields", {})
+            found += [f"{name}.{key}" for key in keys if key in uses]
+        elif uses:
+            found.append(name)
+    return found
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -91,8 +113,8 @@ def test_deps_are_the_import_closure(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_params_are_the_sections_read(stage: str) -> None:
-    right = [name for name in Config.model_fields if name in sections_read(module_of(stage))]
+def test_params_are_the_settings_read(stage: str) -> None:
+    right = settings_read(module_of(stage))
     assert STAGES[stage]["params"] == right, "dvc.yaml should list:\n" + "".join(f"      - {name}\n" for name in right)
 
 
@@ -100,6 +122,17 @@ def test_params_are_the_sections_read(stage: str) -> None:
 def test_outputs_of_other_stages_are_listed_before_code(stage: str) -> None:
     deps = STAGES[stage]["deps"]
     assert deps == sorted(deps, key=lambda dep: (dep.endswith(".py"), dep))
+
+
+@pytest.mark.parametrize("module", sorted({module_of(stage) for stage in STAGES}), ids=str)
+def test_paths_of_a_stage_are_its_deps_and_outputs(module: Path) -> None:
+    names = {name.removeprefix("stages.paths.") for name in imported(module) if name.startswith("stages.paths.")}
+    used = {getattr(stages.paths, name) for name in names - {"PARAMS", "PIPELINE", "METRICS"}}
+    listed = {path for stage in STAGES if module_of(stage) == module for path in data_paths(stage)}
+    above = {parent for path in listed for parent in (path, *path.parents)}
+    assert used <= above, f"dvc.yaml misses {sorted(map(str, used - above))}"
+    unused = {path for path in listed - used - {stages.paths.PARAMS} if stages.paths.METRICS not in path.parents}
+    assert not unused, f"{module} does not use {sorted(map(str, unused))}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

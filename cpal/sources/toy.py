@@ -68,11 +68,12 @@ def draw_image(rng: np.random.Generator, settings: ToyConfig) -> Drawing:
     """One image; drawn again in the rare case that no object shows enough of itself."""
     while True:
         height, width = (int(side) for side in rng.integers(settings.min_side, settings.max_side + 1, 2))
-        names = [str(rng.choice(CLASSES)) for _ in range(rng.integers(1, settings.max_objects + 1))]
+        count = min(int(rng.geometric(0.55)), settings.max_objects)  # one object more often than several
+        names = [str(rng.choice(CLASSES)) for _ in range(count)]
         scene = choose_scene(rng, names, settings)
         image = SCENES[scene](rng, height, width)
         mask = np.full((height, width), BACKGROUND, np.uint8)
-        alone = {1: (0.6, 0.95), 2: (0.45, 0.65), 3: (0.38, 0.55)}.get(len(names), (0.3, 0.45))
+        alone = {1: (0.75, 1.0), 2: (0.55, 0.75), 3: (0.45, 0.6)}.get(len(names), (0.35, 0.5))
         order = rng.permutation(len(names))
         for place, which in enumerate(order):
             slot = (place + 0.5) / len(names)

@@ -1,0 +1,165 @@
+"""The prepare stage: whole results or none, and errors that end in one message and exit code 2."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+import stages.prepare
+from cpal.config import Config
+from cpal.dataset import read_dataset
+from cpal.errors import UserError
+from stages.options import run
+
+PROJECT = Path(__file__).parent.parent
+TOY = {"toy.train_images": 6, "toy.val_images": 2, "toy.max_side": 128}
+
+
+@pytest.fixture
+def params(settings: Callable[..., Config], tmp_path: Path) -> Callable[..., Path]:
+    """`params(**{"data.source": "voc"})`: a settings file of the toy data set with few images, then these."""
+
+    def write(**overrides: Any) -> Path:
+        path = tmp_path / "params.yaml"
+        YAML().dump(json.loads(settings(**TOY | overrides).model_dump_json()), path)
+        return path
+
+    return write
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_toy_dataset_is_deterministic(
+    params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.prepare.main(params=params(), workers=1, out=tmp_path / "one")
+    stages.prepare.main(params=params(), workers=2, out=tmp_path / "two")
+    stages.prepare.main(params=params(seed=1), workers=1, out=tmp_path / "other")
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert content(tmp_path / "one") != content(tmp_path / "other")
+    assert len(content(tmp_path / "one")) == 1 + 2 * (6 + 2)
+    header, lists, images, *classes = capsys.readouterr().out.splitlines()[: 3 + 6]
+    assert header.split() == ["train", "score", "val"]
+    assert lists.split() == ["list", "train", "train", "val"]
+    assert images.split() == ["images", "6", "6", "2"]
+    records = read_dataset(tmp_path / "one" / "dataset").split("train")
+    assert [int(line.split()[1]) for line in classes] == [sum(n in r.labels for r in records) for n in range(1, 7)]
+
+
+def test_a_new_result_replaces_the_old_one(params: Callable[..., Path], tmp_path: Path) -> None:
+    stages.prepare.main(params=params(), workers=1, out=tmp_path)
+    (tmp_path / ".dataset.new").mkdir()  # what a killed run leaves behind
+    (tmp_path / ".dataset.new" / "rest").touch()
+    stages.prepare.main(params=params(**{"toy.train_images": 2}), workers=1, out=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "dataset" / "masks").iterdir()) == [
+        "train_0000.png",
+        "train_0001.png",
+        "val_0000.png",
+        "val_0001.png",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "params.yaml"]
+
+
+def test_link_to_another_disk_stays_a_link(params: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "roomy" / "place").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset").symlink_to(tmp_path / "roomy" / "place", target_is_directory=True)
+    stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "out")
+    assert (tmp_path / "out" / "dataset").is_symlink()
+    assert (tmp_path / "roomy" / "place" / "dataset.json").is_file()
+
+
+def test_limit_needs_out(params: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="add --out DIR"):
+        stages.prepare.main(params=params(), workers=1, limit=1)
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The message of a run that ends with exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        run(stages.prepare.main)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EACCES, "can be written")],
+)
+def test_error_of_the_disk_leaves_what_was_there(
+    params: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    cure: str,
+) -> None:
+    stages.prepare.main(params=params(), workers=1, out=tmp_path)
+    before = content(tmp_path)
+
+    def draw_some(folder: Path, *_: object, **__: object) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise OSError(number, os.strerror(number), *(["half"] if number == errno.EACCES else []))
+
+    monkeypatch.setattr(stages.prepare, "draw_dataset", draw_some)
+    text = fails(monkeypatch, capsys, "--params", params(), "--out", tmp_path)
+    assert text.startswith("error: ") and os.strerror(number) in text and cure in text
+    assert content(tmp_path) == before
+
+
+def test_place_that_cannot_be_written(
+    params: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    text = fails(monkeypatch, capsys, "--params", params(), "--out", tmp_path / "file")
+    assert text.startswith(f"error: {tmp_path / 'file'}") and "Not a directory; check that the path exists" in text
+    (tmp_path / "dataset").write_text("precious")
+    text = fails(monkeypatch, capsys, "--params", params(), "--out", tmp_path)
+    assert text.startswith(f"error: {tmp_path / 'dataset'}: Not a directory")
+    assert (tmp_path / "dataset").read_text() == "precious"
+
+
+def test_other_trouble_keeps_its_traceback(params: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose_connection(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(stages.prepare, "draw_dataset", lose_connection)
+    monkeypatch.setattr(sys, "argv", ["prepare", "--params", str(params())])
+    with pytest.raises(ConnectionRefusedError):
+        run(stages.prepare.main)
+
+
+def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None:
+    """The whole way, in a folder of its own: relative data.root, one message, exit code 2, nothing written."""
+    (tmp_path / "photos" / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "photos" / "JPEGImages").mkdir()
+    (tmp_path / "photos" / "ImageSets" / "Segmentation" / "val.txt").write_text("a\na\n")
+    path = params(**{"data.source": "voc", "data.root": "photos"})
+    before = content(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.prepare", "--params", str(path), "--out", "out"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr[done.stderr.index("error:") :] == (
+        "error: data set photos: 3 problem(s) to put right:\n"
+        "  - photos/SegmentationClass: no such folder; it holds the ground-truth masks (data.masks)\n"
+        "  - photos/ImageSets/Segmentation/train.txt: no such list; lists there: val\n"
+        "  - photos/ImageSets/Segmentation/val.txt: 1 image(s) named more than once: a\n"
+    )
+    assert "Traceback" not in done.stderr
+    assert content(tmp_path) == before
