@@ -14,8 +14,6 @@ from cpal.classifier import (
     ClusterEachEpoch,
     CpalLoss,
     build_learner,
-    load_weights,
-    save_weights,
     select,
     train_classifier,
 )
@@ -26,6 +24,7 @@ from cpal.hosts.irn import build_irn_host
 from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
 from cpal.samples import TrainingSamples
+from cpal.weights import load_weights, save_weights
 
 Settings = Callable[..., Config]
 N = 3
