@@ -68,7 +68,7 @@ def draw_image(rng: np.random.Generator, settings: ToyConfig) -> Drawing:
     """One image; drawn again in the rare case that no object shows enough of itself."""
     while True:
         height, width = (int(side) for side in rng.integers(settings.min_side, settings.max_side + 1, 2))
-        count = min(int(rng.geometric(0.55)), settings.max_objects)  # one object more often than several
+        count = min(int(rng.geometric(0.65)), settings.max_objects)  # one object more often than several
         names = [str(rng.choice(CLASSES)) for _ in range(count)]
         scene = choose_scene(rng, names, settings)
         image = SCENES[scene](rng, height, width)

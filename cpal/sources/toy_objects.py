@@ -42,6 +42,11 @@ def polygon(*points: Point) -> np.ndarray:
     return np.array(points)
 
 
+def enlarged(parts: list[Part], factor: float, joint: Point) -> list[Part]:
+    """The parts `factor` times as large, with the joint where it was."""
+    return [Part((part.outline - joint) * factor + joint, part.paint) for part in parts]
+
+
 def leg(rng: np.random.Generator, hip: Point, width: float) -> Part:
     """Thigh and shank from the hip to the ground, each swung a little."""
     swing, bend = rng.uniform(-0.25, 0.25), rng.uniform(-0.15, 0.15)
@@ -52,13 +57,13 @@ def leg(rng: np.random.Generator, hip: Point, width: float) -> Part:
 
 def small_quadruped(rng: np.random.Generator) -> tuple[list[Part], list[Part], Point, Point]:
     """Parts behind and before the head, where the head sits, where the tail sits: the body of cat and dog."""
-    height = rng.uniform(0.30, 0.40)
+    height = rng.uniform(0.24, 0.32)
     body = limb(
         [(-0.40, -height - 0.02), (-0.2, -height - 0.06), (0.1, -height - 0.05), (0.36, -height - 0.08)],
         [0.20, 0.30, 0.27, 0.24],
     )
-    far = [leg(rng, (x, -height), 0.07) for x in (-0.28, 0.30)]
-    near = [leg(rng, (x, -height), 0.08) for x in (-0.34, 0.25)]
+    far = [leg(rng, (x, -height), 0.10) for x in (-0.28, 0.30)]
+    near = [leg(rng, (x, -height), 0.11) for x in (-0.34, 0.25)]
     haunch = Part(ellipse((-0.32, -height - 0.04), (0.15, 0.16)), "coat")
     chest = Part(ellipse((0.30, -height - 0.05), (0.13, 0.15)), "coat")
     return [*far, Part(body, "coat"), haunch, chest], near, (0.46, -height - 0.24), (-0.42, -height - 0.1)
@@ -80,7 +85,8 @@ def cat(rng: np.random.Generator) -> list[Part]:
         *[Part(ellipse((x + s, y - 0.02), (0.022, 0.03)), "dark") for s in (-0.06, 0.065)],
         Part(polygon((x - 0.02, y + 0.03), (x + 0.03, y + 0.03), (x + 0.005, y + 0.06)), "accent"),
     ]
-    return [Part(tail, "coat"), *body, *near, *[Part(ear, "coat") for ear in ears], *face]
+    head = [*[Part(ear, "coat") for ear in ears], *face]
+    return [Part(tail, "coat"), *body, *near, *enlarged(head, 1.3, (x - 0.08, y + 0.14))]
 
 
 def dog(rng: np.random.Generator) -> list[Part]:
@@ -98,18 +104,18 @@ def dog(rng: np.random.Generator) -> list[Part]:
         Part(ellipse((x + 0.05, y - 0.04), (0.02, 0.022)), "dark"),
         Part(ear, "dark"),
     ]
-    return [Part(tail, "coat"), *body, *near, *face]
+    return [Part(tail, "coat"), *body, *near, *enlarged(face, 1.3, (x - 0.08, y + 0.14))]
 
 
 def large_quadruped(rng: np.random.Generator) -> tuple[list[Part], list[Part], float]:
     """Parts behind and before, and the height of the back: the body of horse and cow."""
-    height = rng.uniform(0.40, 0.48)
+    height = rng.uniform(0.46, 0.54)
     body = limb(
         [(-0.42, -height - 0.06), (-0.2, -height - 0.05), (0.1, -height - 0.04), (0.36, -height - 0.07)],
         [0.24, 0.32, 0.32, 0.28],
     )
-    far = [leg(rng, (x, -height), 0.06) for x in (-0.30, 0.32)]
-    near = [leg(rng, (x, -height), 0.07) for x in (-0.37, 0.26)]
+    far = [leg(rng, (x, -height), 0.09) for x in (-0.30, 0.32)]
+    near = [leg(rng, (x, -height), 0.10) for x in (-0.37, 0.26)]
     return [*far, Part(body, "coat"), Part(ellipse((-0.33, -height - 0.06), (0.14, 0.15)), "coat")], near, height
 
 
@@ -127,10 +133,8 @@ def horse(rng: np.random.Generator) -> list[Part]:
     ear = polygon((top[0] - 0.05, top[1] - 0.03), (top[0] - 0.02, top[1] - 0.15), (top[0] + 0.03, top[1] - 0.03))
     tail = limb([(-0.47, -height - 0.12), (-0.56, -height + 0.05), (-0.55, -0.15)], [0.06, 0.1, 0.05])
     eye = ellipse((top[0] + 0.05, top[1] + 0.04), (0.016, 0.018))
-    return [
-        Part(tail, "dark"), *body, *near, Part(neck, "coat"), Part(head, "coat"), Part(mane, "dark"),
-        Part(ear, "coat"), Part(eye, "dark"),
-    ]  # fmt: skip
+    front = [Part(neck, "coat"), Part(head, "coat"), Part(mane, "dark"), Part(ear, "coat"), Part(eye, "dark")]
+    return [Part(tail, "dark"), *body, *near, *enlarged(front, 1.2, (0.30, -height - 0.08))]
 
 
 def cow(rng: np.random.Generator) -> list[Part]:
@@ -141,18 +145,19 @@ def cow(rng: np.random.Generator) -> list[Part]:
     head = limb([(x - 0.03, y - 0.05), (x + 0.08, y + 0.06), (x + 0.14, y + 0.14)], [0.17, 0.15, 0.13])
     muzzle = ellipse((x + 0.14, y + 0.14), (0.065, 0.055), 0.7)
     horns = [
-        limb([(x + s, y - 0.10), (x + s * 2.4, y - 0.19), (x + s * 2.2, y - 0.28)], [0.05, 0.04, 0.015])
+        limb([(x + s, y - 0.10), (x + s * 2.4, y - 0.19), (x + s * 2.2, y - 0.28)], [0.06, 0.05, 0.02])
         for s in (-0.05, 0.06)
     ]
     ear = ellipse((x - 0.10, y - 0.05), (0.07, 0.03), 0.5)
     tail = limb([(-0.47, -height - 0.14), (-0.53, -height + 0.02), (-0.52, -0.22)], [0.03, 0.025, 0.02])
     tuft = ellipse((-0.52, -0.19), (0.03, 0.06))
     udder = ellipse((-0.20, -height + 0.10), (0.08, 0.05))
-    return [
-        Part(tail, "coat"), Part(tuft, "dark"), Part(udder, "accent"), *body, *near, Part(neck, "coat"),
-        Part(ear, "coat"), Part(head, "coat"), Part(muzzle, "accent"), *[Part(horn, "light") for horn in horns],
-        Part(ellipse((x + 0.04, y - 0.03), (0.016, 0.018)), "dark"),
+    front = [
+        Part(neck, "coat"), Part(ear, "coat"), Part(head, "coat"), Part(muzzle, "accent"),
+        *[Part(horn, "light") for horn in horns], Part(ellipse((x + 0.04, y - 0.03), (0.016, 0.018)), "dark"),
     ]  # fmt: skip
+    behind = [Part(tail, "coat"), Part(tuft, "dark"), Part(udder, "accent")]
+    return [*behind, *body, *near, *enlarged(front, 1.3, (0.32, -height - 0.08))]
 
 
 def boat(rng: np.random.Generator) -> list[Part]:
