@@ -160,7 +160,7 @@ def _paints(rng: np.random.Generator, name: str, height: int, width: int, size: 
     other = np.array(COATS[rng.integers(len(COATS))], float) if animal else base * 0.75
     pattern = rng.choice(("plain", "stripes", "spots", "patches") if animal else ("plain", "planks"))
     weight = _pattern(rng, str(pattern), height, width, size)[..., None]
-    grain = 1 + 0.12 * _noise(rng, height, width, 2.0)[..., None]
+    grain = 1 + 0.05 * _noise(rng, height, width, 2.0)[..., None]
     flat = np.ones((height, width, 1))
     accent = np.array(VIVID[rng.integers(len(VIVID))] if not animal else (215, 160, 150), float)
     return {

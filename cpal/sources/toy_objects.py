@@ -1,7 +1,8 @@
 """The toy classes as jointed outlines: parts of polygons in units of the body's length, x forward, y down, feet at 0.
 
-cat and dog share body, legs and coats and differ in head and tail only; so do horse and cow. A classifier needs the
-small part, a segmentation the whole body: the gap that CPAL is about.
+cat and dog share body, legs and coats and differ in head and tail; so do horse and cow. A classifier needs the small
+part, a segmentation the whole body: the gap that CPAL is about. Some instances wear a mark of their class elsewhere
+(a bib, a saddle, a blanket, patches): what one instance shows can help to find it in another.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Point = tuple[float, float]
+MARKED = 0.6  # share of the instances that wear a mark of their class
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def cat(rng: np.random.Generator) -> list[Part]:
         Part(polygon((x - 0.02, y + 0.03), (x + 0.03, y + 0.03), (x + 0.005, y + 0.06)), "accent"),
     ]
     head = [*[Part(ear, "coat") for ear in ears], *face]
-    return [Part(tail, "coat"), *body, *near, *enlarged(head, 1.3, (x - 0.08, y + 0.14))]
+    bib = [Part(ellipse((x - 0.12, y + 0.24), (0.07, 0.12), -0.3), "light")] if rng.random() < MARKED else []
+    return [Part(tail, "coat"), *body, *near, *bib, *enlarged(head, 1.3, (x - 0.08, y + 0.14))]
 
 
 def dog(rng: np.random.Generator) -> list[Part]:
@@ -104,7 +107,8 @@ def dog(rng: np.random.Generator) -> list[Part]:
         Part(ellipse((x + 0.05, y - 0.04), (0.02, 0.022)), "dark"),
         Part(ear, "dark"),
     ]
-    return [Part(tail, "coat"), *body, *near, *enlarged(face, 1.3, (x - 0.08, y + 0.14))]
+    saddle = [Part(ellipse((-0.05, ty - 0.02), (0.24, 0.1)), "dark")] if rng.random() < MARKED else []
+    return [Part(tail, "coat"), *body, *near, *saddle, *enlarged(face, 1.3, (x - 0.08, y + 0.14))]
 
 
 def large_quadruped(rng: np.random.Generator) -> tuple[list[Part], list[Part], float]:
@@ -134,7 +138,9 @@ def horse(rng: np.random.Generator) -> list[Part]:
     tail = limb([(-0.47, -height - 0.12), (-0.56, -height + 0.05), (-0.55, -0.15)], [0.06, 0.1, 0.05])
     eye = ellipse((top[0] + 0.05, top[1] + 0.04), (0.016, 0.018))
     front = [Part(neck, "coat"), Part(head, "coat"), Part(mane, "dark"), Part(ear, "coat"), Part(eye, "dark")]
-    return [Part(tail, "dark"), *body, *near, *enlarged(front, 1.2, (0.30, -height - 0.08))]
+    blanket = polygon((-0.16, -height - 0.22), (0.12, -height - 0.22), (0.13, -height + 0.06), (-0.17, -height + 0.06))
+    worn = [Part(blanket, "accent")] if rng.random() < MARKED else []
+    return [Part(tail, "dark"), *body, *near, *worn, *enlarged(front, 1.2, (0.30, -height - 0.08))]
 
 
 def cow(rng: np.random.Generator) -> list[Part]:
@@ -156,13 +162,18 @@ def cow(rng: np.random.Generator) -> list[Part]:
         Part(neck, "coat"), Part(ear, "coat"), Part(head, "coat"), Part(muzzle, "accent"),
         *[Part(horn, "light") for horn in horns], Part(ellipse((x + 0.04, y - 0.03), (0.016, 0.018)), "dark"),
     ]  # fmt: skip
+    patches = [
+        Part(ellipse((px, -height + py), (0.13, 0.09), rng.uniform(-0.6, 0.6)), "light")
+        for px, py in ((-0.24, -0.08), (0.1, -0.1))
+        if rng.random() < MARKED
+    ]
     behind = [Part(tail, "coat"), Part(tuft, "dark"), Part(udder, "accent")]
-    return [*behind, *body, *near, *enlarged(front, 1.3, (0.32, -height - 0.08))]
+    return [*behind, *body, *near, *patches, *enlarged(front, 1.3, (0.32, -height - 0.08))]
 
 
 def boat(rng: np.random.Generator) -> list[Part]:
     """Hull, cabin, and a mast with one or two sails."""
-    draft, mast = rng.uniform(0.13, 0.2), rng.uniform(0.6, 0.85)
+    draft, mast = rng.uniform(0.2, 0.28), rng.uniform(0.45, 0.65)
     hull = polygon((-0.5, -draft), (0.5, -draft - 0.05), (0.36, 0), (-0.38, 0))
     stripe = polygon((-0.48, -draft * 0.75), (0.46, -draft * 0.85), (0.44, -draft * 0.6), (-0.46, -draft * 0.5))
     parts = [Part(limb([(0.02, -draft), (0.02, -draft - mast)], [0.03, 0.02]), "wood")]
