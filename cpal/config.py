@@ -169,6 +169,7 @@ class SegmentationConfig(Optimizer):
     backbone: str
     weights: str
     output_stride: Literal[8, 16, 32]
+    freeze_stage: Annotated[int, Field(ge=0, le=4)]
     freeze_norm: bool
     dilations: Ints
     iterations: Positive

@@ -95,6 +95,8 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
         output_stride=settings.output_stride,
         freeze_norm=settings.freeze_norm,
     )
+    if settings.freeze_stage:
+        backbone.freeze(settings.freeze_stage)
     plain = {"type": CrossEntropyLoss, "avg_non_ignore": True}
     return EncoderDecoder(
         backbone={"type": lambda: backbone},

@@ -7,12 +7,12 @@ from cpal.files import whole_file
 from cpal.localize import fit_prototypes, pyramid_loader
 from cpal.weights import save_weights
 from stages.options import (
-    DEFAULT_WORKERS,
+    DEFAULT_LOADERS,
     Device,
     Limit,
+    Loaders,
     Out,
     Params,
-    Workers,
     destination,
     progress,
     run,
@@ -24,7 +24,7 @@ from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPES
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Workers = DEFAULT_WORKERS,
+    workers: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:

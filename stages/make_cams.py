@@ -10,12 +10,12 @@ from cpal.files import whole_file
 from cpal.localize import localize, pyramid_loader
 from cpal.weights import load_weights
 from stages.options import (
-    DEFAULT_WORKERS,
+    DEFAULT_LOADERS,
     Device,
     Limit,
+    Loaders,
     Out,
     Params,
-    Workers,
     destination,
     progress,
     run,
@@ -28,7 +28,7 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Workers = DEFAULT_WORKERS,
+    workers: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:

@@ -17,7 +17,11 @@ Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Workers = Annotated[
     int,
-    typer.Option("--workers", min=0, help="Parallel processes that read or compute images."),
+    typer.Option("--workers", min=0, help="Processes that work on images in parallel."),
+]
+Loaders = Annotated[
+    int,
+    typer.Option("--workers", min=0, help="Processes that read images ahead of the network."),
 ]
 Limit = Annotated[
     int | None,
@@ -30,6 +34,7 @@ Out = Annotated[
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself
 
 
 def run(main: Callable[..., None]) -> None:

@@ -4,7 +4,7 @@ from cpal.classifier import describe, train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.weights import save_weights
-from stages.options import DEFAULT_WORKERS, Device, Limit, Out, Params, Workers, destination, run, torch_device
+from stages.options import DEFAULT_LOADERS, Device, Limit, Loaders, Out, Params, destination, run, torch_device
 from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, PARAMS
 from stages.workdir import publish, work_folder
 
@@ -12,7 +12,7 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Workers = DEFAULT_WORKERS,
+    workers: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:

@@ -59,7 +59,13 @@ class TestHead:
 
     def test_is_known_to_mmsegmentation_by_name(self) -> None:
         built = MODELS.build(
-            {"type": "DeepLabV2Head", "in_channels": 4, "num_classes": 2, "dilations": [1], "loss_decode": CROSS_ENTROPY}
+            {
+                "type": "DeepLabV2Head",
+                "in_channels": 4,
+                "num_classes": 2,
+                "dilations": [1],
+                "loss_decode": CROSS_ENTROPY,
+            }
         )
         assert isinstance(built, DeepLabV2Head)
 
