@@ -110,7 +110,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
         size = [max(1, round(side * scale)) for side in mask.shape]
         image = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-        mask = transform.resize(mask[None], size, interpolation=InterpolationMode.NEAREST)[0]
+        mask = transform.resize(mask[None], size, interpolation=InterpolationMode.NEAREST_EXACT)[0]
         if rng.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
         # A picture smaller than the window lies at a random place in it, a larger one is cut at a random place.

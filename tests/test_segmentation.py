@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmseg.evaluation import IoUMetric
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from torch import nn
 
@@ -26,7 +27,7 @@ from cpal.segmentation import (
 
 Settings = Callable[..., Config]
 CPU = torch.device("cpu")
-CROSS_ENTROPY = {"type": "CrossEntropyLoss", "avg_non_ignore": True}
+CROSS_ENTROPY = {"type": CrossEntropyLoss, "avg_non_ignore": True}
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +59,7 @@ class TestHead:
         assert [branch.dilation for branch in module.branches] == [(6, 6), (12, 12), (18, 18), (24, 24)]
 
     def test_is_known_to_mmsegmentation_by_name(self) -> None:
-        built = MODELS.build(
-            {
-                "type": "DeepLabV2Head",
-                "in_channels": 4,
-                "num_classes": 2,
-                "dilations": [1],
-                "loss_decode": CROSS_ENTROPY,
-            }
-        )
-        assert isinstance(built, DeepLabV2Head)
+        assert MODELS.get("DeepLabV2Head") is DeepLabV2Head
 
 
 class TestLoss:
