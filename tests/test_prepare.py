@@ -130,12 +130,14 @@ def test_place_that_cannot_be_written(
     assert (tmp_path / "dataset").read_text() == "precious"
 
 
-def test_other_trouble_keeps_its_traceback(params: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_trouble_keeps_its_traceback(
+    params: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lose_connection(*_: object, **__: object) -> None:
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
     monkeypatch.setattr(stages.prepare, "draw_dataset", lose_connection)
-    monkeypatch.setattr(sys, "argv", ["prepare", "--params", str(params())])
+    monkeypatch.setattr(sys, "argv", ["prepare", "--params", str(params()), "--out", str(tmp_path)])
     with pytest.raises(ConnectionRefusedError):
         run(stages.prepare.main)
 
