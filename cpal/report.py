@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cpal.dataset import Dataset
 from cpal.figures import RAMP, bar, class_palette, line_chart
 from cpal.masks import VOID
 from cpal.style import STYLE
@@ -65,6 +66,16 @@ class Report:
     params: str
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
+
+
+def summarize(dataset: Dataset) -> str:
+    """The page's first sentence."""
+    train, val, classes = len(dataset.split("train")), len(dataset.split("val")), dataset.classes
+    names = f" ({', '.join(classes)})" if len(classes) <= 20 else ""
+    return (
+        f"From image-level labels to a segmentation model of {len(classes)} classes{names}: {train} training and {val} "
+        "validation images, and no network that learned from a ground-truth mask."
+    )
 
 
 def render(report: Report) -> str:

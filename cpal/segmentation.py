@@ -94,9 +94,8 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
         weights=settings.weights if weights is None else weights,
         output_stride=settings.output_stride,
         freeze_norm=settings.freeze_norm,
+        freeze_stage=settings.freeze_stage,
     )
-    if settings.freeze_stage:
-        backbone.freeze(settings.freeze_stage)
     plain = {"type": CrossEntropyLoss, "avg_non_ignore": True}
     return EncoderDecoder(
         backbone={"type": lambda: backbone},
@@ -160,16 +159,11 @@ def predict(segmentor: EncoderDecoder, image: np.ndarray, settings: Segmentation
     for scale in settings.test_scales:
         size = [max(1, round(side * scale)) for side in image.shape[:2]]
         view = transform.resize(pixels, size, interpolation=InterpolationMode.BICUBIC, antialias=True)[None].to(device)
-        total += _probability(segmentor, view, image.shape[:2])
-        if settings.test_flip:
-            total += _probability(segmentor, view.flip(-1), image.shape[:2]).flip(-1)
+        views = torch.cat([view, view.flip(-1)]) if settings.test_flip else view
+        logits = segmentor(views, mode="tensor")
+        straight, *mirrored = F.interpolate(logits, size=image.shape[:2], mode="bilinear").softmax(dim=1)
+        total += straight + sum(map_.flip(-1) for map_ in mirrored)
     return total.argmax(dim=0).to(torch.uint8).cpu().numpy()
-
-
-def _probability(segmentor: EncoderDecoder, view: Tensor, size: tuple[int, int]) -> Tensor:
-    """Softmax at the image's size, (K, H, W)."""
-    logits = segmentor(view, mode="tensor")
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].softmax(dim=0)
 
 
 def describe(settings: SegmentationConfig, dataset: Dataset) -> dict[str, Any]:

@@ -6,18 +6,8 @@ from cpal.dataset import read_dataset
 from cpal.files import whole_file
 from cpal.localize import fit_prototypes, pyramid_loader
 from cpal.weights import save_weights
-from stages.options import (
-    DEFAULT_LOADERS,
-    Device,
-    Limit,
-    Loaders,
-    Out,
-    Params,
-    destination,
-    progress,
-    run,
-    torch_device,
-)
+from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPES
 
 

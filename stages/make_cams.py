@@ -9,18 +9,8 @@ from cpal.dataset import read_dataset
 from cpal.files import whole_file
 from cpal.localize import localize, pyramid_loader
 from cpal.weights import load_weights
-from stages.options import (
-    DEFAULT_LOADERS,
-    Device,
-    Limit,
-    Loaders,
-    Out,
-    Params,
-    destination,
-    progress,
-    run,
-    torch_device,
-)
+from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import CAMS, CLASSIFIER, DATASET, PARAMS, PROTOTYPES
 from stages.workdir import publish, work_folder
 

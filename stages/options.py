@@ -1,4 +1,4 @@
-"""What all stages share: their options, the debugging outlet, and errors without tracebacks."""
+"""What all stages share: their options, the debugging outlet, progress, and errors without tracebacks."""
 
 import errno
 import os
@@ -7,21 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import torch
 import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Workers = Annotated[
     int,
     typer.Option("--workers", min=0, help="Processes that work on images in parallel."),
-]
-Loaders = Annotated[
-    int,
-    typer.Option("--workers", min=0, help="Processes that read images ahead of the network."),
 ]
 Limit = Annotated[
     int | None,
@@ -34,7 +28,6 @@ Out = Annotated[
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself
 
 
 def run(main: Callable[..., None]) -> None:
@@ -54,7 +47,7 @@ def run(main: Callable[..., None]) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    tqdm.write(f"error: {message}", file=sys.stderr)  # on a line of its own, below an unfinished bar
     sys.exit(2)
 
 
@@ -66,25 +59,6 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
     if limit is not None and debug is None:
         raise UserError("--limit makes a partial result, which must not become a DVC output; add --out DIR")
     return out if debug is None else debug / out.name
-
-
-def torch_device(name: str) -> torch.device:
-    """auto takes CUDA, then Apple's GPU, then the CPU.
-
-    Raises UserError for a device that this machine lacks.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    if name.partition(":")[0] not in available:
-        raise UserError(f"--device {name}: unknown; choose auto, cpu, cuda or mps")
-    if not available[name.partition(":")[0]]:
-        raise UserError(f"--device {name}: not available on this machine; use --device auto or cpu")
-    return torch.device(name)
 
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:

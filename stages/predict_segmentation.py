@@ -5,7 +5,8 @@ from cpal.dataset import read_dataset, read_image
 from cpal.masks import write_mask
 from cpal.segmentation import build_segmentor, describe, predict
 from cpal.weights import load_weights
-from stages.options import Device, Limit, Out, Params, destination, progress, run, torch_device
+from stages.device import Device, torch_device
+from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
 from stages.workdir import publish, work_folder
 

@@ -1,10 +1,10 @@
 """Bring the data set into one format: records, image-level labels, masks; draws the toy data set."""
 
-import shutil
 from collections.abc import Iterable
 
 from cpal.config import load_config
 from cpal.dataset import Dataset, read_dataset
+from cpal.files import whole_folder
 from cpal.sources.toy import draw_dataset
 from cpal.sources.voc import import_voc
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
@@ -13,19 +13,12 @@ from stages.paths import DATASET, PARAMS
 
 def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None) -> None:
     config = load_config(params)
-    folder = destination(DATASET, limit, out).resolve()  # so that a link to a roomier disk stays a link
-    growing = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(growing, ignore_errors=True)
-    try:
+    folder = destination(DATASET, limit, out)
+    with whole_folder(folder) as growing:
         if config.data.source == "toy":
             draw_dataset(growing, config.toy, seed=config.seed, limit=limit)
         else:
             import_voc(growing, config.data, workers=workers, limit=limit, progress=progress)
-        if folder.exists():
-            shutil.rmtree(folder)
-        growing.rename(folder)
-    finally:
-        shutil.rmtree(growing, ignore_errors=True)
     print(describe(read_dataset(folder)))
 
 

@@ -4,7 +4,8 @@ from cpal.classifier import describe, train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.weights import save_weights
-from stages.options import DEFAULT_LOADERS, Device, Limit, Loaders, Out, Params, destination, run, torch_device
+from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.options import Limit, Out, Params, destination, run
 from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, PARAMS
 from stages.workdir import publish, work_folder
 

@@ -5,14 +5,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from stages.profile import merged
+from cpal.profiles import merged
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +57,16 @@ segmentation:
   crop_size: 64
 report:
   images: 2
+"""
+LONGER = """
+classifier:
+  epochs: 4
+cam:
+  scales: [1.0, 2.0]
+crf:
+  iterations: 40
+segmentation:
+  iterations: 8
 """
 
 
@@ -143,6 +155,49 @@ def test_the_same_settings_give_the_same_metrics(clone: Path) -> None:
     output = call(clone, "dvc", "repro", "--force", "--no-run-cache")
     assert sorted(ran(output)) == sorted(STAGES)
     assert metrics(clone) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "begun", "outs"),
+    [
+        ("train_cam", "checkpoints/epoch_1.pth", ["data/classifier.safetensors", "data/metrics/train_cam"]),
+        ("make_cams", "cams/*.npz", ["data/cams"]),
+        ("refine_crf", "crf/*.npz", ["data/crf"]),
+        (
+            "train_segmentation",
+            "checkpoints/epoch_1.pth",
+            ["data/segmentation.safetensors", "data/metrics/train_segmentation"],
+        ),
+    ],
+)
+def test_a_killed_stage_continues_to_the_same_files(clone: Path, stage: str, begun: str, outs: list[str]) -> None:
+    """SIGKILL once there is a first checkpoint or file; the next start ends with the bytes of a run in one go."""
+    text, _ = merged((clone / "params.yaml").read_text(encoding="utf-8"), LONGER, name="longer")
+    (clone / "longer.yaml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", f"stages.{stage}", "--params", "longer.yaml", "--workers", "1"]
+    cache = clone / ".cache" / stage
+    shutil.rmtree(cache, ignore_errors=True)
+    call(clone, *command)
+    undisturbed = {name: content(clone / name) for name in outs}
+    shutil.rmtree(cache, ignore_errors=True)
+    with subprocess.Popen(command, cwd=clone, stderr=subprocess.DEVNULL, start_new_session=True) as running:
+        while running.poll() is None and not list(cache.glob(f"*/{begun}")):
+            time.sleep(0.002)
+        os.killpg(running.pid, signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL, "it ended before it was killed"
+    assert list(cache.glob(f"*/{begun}")), "work done so far is kept"
+    call(clone, *command)
+    assert {name: content(clone / name) for name in outs} == undisturbed
+    call(clone, "git", "clean", "-fdq", "longer.yaml")
+    call(clone, "git", "checkout", "--quiet", ".")
+    call(clone, "dvc", "checkout", "--quiet", "--force")
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """A file, or all files below a folder."""
+    found = [path] if path.is_file() else sorted(member for member in path.rglob("*") if member.is_file())
+    assert found
+    return {member.relative_to(path).as_posix(): member.read_bytes() for member in found}
 
 
 def test_an_experiment_runs_what_it_changes(clone: Path) -> None:

@@ -108,7 +108,6 @@ def test_error_of_the_disk_leaves_what_was_there(
     before = content(tmp_path)
 
     def draw_some(folder: Path, *_: object, **__: object) -> None:
-        folder.mkdir()
         (folder / "half").touch()
         raise OSError(number, os.strerror(number), *(["half"] if number == errno.EACCES else []))
 

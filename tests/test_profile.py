@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from cpal.config import load_config
 from cpal.errors import UserError
+from cpal.profiles import merged
 from stages import profile
 
 ROOT = Path(__file__).parent.parent
@@ -84,9 +85,7 @@ def test_an_invalid_profile_leaves_params_as_they_are(project: Path, text: str, 
 
 def test_long_comments_stay_on_their_line() -> None:
     comment = "# " + "long " * 60
-    text, changes = profile.merged(
-        (ROOT / "params.yaml").read_text(encoding="utf-8") + comment + "\n", "seed: 7\n", name="x"
-    )
+    text, changes = merged((ROOT / "params.yaml").read_text(encoding="utf-8") + comment + "\n", "seed: 7\n", name="x")
     assert comment in text
     assert changes == ["seed: 0 -> 7"]
     assert YAML(typ="safe", pure=True).load(text)["seed"] == 7

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 import stages.options
 import stages.paths
 from cpal.config import Config, load_config
-from stages.profile import merged
+from cpal.profiles import merged
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("cpal", "stages")

@@ -34,8 +34,7 @@ def build_irn_host(settings: ClassifierConfig, num_foreground: int, *, weights: 
         weights=settings.weights if weights is None else weights,
         output_stride=settings.output_stride,
         freeze_norm=settings.freeze_norm,
+        freeze_stage=settings.freeze_stage,
         dilated=False,
     )
-    if settings.freeze_stage:
-        backbone.freeze(settings.freeze_stage)
     return IrnHost(backbone, num_foreground)

@@ -72,9 +72,9 @@ def import_voc(
     root, classes = Path(settings.root), settings.classes or CLASSES
     problems: list[str] = []
     listed = read_lists(root, settings, limit, problems)
+    parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
     found: list[Found] = []
     if listed:  # joblib warns of a generator that nobody reads
-        parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
         results = parallel(delayed(read_one)(root, settings, classes, item) for item in listed)
         found = list(progress(results, total=len(listed), what="read images"))
     problems += [problem for one in found for problem in one.problems]
