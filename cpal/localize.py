@@ -6,58 +6,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from cpal import cam as cams
 from cpal.cam import CamFile
 from cpal.classifier import select
-from cpal.dataset import Dataset, Record, read_image
+from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
 from cpal.hosts.irn import IrnHost
 from cpal.learner import ContextPrototypeLearner
+from cpal.pyramid import View
 
 MAP_STRIDE = 4  # image pixels per stored map cell
-
-
-class ImagePyramid(TorchDataset[tuple[int, tuple[int, int], list[Tensor]]]):
-    """Index, size (H, W) and uint8 views (V, 3, h, w) at each scale: the image and, with flip, its mirror image."""
-
-    def __init__(
-        self, dataset: Dataset, records: list[Record], *, scales: tuple[float, ...], flip: bool, long_side: int | None
-    ) -> None:
-        self.dataset, self.records = dataset, records
-        self.scales, self.flip, self.long_side = scales, flip, long_side
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> tuple[int, tuple[int, int], list[Tensor]]:
-        image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
-        height, width = image.shape[1:]
-        base = self.long_side / max(height, width) if self.long_side else 1.0
-        views = []
-        for scale in self.scales:
-            size = [max(1, round(side * base * scale)) for side in (height, width)]
-            view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-            views.append(torch.stack([view, view.flip(-1)] if self.flip else [view]))
-        return index, (height, width), views
-
-
-def pyramid_loader(
-    dataset: Dataset,
-    records: list[Record],
-    *,
-    scales: tuple[float, ...],
-    flip: bool,
-    long_side: int | None,
-    workers: int,
-) -> DataLoader[tuple[int, tuple[int, int], list[Tensor]]]:
-    """The records' pyramids in order, read ahead by `workers` processes; long_side None keeps an image's own size."""
-    pyramids = ImagePyramid(dataset, records, scales=scales, flip=flip, long_side=long_side)
-    return DataLoader(pyramids, batch_size=None, num_workers=workers)
 
 
 @torch.no_grad()
@@ -66,7 +25,7 @@ def fit_prototypes(
     learner: ContextPrototypeLearner,
     dataset: Dataset,
     records: list[Record],
-    loader: Iterable[tuple[int, tuple[int, int], list[Tensor]]],
+    loader: Iterable[View],
 ) -> None:
     """Fill the learner's bank with one instance per image and present class, cluster, and measure the shift (Eq. 12).
 

@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.structures import PixelData
 from torch import Tensor, nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from cpal.backbones import build_backbone
 from cpal.config import SegmentationConfig
@@ -150,18 +148,14 @@ def train_segmentation(
 
 
 @torch.no_grad()
-def predict(segmentor: EncoderDecoder, image: np.ndarray, settings: SegmentationConfig) -> np.ndarray:
-    """Label map uint8 (H, W) of an RGB image uint8 (H, W, 3): mean probability over scales and mirror images."""
+def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
+    """Label map uint8 (H, W) of an image of this size: mean probability over its views, see `pyramid`."""
     segmentor.eval()
     device = segmentor.backbone.mean.device
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    total = torch.zeros(segmentor.num_classes, *image.shape[:2], device=device)
-    for scale in settings.test_scales:
-        size = [max(1, round(side * scale)) for side in image.shape[:2]]
-        view = transform.resize(pixels, size, interpolation=InterpolationMode.BICUBIC, antialias=True)[None].to(device)
-        views = torch.cat([view, view.flip(-1)]) if settings.test_flip else view
-        logits = segmentor(views, mode="tensor")
-        straight, *mirrored = F.interpolate(logits, size=image.shape[:2], mode="bilinear").softmax(dim=1)
+    total = torch.zeros(segmentor.num_classes, *size, device=device)
+    for view in views:
+        logits = segmentor(view.to(device), mode="tensor")
+        straight, *mirrored = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).softmax(dim=1)
         total += straight + sum(map_.flip(-1) for map_ in mirrored)
     return total.argmax(dim=0).to(torch.uint8).cpu().numpy()
 

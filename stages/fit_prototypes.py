@@ -4,7 +4,8 @@ from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
-from cpal.localize import fit_prototypes, pyramid_loader
+from cpal.localize import fit_prototypes
+from cpal.pyramid import pyramid_loader
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run

@@ -7,7 +7,8 @@ from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
-from cpal.localize import localize, pyramid_loader
+from cpal.localize import localize
+from cpal.pyramid import pyramid_loader
 from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run

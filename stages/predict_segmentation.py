@@ -1,17 +1,24 @@
 """Label maps of the validation images, and of the training images that are scored."""
 
 from cpal.config import load_config
-from cpal.dataset import read_dataset, read_image
+from cpal.dataset import read_dataset
 from cpal.masks import write_mask
+from cpal.pyramid import pyramid_loader
 from cpal.segmentation import build_segmentor, describe, predict
 from cpal.weights import load_weights
-from stages.device import Device, torch_device
+from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
 from stages.workdir import publish, work_folder
 
 
-def main(params: Params = PARAMS, device: Device = "auto", limit: Limit = None, out: Out = None) -> None:
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    workers: Loaders = DEFAULT_LOADERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
     config = load_config(params)
     predictions = destination(PREDICTIONS, limit, out)
     dataset = read_dataset(DATASET)
@@ -23,9 +30,11 @@ def main(params: Params = PARAMS, device: Device = "auto", limit: Limit = None, 
     (folder / "predictions").mkdir(exist_ok=True)
     wanted = [*dataset.split("val", limit), *dataset.scored("train", limit)]
     records = [r for r in wanted if not (folder / "predictions" / f"{r.image_id}.png").exists()]
-    for record in progress(records, total=len(records), what="predict"):
-        labels = predict(segmentor, read_image(dataset.image_path(record)), config.segmentation)
-        write_mask(folder / "predictions" / f"{record.image_id}.png", labels)
+    scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
+    loader = pyramid_loader(dataset, records, scales=scales, flip=flip, long_side=None, workers=workers)
+    for index, size, views in progress(loader, total=len(records), what="predict"):
+        labels = predict(segmentor, size, views)
+        write_mask(folder / "predictions" / f"{records[index].image_id}.png", labels)
     publish(folder, {"predictions": predictions})
 
 

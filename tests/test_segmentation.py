@@ -13,9 +13,10 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from cpal.config import Config, SegmentationConfig
-from cpal.dataset import Dataset, read_image
+from cpal.dataset import Dataset
 from cpal.masks import VOID, read_mask
 from cpal.metrics import class_iou, confusion_matrix
+from cpal.pyramid import pyramid_loader
 from cpal.segmentation import (
     BalancedCrossEntropy,
     DeepLabV2Head,
@@ -139,9 +140,11 @@ class TestTraining:
         ).segmentation
         segmentor = trained(tiny_dataset, long, tmp_path)
         truth, found = [], []
-        for record in tiny_dataset.split("train"):
-            truth.append(read_mask(tiny_dataset.mask_path(record)).ravel())
-            found.append(predict(segmentor, read_image(tiny_dataset.image_path(record)), long).ravel())
+        records = tiny_dataset.split("train")
+        loader = pyramid_loader(tiny_dataset, records, scales=long.test_scales, flip=True, long_side=None, workers=0)
+        for index, size, views in loader:
+            truth.append(read_mask(tiny_dataset.mask_path(records[index])).ravel())
+            found.append(predict(segmentor, size, views).ravel())
         correct = np.concatenate(truth) == np.concatenate(found)
         assert correct.mean() > 0.8
 
@@ -188,21 +191,35 @@ class TestTraining:
 
 
 class TestPrediction:
-    @pytest.mark.parametrize("size", [(33, 47), (1, 40), (64, 65)])
-    def test_has_the_images_size(self, small: SegmentationConfig, size: tuple[int, int]) -> None:
-        model = build_segmentor(small, 4, weights="none")
-        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        label = predict(model, image, small.model_copy(update={"test_scales": (0.5, 1.0)}))
-        assert label.shape == size and label.dtype == np.uint8 and label.max() < 4
-
-    def test_with_mirror_image_follows_the_mirror(self, small: SegmentationConfig) -> None:
+    @pytest.fixture
+    def model(self, small: SegmentationConfig) -> nn.Module:
         model = build_segmentor(small, 4, weights="none")
         nn.init.normal_(model.decode_head.branches[0].weight, std=1.0)
-        image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-        flipping = small.model_copy(update={"test_flip": True})
-        straight = predict(model, image, flipping)
-        mirrored = predict(model, image[:, ::-1].copy(), flipping)[:, ::-1]
-        assert (straight == mirrored).mean() > 0.99
+        return model
+
+    @pytest.mark.parametrize("size", [(33, 47), (1, 40), (64, 65)])
+    def test_has_the_images_size(self, model: nn.Module, size: tuple[int, int]) -> None:
+        views = [torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8) for shape in (size, (20, 31))]
+        label = predict(model, size, views)
+        assert label.shape == size and label.dtype == np.uint8 and label.max() < 4
+
+    def test_is_the_mean_over_views_one_by_one(self, model: nn.Module) -> None:
+        images = [torch.randint(0, 256, (3, side, side + 5), dtype=torch.uint8) for side in (40, 56)]
+        total = torch.zeros(4, 45, 50)
+        for image in images:
+            for flipped in (False, True):
+                view = image.flip(-1) if flipped else image
+                logits = model.eval()(view[None], mode="tensor")
+                map_ = F.interpolate(logits, (45, 50), mode="bilinear", align_corners=False)[0].softmax(0)
+                total += map_.flip(-1) if flipped else map_
+        found = predict(model, (45, 50), [torch.stack([image, image.flip(-1)]) for image in images])
+        assert (found == total.argmax(0).numpy()).mean() > 0.999
+
+    def test_without_mirror_images(self, model: nn.Module) -> None:
+        image = torch.randint(0, 256, (1, 3, 48, 48), dtype=torch.uint8)
+        logits = model.eval()(image, mode="tensor")
+        expected = F.interpolate(logits, (48, 48), mode="bilinear", align_corners=False)[0].argmax(0)
+        assert (predict(model, (48, 48), [image]) == expected.numpy()).mean() > 0.999
 
 
 def test_miou_agrees_with_mmsegmentations() -> None:
