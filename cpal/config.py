@@ -104,10 +104,14 @@ class CpalConfig(Section):
     self_start_epoch: Natural
     features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1)]
     projection: Natural
+    mask: Literal["threshold", "structure"]
     mask_threshold: Annotated[float, Field(ge=0, lt=1)]
     mask_exclusive: bool
     background_threshold: Annotated[float, Field(ge=0, lt=1)]
     background_from: Literal["present", "all"]
+    refinements: Natural
+    refined_threshold: Annotated[float, Field(ge=0, lt=1)]
+    refined_background: Annotated[float, Field(gt=0, le=1)]
     bank_length: Positive
     num_prototypes: Positive
     kmeans_iterations: Positive
@@ -115,7 +119,7 @@ class CpalConfig(Section):
     normalize_features: bool
     normalize_prototypes: bool
     temperature: PositiveFloat
-    topk: Positive
+    topk: Natural
     rank_by: Literal["weighted", "cosine", "weight"]
     weighting: Literal["mean", "none", "fuse"]
     align: Literal["ema", "batch", "bank", "none"]

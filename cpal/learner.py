@@ -78,8 +78,7 @@ class ContextPrototypeLearner(nn.Module):
         if self.training:
             self.enqueue(step, cam, image_label)
         labels = self._with_background(image_label)
-        anchor = self._anchor(step)
-        similarity = self._similarity(step.features, anchor) * labels[:, :, None, None]
+        similarity = self._similarity(step, labels)
         pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
         target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
         if self.settings.detach_target:
@@ -108,16 +107,50 @@ class ContextPrototypeLearner(nn.Module):
         maps = cams.with_background(normalized, everything)
         if padding is not None:
             maps = maps * ~padding[:, None]
-        mask = P.prototype_masks(
-            maps.detach(),
-            threshold=settings.mask_threshold,
-            background_threshold=settings.background_threshold,
-            exclusive=settings.mask_exclusive,
-        )
+        if settings.mask == "structure":
+            mask = P.structure_masks(z.detach(), maps.detach())
+        else:
+            mask = P.prototype_masks(
+                maps.detach(),
+                threshold=settings.mask_threshold,
+                background_threshold=settings.background_threshold,
+                exclusive=settings.mask_exclusive,
+            )
+        if padding is not None:
+            mask = mask * ~padding[:, None]
+        step = Instances(z, maps, *self._masked_means(z, mask))
+        for _ in range(settings.refinements):
+            step = self._refined(step, self._with_background(image_label), padding)
+        return step
+
+    def _masked_means(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         prototypes, present = P.instance_prototypes(z, mask)
-        if settings.normalize_prototypes:
+        if self.settings.normalize_prototypes:
             prototypes = F.normalize(prototypes, dim=-1)
-        return Instances(z, maps, prototypes, present)
+        return prototypes, present
+
+    def _refined(self, step: Instances, labels: Tensor, padding: Tensor | None) -> Instances:
+        """The instances anew, from masks of the PACAM that they give (ours); unchanged where there is no context yet.
+
+        A CAM's masks hold much background: on photographs about half of their pixels. The contexts, means over many
+        images, tell object from background better than any single mask.
+        """
+        with torch.no_grad():
+            maps = P.contrast(self._similarity(step, labels), "ratio") * labels[:, :, None, None]
+            maps[:, 0] = 1 - maps[:, 1:].amax(dim=1)
+            mask = P.prototype_masks(
+                maps,
+                threshold=self.settings.refined_threshold,
+                background_threshold=1 - self.settings.refined_background,
+                exclusive=self.settings.mask_exclusive,
+            )
+            if padding is not None:
+                mask = mask * ~padding[:, None]
+        prototypes, present = self._masked_means(step.features, mask)
+        known = self.valid.any(dim=1)
+        better = present & known & known[0]
+        chosen = torch.where(better[..., None], prototypes, step.prototypes)
+        return step._replace(prototypes=chosen, present=step.present | better)
 
     def embed(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """z = v(f): maps (B, D, h', w') -> (B, sum of D, h, w)."""
@@ -192,9 +225,12 @@ class ContextPrototypeLearner(nn.Module):
         mean_context = torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
         return torch.where(step.present[..., None], anchor, mean_context)
 
-    def _similarity(self, features: Tensor, anchor: Tensor) -> Tensor:
-        """Maps of the soft neighbours of each anchor (Eq. 6, 7, 13), (B, K, h, w)."""
-        settings = self.settings
+    def _similarity(self, step: Instances, labels: Tensor) -> Tensor:
+        """Maps of the soft neighbours of each image's anchors (Eq. 6, 7, 13), (B, K, h, w); absent classes are zero."""
+        settings, anchor = self.settings, self._anchor(step)
+        if settings.topk == 0:
+            z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
+            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * labels[:, :, None, None]
         weight = P.positiveness(
             anchor,
             self.context,
@@ -210,7 +246,8 @@ class ContextPrototypeLearner(nn.Module):
             topk=settings.topk,
             rank_by=settings.rank_by,
         )
-        return P.prototype_aware_cam(features, self.context, index, chosen, weighting=settings.weighting)
+        maps = P.prototype_aware_cam(step.features, self.context, index, chosen, weighting=settings.weighting)
+        return maps * labels[:, :, None, None]
 
     @staticmethod
     def _with_background(image_label: Tensor) -> Tensor:

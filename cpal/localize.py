@@ -25,23 +25,25 @@ def fit_prototypes(
     learner: ContextPrototypeLearner,
     dataset: Dataset,
     records: list[Record],
-    loader: Iterable[View],
+    loaders: Iterable[Iterable[View]],
 ) -> None:
     """Fill the learner's bank with one instance per image and present class, cluster, and measure the shift (Eq. 12).
 
-    The learner's bank must be empty. Training keeps an online bank of augmented crops under a changing network; this
-    pass sees whole images with the final one (ours).
+    Training keeps an online bank of augmented crops under a changing network; this pass sees whole images with the
+    final one (ours). Each loader is a pass that starts with an empty bank; refinements need one more pass than there
+    are of them, since only the contexts of one pass can refine the instances of the next.
     """
     host.eval()
     learner.eval()
-    for index, _, views in loader:
-        output = merge_views(host(views[0].to(_device(host))))
-        label = torch.from_numpy(records[index].multi_hot(dataset.num_foreground)).to(output.cam)[None]
-        learner.enqueue(
-            learner.instances(select(output.features, learner.settings), output.cam, label), output.cam, label
-        )
-    learner.cluster()
-    learner.measure_shift()
+    for loader in loaders:
+        learner.bank.clear()
+        for index, _, views in loader:
+            output = merge_views(host(views[0].to(_device(host))))
+            label = torch.from_numpy(records[index].multi_hot(dataset.num_foreground)).to(output.cam)[None]
+            features = select(output.features, learner.settings)
+            learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
+        learner.cluster()
+        learner.measure_shift()
 
 
 @torch.no_grad()
@@ -59,7 +61,7 @@ def localize(
         cam += _resize(F.relu(output.cam[0, classes - 1]), shape) / len(views)
         pacam += _resize(map_[0, classes], shape) / len(views)
     cam = _over_maximum(cam)
-    if learner.settings.contrast != "ratio":  # the ratio's scale carries meaning: 0.5 is as near to background
+    if learner.settings.contrast in ("none", "difference"):  # a ratio's scale carries meaning: 0.5 is background's
         pacam = _over_maximum(pacam)
     return CamFile(classes, cam.numpy(), pacam.numpy(), size)
 

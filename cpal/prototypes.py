@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Metric = Literal["dot", "cosine", "l1", "l2"]
-Contrast = Literal["none", "difference", "ratio"]
+Contrast = Literal["none", "difference", "ratio", "normalized"]
 EPSILON = 1e-5
 
 
@@ -27,6 +27,23 @@ def prototype_masks(cam: Tensor, *, threshold: float, background_threshold: floa
     if exclusive:
         mask &= foreground == foreground.amax(dim=1, keepdim=True)
     return torch.cat([cam[:, :1] > background_threshold, mask], dim=1).to(cam.dtype)
+
+
+def structure_masks(features: Tensor, cam: Tensor, *, background_scale: float = 0.5) -> Tensor:
+    """SIPE's structure-aware seed: a pixel belongs to the class whose CAM overlaps most with the pixels like it.
+
+    features (B, D, h, w), cam (B, K, h, w) in [0, 1], background first, zero for absent classes -> (B, K, h, w) of
+    0/1, one class a pixel. The pixels like one are its ReLU cosines with all others; overlap is the soft IoU, where
+    background counts by `background_scale` (SIPE: 0.5). Memory grows with the square of the map.
+    """
+    unit = F.normalize(features.flatten(2), dim=1)
+    alike = F.relu(torch.einsum("bdp,bdq->bpq", unit, unit))
+    flat = cam.flatten(2)
+    overlap = torch.einsum("bpq,bkq->bkp", alike, flat)
+    union = alike.sum(dim=2)[:, None] + flat.sum(dim=2)[..., None] - overlap
+    iou = overlap / union.clamp(min=EPSILON)
+    iou[:, 0] *= background_scale
+    return F.one_hot(iou.argmax(dim=1), cam.shape[1]).transpose(1, 2).view_as(cam).to(cam.dtype)
 
 
 def instance_prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +83,11 @@ class SupportBank(nn.Module):
             self.entries[k, slots] = new
             self.cursor[k] = (self.cursor[k] + len(new)) % length
             self.count[k] = (self.count[k] + len(new)).clamp(max=length)
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        self.count.zero_()
+        self.cursor.zero_()
 
     def valid(self) -> Tensor:
         """(K, L) bool: which slots are filled."""
@@ -216,13 +238,16 @@ def contrast(similarity: Tensor, mode: Contrast) -> Tensor:
     """Make the classes' similarity maps comparable with a background score: (B, K, h, w) -> (B, K, h, w) in [0, 1].
 
     none: each map over its own maximum (SIPE). difference: ReLU(class - background) over its maximum. ratio:
-    class / (class + background), 0.5 where the two are equal. Background itself becomes s / max (none), 1 - max over
-    the classes (difference) or 0.5 (ratio). Ours: cosines of all classes are high everywhere, what separates an
+    class / (class + background), 0.5 where the two are equal. normalized: the ratio of the maps over their maxima, so
+    that 0.5 is where SIPE's argmax changes sides. Background itself becomes s / max (none), 1 - max over the classes
+    (difference) or 0.5 (ratio, normalized). Ours: cosines of all classes are high everywhere, what separates an
     object is how much nearer a pixel is to its class than to the background of the same image.
     """
-    background, foreground = similarity[:, :1], similarity[:, 1:]
+    if mode in ("none", "normalized"):
+        similarity = similarity / (similarity.amax(dim=(2, 3), keepdim=True) + EPSILON)
     if mode == "none":
-        return similarity / (similarity.amax(dim=(2, 3), keepdim=True) + EPSILON)
+        return similarity
+    background, foreground = similarity[:, :1], similarity[:, 1:]
     if mode == "difference":
         foreground = F.relu(foreground - background)
         foreground = foreground / (foreground.amax(dim=(2, 3), keepdim=True) + EPSILON)

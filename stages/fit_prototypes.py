@@ -29,8 +29,9 @@ def main(
     loader = pyramid_loader(
         dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
     )
-    bar = progress(loader, total=len(records), what="fit prototypes")
-    fit_prototypes(host, learner, dataset, records, bar)
+    passes = 1 + config.cpal.refinements
+    bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
+    fit_prototypes(host, learner, dataset, records, bars)
     with whole_file(prototypes) as temporary:
         save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})
 

@@ -47,9 +47,51 @@ def trained(settings: CpalConfig, *, steps: int = 3) -> ContextPrototypeLearner:
     return learner
 
 
+def _pixels(z: Tensor, mask: Tensor) -> list[Tensor]:
+    return [z[:, y, x] for y, x in itertools.product(range(H), range(W)) if mask[y, x]]
+
+
+def naive_similarity(learner: ContextPrototypeLearner, z: Tensor, pixels: list[list[Tensor]], label: Tensor) -> Tensor:
+    """Maps of the soft neighbors of one image's instances, the means of each class's pixels."""
+    s, context, valid = learner.settings, learner.context.double(), learner.valid
+    similarity = torch.zeros(N + 1, H, W).double()
+    for k in range(N + 1):
+        if k and not label[k - 1]:
+            continue
+        candidates = [context[k, p] for p in range(len(valid[k])) if valid[k, p]]
+        if pixels[k]:
+            anchor = torch.stack(pixels[k]).mean(0)
+            anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
+            anchor = anchor + s.align_strength * learner.shift[k].double()
+            anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
+        else:
+            anchor = torch.stack(candidates).mean(0)
+        if s.topk == 0:
+            similarity[k] = F.cosine_similarity(z, anchor[:, None, None], dim=0).clamp(min=0)
+            continue
+        cosines = [float(F.cosine_similarity(anchor, p, dim=0)) for p in candidates]
+        score = {
+            "dot": [float(anchor @ p) for p in candidates],
+            "cosine": cosines,
+            "l1": [-float((anchor - p).abs().sum()) for p in candidates],
+            "l2": [-float((anchor - p).norm()) for p in candidates],
+        }[s.metric]
+        weight = torch.tensor(score).double().div(s.temperature).softmax(0).tolist()
+        rank = {
+            "weighted": [w * (1 + c) for w, c in zip(weight, cosines, strict=True)],
+            "cosine": cosines,
+            "weight": weight,
+        }[s.rank_by]
+        top = sorted(range(len(candidates)), key=lambda i: rank[i], reverse=True)[: s.topk]
+        maps = torch.stack([F.cosine_similarity(z, candidates[i][:, None, None], dim=0) for i in top])
+        share = torch.tensor([weight[i] if s.weighting == "mean" else 1.0 for i in top]).double()
+        similarity[k] = torch.einsum("t,thw->hw", share / share.sum(), maps).clamp(min=0)
+    return similarity
+
+
 def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, labels: Tensor) -> tuple[Tensor, float]:
     """PACAM and L_Self by loops over images, classes, neighbors and pixels, from the learner's buffers, in float64."""
-    s, context, valid = learner.settings, learner.context.double(), learner.valid
+    s = learner.settings
     features, cam = features.double(), cam.double()
     pacam, total = torch.zeros(len(cam), N + 1, H, W).double(), 0.0
     for b in range(len(cam)):
@@ -58,42 +100,21 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         m = full * labels[b, :, None, None]
         background = 1 - (full if s.background_from == "all" else m).amax(0)
         m = torch.cat([background[None], m])
-        similarity = torch.zeros(N + 1, H, W).double()
-        for k in range(N + 1):
-            if k and not labels[b, k - 1]:
-                continue
-            pixels = []
-            for y, x in itertools.product(range(H), range(W)):
-                belongs = m[k, y, x] > (s.mask_threshold if k else s.background_threshold)
-                if k and s.mask_exclusive:
-                    belongs = belongs and m[k, y, x] == m[1:, y, x].max()
-                if belongs:
-                    pixels.append(z[:, y, x])
-            candidates = [context[k, p] for p in range(len(valid[k])) if valid[k, p]]
-            if pixels:
-                anchor = torch.stack(pixels).mean(0)
-                anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
-                anchor = anchor + s.align_strength * learner.shift[k].double()
-                anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
-            else:
-                anchor = torch.stack(candidates).mean(0)
-            cosines = [float(F.cosine_similarity(anchor, p, dim=0)) for p in candidates]
-            score = {
-                "dot": [float(anchor @ p) for p in candidates],
-                "cosine": cosines,
-                "l1": [-float((anchor - p).abs().sum()) for p in candidates],
-                "l2": [-float((anchor - p).norm()) for p in candidates],
-            }[s.metric]
-            weight = torch.tensor(score).double().div(s.temperature).softmax(0).tolist()
-            rank = {
-                "weighted": [w * (1 + c) for w, c in zip(weight, cosines, strict=True)],
-                "cosine": cosines,
-                "weight": weight,
-            }[s.rank_by]
-            top = sorted(range(len(candidates)), key=lambda i: rank[i], reverse=True)[: s.topk]
-            maps = torch.stack([F.cosine_similarity(z, candidates[i][:, None, None], dim=0) for i in top])
-            share = torch.tensor([weight[i] if s.weighting == "mean" else 1.0 for i in top]).double()
-            similarity[k] = torch.einsum("t,thw->hw", share / share.sum(), maps).clamp(min=0)
+        masks = [
+            (m[k] > (s.mask_threshold if k else s.background_threshold))
+            & ((m[k] == m[1:].amax(0)) if k and s.mask_exclusive else True)
+            for k in range(N + 1)
+        ]
+        pixels = [_pixels(z, mask) for mask in masks]
+        for _ in range(s.refinements):
+            similarity = naive_similarity(learner, z, pixels, labels[b])
+            ratio = similarity[1:] / (similarity[1:] + similarity[:1] + 1e-5)
+            new = [_pixels(z, ratio.amax(0) < s.refined_background)]
+            for k in range(N):
+                mask = ratio[k] > s.refined_threshold
+                new.append(_pixels(z, mask & (ratio[k] == ratio.amax(0)) if s.mask_exclusive else mask))
+            pixels = [n or old for n, old in zip(new, pixels, strict=True)]
+        similarity = naive_similarity(learner, z, pixels, labels[b])
         present = torch.cat([torch.ones(1), labels[b]]).double()[:, None, None]
         pacam[b] = P.contrast(similarity[None], s.contrast)[0] * present
         target = P.contrast(similarity[None], s.target_contrast)[0] * present
@@ -110,6 +131,9 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         {"metric": "dot", "normalize_features": False, "normalize_prototypes": False, "align_strength": 0.5},
         {"rank_by": "weight", "mask_exclusive": False, "background_from": "all", "contrast": "difference"},
         {"mask_threshold": 0.98, "background_threshold": 0.98, "target_contrast": "ratio"},  # hardly any pixel
+        {"refinements": 0},
+        {"refinements": 3, "refined_threshold": 0.5, "refined_background": 0.4, "mask_exclusive": False},
+        {"refinements": 1, "topk": 0},
     ],
     ids=lambda keys: "-".join(keys) or "default",
 )
@@ -140,6 +164,36 @@ def test_three_lines_plug_it_in(cpal: Callable[..., CpalConfig]) -> None:
     assert all(torch.isfinite(p.grad).all() for m in (network, head) for p in m.parameters())
 
 
+class TestRefinement:
+    def test_masks_that_hold_much_background_are_cleaned(self, cpal: Callable[..., CpalConfig]) -> None:
+        """The object is the left half; the CAM covers a part of it and as much background."""
+        generator = torch.Generator().manual_seed(3)
+        truth = (torch.arange(W) < W // 2).expand(H, W)
+        cosines = {}
+        for refinements in (0, 1):
+            learner = ContextPrototypeLearner(N, [D], cpal(refinements=refinements, num_prototypes=5), seed=0)
+            learner.train()
+            for step in range(3):
+                noise = 0.2 * torch.randn(8, D, H, W, generator=generator)
+                features = noise + torch.where(truth, torch.eye(D)[0][:, None, None], torch.eye(D)[1][:, None, None])
+                cam = torch.full((8, N, H, W), -1.0)
+                cam[:, 0, :, 1 : W - 2] = 1
+                label = torch.tensor([[1.0, 0, 0]]).repeat(8, 1)
+                learner([features], cam, label)
+                learner.cluster()
+            prototype = learner.eval().instances([features], cam, label).prototypes[:, 1].mean(0)
+            cosines[refinements] = float(F.cosine_similarity(prototype, torch.eye(D)[0], dim=0))
+        assert cosines[0] < 0.9 and cosines[1] > 0.97
+
+    def test_without_contexts_it_changes_nothing(self, cpal: Callable[..., CpalConfig]) -> None:
+        features, cam, labels = batch()
+        plain, refined = (ContextPrototypeLearner(N, [D], cpal(refinements=n), seed=0) for n in (0, 1))
+        for a, b in zip(
+            plain.instances([features], cam, labels), refined.instances([features], cam, labels), strict=True
+        ):
+            assert torch.equal(a, b)
+
+
 class TestBank:
     def test_learns_in_training_mode_only(self, cpal: Callable[..., CpalConfig]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
@@ -150,7 +204,7 @@ class TestBank:
         assert learner.bank.count.tolist()[1:] == [3, 1, 1] and learner.bank.count[0] > 0
 
     def test_holds_the_unshifted_prototypes_without_a_gradient(self, cpal: Callable[..., CpalConfig]) -> None:
-        learner = trained(cpal(align_momentum=0.0))
+        learner = trained(cpal(align_momentum=0.0, refinements=0))
         features, cam, labels = batch(5)
         features.requires_grad_()
         learner([features], cam, labels)
@@ -292,7 +346,7 @@ class TestInputs:
 
     def test_a_cam_without_any_activation(self, cpal: Callable[..., CpalConfig]) -> None:
         """The class has no pixel: its mean context stands in for the anchor, and nothing is enqueued."""
-        learner = trained(cpal())
+        learner = trained(cpal(refinements=0))
         before = learner.bank.count.clone()
         features, _, labels = batch(4)
         cam = torch.full((len(labels), N, H, W), -1.0, requires_grad=True)

@@ -45,6 +45,23 @@ class TestMasks:
         )
 
 
+class TestStructureMasks:
+    def test_equals_a_loop(self) -> None:
+        features, cam = torch.randn(B, D, H, W).double(), torch.rand(B, K, H, W).double()
+        cam[0, 2] = 0  # absent
+        masks = P.structure_masks(features, cam)
+        for b, y, x in itertools.product(range(B), range(H), range(W)):
+            overlap = []
+            for k in range(K):
+                alike, inter, total = 0.0, 0.0, float(cam[b, k].sum())
+                for v, u in itertools.product(range(H), range(W)):
+                    like = max(0.0, cosine(features[b, :, y, x], features[b, :, v, u]))
+                    alike, inter = alike + like, inter + like * float(cam[b, k, v, u])
+                overlap.append(inter / (alike + total - inter) * (1.0 if k else 0.5))
+            assert masks[b, :, y, x].tolist() == [float(k == overlap.index(max(overlap))) for k in range(K)]
+        assert not masks[0, 2].any()
+
+
 class TestInstancePrototypes:
     def test_equals_a_loop(self) -> None:
         features, mask = torch.randn(B, D, H, W).double(), (torch.rand(B, K, H, W) > 0.6).double()
@@ -91,6 +108,16 @@ class TestSupportBank:
                 assert self.oldest_first(bank, k) == list(queues[k])
         assert bank.valid().sum(1).tolist() == [len(queue) for queue in queues]
         assert len(queues[0]) == self.LENGTH and not queues[3]
+
+    def test_cleared_it_is_as_new(self) -> None:
+        bank, other = P.SupportBank(K, 3, D), P.SupportBank(K, 3, D)
+        bank.enqueue(torch.rand(4, K, D), torch.ones(4, K, dtype=torch.bool))
+        bank.clear()
+        assert not bank.valid().any()
+        prototypes, present = torch.rand(2, K, D), torch.ones(2, K, dtype=torch.bool)
+        for each in (bank, other):
+            each.enqueue(prototypes, present)
+        assert torch.equal(bank.entries[bank.valid()], other.entries[other.valid()])
 
     def test_state_dict_round_trip_goes_on_where_it_stood(self) -> None:
         first, second = P.SupportBank(K, self.LENGTH, D), P.SupportBank(K, self.LENGTH, D)
@@ -403,7 +430,12 @@ class TestContrast:
         expected = torch.tensor([[[[0.5, 0.5]], [[0.6, 1 / 3]], [[0, 0]]]])
         torch.testing.assert_close(P.contrast(self.SIMILARITY, "ratio"), expected, atol=1e-4, rtol=0)
 
-    @pytest.mark.parametrize("mode", ["none", "difference", "ratio"])
+    def test_normalized_changes_sides_where_the_argmax_of_the_normalized_maps_does(self) -> None:
+        similarity = torch.rand(B, K, H, W) + 0.1
+        argmax_is_foreground = P.contrast(similarity, "none").argmax(dim=1) > 0
+        assert torch.equal(P.contrast(similarity, "normalized")[:, 1:].amax(dim=1) > 0.5, argmax_is_foreground)
+
+    @pytest.mark.parametrize("mode", ["none", "normalized", "difference", "ratio"])
     def test_range_and_finite_gradients_even_where_nothing_is_similar(self, mode: P.Contrast) -> None:
         similarity = torch.rand(B, K, H, W)
         similarity[0] = 0
