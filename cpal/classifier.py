@@ -1,5 +1,6 @@
 """Classifier with CPAL: the loss of Eq. 1, its training, and the files that hold the network and the prototypes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,26 @@ class CpalLoss(BaseModel):
         return losses
 
 
+Diagnose = Callable[[IrnHost, ContextPrototypeLearner], dict[str, float]]
+
+
+class DiagnoseEachEpoch(Hook):
+    """Rows of what `diagnose` finds at the end of each epoch; kept in the checkpoint, so that a resumed run has all."""
+
+    def __init__(self, diagnose: Diagnose, host: IrnHost, learner: ContextPrototypeLearner) -> None:
+        self.diagnose, self.host, self.learner = diagnose, host, learner
+        self.rows: list[dict[str, float]] = []
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self.rows.append({"epoch": runner.epoch + 1, **self.diagnose(self.host, self.learner)})
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["diagnostics"] = self.rows
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        self.rows = checkpoint["diagnostics"]
+
+
 class ClusterEachEpoch(Hook):
     """Renews the context prototypes at the beginning of each epoch, and lets L_Self in when its epoch has come."""
 
@@ -79,9 +100,13 @@ def train_classifier(
     folder: Path,
     device: torch.device,
     workers: int,
+    diagnose: Diagnose,
     limit: int | None = None,
-) -> tuple[IrnHost, ContextPrototypeLearner]:
-    """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`."""
+) -> tuple[IrnHost, ContextPrototypeLearner, list[dict[str, float]]]:
+    """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`.
+
+    The rows are what `diagnose` found, one an epoch.
+    """
     torch.manual_seed(seed)
     host = build_irn_host(settings, dataset.num_foreground)
     learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
@@ -95,6 +120,7 @@ def train_classifier(
         padding=tuple(host.backbone.mean.flatten().tolist()),
         seed=seed,
     )
+    diagnostics = DiagnoseEachEpoch(diagnose, host, learner)
     steps = max(1, len(records) // settings.batch_size)
     train(
         loss,
@@ -107,9 +133,9 @@ def train_classifier(
         folder=folder,
         device=device,
         workers=workers,
-        hooks=[ClusterEachEpoch(loss)],
+        hooks=[ClusterEachEpoch(loss), diagnostics],
     )
-    return host, learner
+    return host, learner, diagnostics.rows
 
 
 def describe(settings: ClassifierConfig, dataset: Dataset) -> dict[str, Any]:

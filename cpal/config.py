@@ -90,6 +90,7 @@ class ClassifierConfig(Optimizer):
     freeze_norm: bool
     epochs: Positive
     resize_long: IntRange
+    diagnosed_images: Natural
 
     @model_validator(mode="after")
     def _check(self) -> "ClassifierConfig":

@@ -19,10 +19,11 @@ from cpal.config import CpalConfig
 
 
 class Instances(NamedTuple):
-    """One step's view: features z (B, D, h, w), M (B, K, h, w), prototypes (B, K, D), present (B, K)."""
+    """One step's view: features z (B, D, h, w), M and its mask (B, K, h, w), prototypes (B, K, D), present (B, K)."""
 
     features: Tensor
     maps: Tensor
+    mask: Tensor
     prototypes: Tensor
     present: Tensor
 
@@ -96,8 +97,12 @@ class ContextPrototypeLearner(nn.Module):
         image_label: Tensor,
         *,
         padding: Tensor | None = None,
+        refinements: int | None = None,
     ) -> Instances:
-        """z, M and the instance prototypes of a batch (Eq. 3 and 4); padding belongs to no class."""
+        """z, M and the instance prototypes of a batch (Eq. 3 and 4); padding belongs to no class.
+
+        `refinements` overrules the setting: 0 gives the instances of the CAM's masks.
+        """
         settings = self.settings
         if len(features) != len(self.projections):
             raise ValueError(f"{len(features)} feature maps for a learner of {len(self.projections)}")
@@ -118,8 +123,8 @@ class ContextPrototypeLearner(nn.Module):
             )
         if padding is not None:
             mask = mask * ~padding[:, None]
-        step = Instances(z, maps, *self._masked_means(z, mask))
-        for _ in range(settings.refinements):
+        step = Instances(z, maps, mask, *self._masked_means(z, mask))
+        for _ in range(settings.refinements if refinements is None else refinements):
             step = self._refined(step, self._with_background(image_label), padding)
         return step
 
@@ -149,8 +154,11 @@ class ContextPrototypeLearner(nn.Module):
         prototypes, present = self._masked_means(step.features, mask)
         known = self.valid.any(dim=1)
         better = present & known & known[0]
-        chosen = torch.where(better[..., None], prototypes, step.prototypes)
-        return step._replace(prototypes=chosen, present=step.present | better)
+        return step._replace(
+            mask=torch.where(better[..., None, None], mask, step.mask),
+            prototypes=torch.where(better[..., None], prototypes, step.prototypes),
+            present=step.present | better,
+        )
 
     def embed(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """z = v(f): maps (B, D, h', w') -> (B, sum of D, h, w)."""
@@ -206,7 +214,7 @@ class ContextPrototypeLearner(nn.Module):
         )
         self.shift.copy_(shift)
 
-    def _anchor(self, step: Instances) -> Tensor:
+    def anchor(self, step: Instances) -> Tensor:
         """Instance prototypes moved by the shift; where no pixel of a class is sure, its mean context (ours)."""
         shift, settings = self.shift, self.settings
         if settings.align == "none":
@@ -225,12 +233,9 @@ class ContextPrototypeLearner(nn.Module):
         mean_context = torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
         return torch.where(step.present[..., None], anchor, mean_context)
 
-    def _similarity(self, step: Instances, labels: Tensor) -> Tensor:
-        """Maps of the soft neighbours of each image's anchors (Eq. 6, 7, 13), (B, K, h, w); absent classes are zero."""
-        settings, anchor = self.settings, self._anchor(step)
-        if settings.topk == 0:
-            z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
-            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * labels[:, :, None, None]
+    def neighbors(self, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and weight (B, K, T) of each anchor's soft neighbours (Eq. 6 and 7)."""
+        settings = self.settings
         weight = P.positiveness(
             anchor,
             self.context,
@@ -238,7 +243,7 @@ class ContextPrototypeLearner(nn.Module):
             metric=settings.metric,
             temperature=settings.temperature,
         )
-        index, chosen = P.soft_neighbors(
+        return P.soft_neighbors(
             anchor,
             self.context,
             self.valid,
@@ -246,7 +251,15 @@ class ContextPrototypeLearner(nn.Module):
             topk=settings.topk,
             rank_by=settings.rank_by,
         )
-        maps = P.prototype_aware_cam(step.features, self.context, index, chosen, weighting=settings.weighting)
+
+    def _similarity(self, step: Instances, labels: Tensor) -> Tensor:
+        """Maps of the soft neighbours of each image's anchors (Eq. 13), (B, K, h, w); absent classes are zero."""
+        anchor = self.anchor(step)
+        if self.settings.topk == 0:
+            z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
+            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * labels[:, :, None, None]
+        index, weight = self.neighbors(anchor)
+        maps = P.prototype_aware_cam(step.features, self.context, index, weight, weighting=self.settings.weighting)
         return maps * labels[:, :, None, None]
 
     @staticmethod

@@ -38,7 +38,7 @@ def fit_prototypes(
     for loader in loaders:
         learner.bank.clear()
         for index, _, views in loader:
-            output = merge_views(host(views[0].to(_device(host))))
+            output = merge_views(host(views[0].to(learner.shift.device)))
             label = torch.from_numpy(records[index].multi_hot(dataset.num_foreground)).to(output.cam)[None]
             features = select(output.features, learner.settings)
             learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
@@ -53,10 +53,10 @@ def localize(
     """CAM and PACAM of an image's present classes, averaged over scales, at a quarter of its size."""
     classes = np.array(record.labels, np.int64)
     shape = [(side - 1) // MAP_STRIDE + 1 for side in size]
-    label = torch.from_numpy(record.multi_hot(host.classifier.out_channels)).to(_device(host))[None]
+    label = torch.from_numpy(record.multi_hot(len(learner.shift) - 1)).to(learner.shift.device)[None]
     cam, pacam = torch.zeros(len(classes), *shape), torch.zeros(len(classes), *shape)
     for view in views if len(classes) else []:
-        output = merge_views(host(view.to(_device(host))))
+        output = merge_views(host(view.to(learner.shift.device)))
         map_, _ = learner(select(output.features, learner.settings), output.cam, label)
         cam += _resize(F.relu(output.cam[0, classes - 1]), shape) / len(views)
         pacam += _resize(map_[0, classes], shape) / len(views)
@@ -81,7 +81,3 @@ def _resize(maps: Tensor, shape: list[int]) -> Tensor:
 
 def _over_maximum(maps: Tensor) -> Tensor:
     return maps / (maps.amax(dim=(1, 2), keepdim=True) + cams.EPSILON)
-
-
-def _device(host: IrnHost) -> torch.device:
-    return host.classifier.weight.device

@@ -3,13 +3,14 @@
 from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
-from cpal.files import whole_file
+from cpal.diagnostics import diagnoser
+from cpal.files import whole_file, write_json
 from cpal.localize import fit_prototypes
 from cpal.pyramid import pyramid_loader
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
-from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPES
+from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
 
 
 def main(
@@ -32,6 +33,7 @@ def main(
     passes = 1 + config.cpal.refinements
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
     fit_prototypes(host, learner, dataset, records, bars)
+    write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, config.classifier, limit)(host, learner))
     with whole_file(prototypes) as temporary:
         save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})
 

@@ -16,6 +16,7 @@ PSEUDO_MASKS = Path("data/pseudo_masks")
 SEGMENTATION = Path("data/segmentation.safetensors")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("data/metrics")
+PROTOTYPE_METRICS = METRICS / "prototypes.json"
 CLASSIFIER_CURVES = METRICS / "train_cam"
 SEGMENTATION_CURVES = METRICS / "train_segmentation"
 REPORT = Path("data/report")

@@ -3,6 +3,8 @@
 from cpal.classifier import describe, train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
+from cpal.diagnostics import diagnoser
+from cpal.files import write_json
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, run
@@ -23,7 +25,7 @@ def main(
     # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
     learned = config.cpal.model_dump(exclude={"contrast"}) if config.cpal.self_weight > 0 else None
     folder = work_folder("train_cam", [config.seed, config.classifier.model_dump(), learned, limit])
-    host, learner = train_classifier(
+    host, learner, diagnostics = train_classifier(
         dataset,
         config.classifier,
         config.cpal,
@@ -31,8 +33,10 @@ def main(
         folder=folder,
         device=torch_device(device),
         workers=workers,
+        diagnose=diagnoser(dataset, config.classifier, limit),
         limit=limit,
     )
+    write_json(folder / "curves" / "diagnostics.json", diagnostics)
     save_weights(
         folder / weights.name, {"host": host, "projections": learner.projections}, describe(config.classifier, dataset)
     )

@@ -142,7 +142,7 @@ class TestSchedule:
 
 class TestTraining:
     def run(self, config: Config, dataset: Dataset, folder: Path, **keys: Any) -> tuple[Any, ContextPrototypeLearner]:
-        return train_classifier(
+        host, learner, rows = train_classifier(
             dataset,
             config.classifier,
             config.cpal,
@@ -150,8 +150,11 @@ class TestTraining:
             folder=folder,
             device=torch.device("cpu"),
             workers=0,
+            diagnose=lambda host, learner: {"clusterings": int(learner.clusterings)},
             **keys,
         )
+        assert [row["epoch"] for row in rows] == list(range(1, config.classifier.epochs + 1))
+        return host, learner
 
     @torch.no_grad()
     def classification_loss(self, host: nn.Module, dataset: Dataset) -> float:

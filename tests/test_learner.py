@@ -173,7 +173,7 @@ class TestRefinement:
         for refinements in (0, 1):
             learner = ContextPrototypeLearner(N, [D], cpal(refinements=refinements, num_prototypes=5), seed=0)
             learner.train()
-            for step in range(3):
+            for _ in range(3):
                 noise = 0.2 * torch.randn(8, D, H, W, generator=generator)
                 features = noise + torch.where(truth, torch.eye(D)[0][:, None, None], torch.eye(D)[1][:, None, None])
                 cam = torch.full((8, N, H, W), -1.0)
@@ -312,7 +312,7 @@ class TestSelfLoss:
         features, cam, labels = batch(4)
         features.requires_grad_()
         step = learner.instances([features], cam, labels)
-        (gradient,) = torch.autograd.grad(learner._anchor(step)[0, 1].sum(), step.prototypes)
+        (gradient,) = torch.autograd.grad(learner.anchor(step)[0, 1].sum(), step.prototypes)
         assert torch.equal(gradient[0, 1], torch.ones(D)) and gradient.sum() == D
 
 
@@ -430,7 +430,7 @@ class TestShift:
         features[:, N:] -= 2  # as a batch of unusual pictures
         step = learner.instances([features], cam, labels)
         before = P.ocsem(step.prototypes, step.present, learner.context, learner.valid)
-        after = P.ocsem(learner._anchor(step), step.present, learner.context, learner.valid)
+        after = P.ocsem(learner.anchor(step), step.present, learner.context, learner.valid)
         assert after > before + 0.05
 
 

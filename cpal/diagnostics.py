@@ -1,0 +1,125 @@
+"""Why a run is good or bad: what the prototypes are made of, and which of them are used.
+
+The ground truth serves to look, never to train or to choose.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpal import prototypes as P
+from cpal.classifier import Diagnose, select
+from cpal.config import ClassifierConfig
+from cpal.dataset import Dataset, Record
+from cpal.hosts.irn import IrnHost
+from cpal.learner import ContextPrototypeLearner, Instances
+from cpal.localize import merge_views
+from cpal.masks import VOID, read_mask
+from cpal.pyramid import View, pyramid_loader
+
+LEVEL = 0.5  # a map counts as foreground above it: with a ratio, where the class is as near as the background
+
+
+def diagnoser(dataset: Dataset, settings: ClassifierConfig, limit: int | None = None) -> Diagnose:
+    """`diagnose` of some scored training images, evenly spread over the list, at the middle of the training's sizes."""
+    scored, count = dataset.scored("train", limit), settings.diagnosed_images
+    records = scored[:: max(1, len(scored) // max(1, count))][:count]
+    loader = pyramid_loader(
+        dataset, records, scales=(1.0,), flip=True, long_side=sum(settings.resize_long) // 2, workers=0
+    )
+    return lambda host, learner: diagnose(host, learner, dataset, records, loader)
+
+
+@torch.no_grad()
+def diagnose(
+    host: IrnHost,
+    learner: ContextPrototypeLearner,
+    dataset: Dataset,
+    records: list[Record],
+    loader: Iterable[View],
+) -> dict[str, float]:
+    """Means over the foreground classes of scored records, by name; what cannot be counted is left out.
+
+    cam_purity, instance_purity: share of the class's pixels in the masks of its instance prototypes, from the CAM and
+    after refinement, by ground truth. context_purity: that of the instances nearest to a context prototype, averaged
+    over the context prototypes. context_usage: share of the context prototypes that are some instance's neighbour.
+    effective_neighbors: exp of the entropy of the neighbours' weights. ocsem, ocsem_aligned: cosine of instance and
+    nearest context (Eq. 8), before and after the shift. shift: its length by the instances'. cam_precision,
+    pacam_precision: share of a map's pixels above LEVEL that are its class's; cam_coverage, pacam_coverage: share of
+    the class's pixels above LEVEL. Shares are percent.
+    """
+    training = host.training, learner.training
+    host.eval(), learner.eval()
+    values: dict[str, list[float]] = defaultdict(list)
+    nearest: dict[tuple[int, int], list[float]] = defaultdict(list)
+    used = torch.zeros_like(learner.valid)
+    for index, _, views in loader:
+        record = records[index]
+        output = merge_views(host(views[0].to(learner.shift.device)))
+        label = torch.from_numpy(record.multi_hot(dataset.num_foreground)).to(output.cam)[None]
+        features = select(output.features, learner.settings)
+        first = learner.instances(features, output.cam, label, refinements=0)
+        step = learner.instances(features, output.cam, label)
+        pacam, _ = learner(features, output.cam, label)
+        truth = _truth(dataset, record, step.mask)
+        for k in record.labels:
+            of_class = truth == k
+            if not of_class.any():
+                continue
+            maps = {"cam": step.maps[0, k]} | ({"pacam": pacam[0, k]} if learner.valid[k].any() else {})
+            for name, above in ((name, map_ > LEVEL) for name, map_ in maps.items()):
+                values[f"{name}_precision"] += _share(of_class, among=above & (truth != VOID))
+                values[f"{name}_coverage"] += _share(above, among=of_class)
+            values["cam_purity"] += _share(of_class, among=(first.mask[0, k] > 0) & (truth != VOID))
+            purity = _share(of_class, among=(step.mask[0, k] > 0) & (truth != VOID))
+            values["instance_purity"] += purity
+            if learner.valid[k].any() and step.present[0, k]:
+                nearest[k, _nearest(learner, step, k)] += purity
+        _add_neighbors(values, used, learner, step)
+    for module, mode in zip((host, learner), training, strict=True):
+        module.train(mode)
+    values["context_purity"] = [float(np.mean(shares)) for shares in nearest.values() if shares]
+    values["context_usage"] = _share(used[1:], among=learner.valid[1:])
+    return {name: round(float(np.mean(found)), 3) for name, found in values.items() if found}
+
+
+def _add_neighbors(
+    values: dict[str, list[float]], used: Tensor, learner: ContextPrototypeLearner, step: Instances
+) -> None:
+    """One image's OCSEM, shift and neighbours; marks the context prototypes that are some instance's neighbour."""
+    anchor = learner.anchor(step)
+    counted = step.present & learner.valid.any(dim=1)
+    counted[:, 0] = False
+    if not counted.any():
+        return
+    for name, prototypes in (("ocsem", step.prototypes), ("ocsem_aligned", anchor)):
+        values[name].append(float(P.ocsem(prototypes, counted, learner.context, learner.valid)))
+    length = learner.shift.norm(dim=-1) * learner.settings.align_strength
+    values["shift"] += (length / step.prototypes[0].norm(dim=-1))[counted[0]].tolist()
+    if learner.settings.topk == 0:
+        return
+    index, weight = learner.neighbors(anchor)
+    share = weight / weight.sum(dim=-1, keepdim=True).clamp(min=P.EPSILON)
+    values["effective_neighbors"] += torch.special.entr(share).sum(dim=-1).exp()[counted].tolist()
+    for k in counted[0].nonzero()[:, 0].tolist():
+        used[k, index[0, k][weight[0, k] > 0]] = True
+
+
+def _truth(dataset: Dataset, record: Record, maps: Tensor) -> Tensor:
+    """The image's mask at the maps' size (h, w)."""
+    mask = torch.from_numpy(read_mask(dataset.mask_path(record)))[None, None].float()
+    return F.interpolate(mask, size=maps.shape[2:], mode="nearest-exact")[0, 0].to(maps.device)
+
+
+def _share(part: Tensor, *, among: Tensor) -> list[float]:
+    """Percent of `among` that is in `part`, or nothing where `among` is empty."""
+    return [100 * float(part[among].float().mean())] if among.any() else []
+
+
+def _nearest(learner: ContextPrototypeLearner, step: Instances, k: int) -> int:
+    cosine = F.normalize(learner.context[k], dim=-1) @ F.normalize(step.prototypes[0, k], dim=-1)
+    return int(cosine.masked_fill(~learner.valid[k], -torch.inf).argmax())
