@@ -3,16 +3,17 @@
 # `. .venv/bin/activate` before you call dvc.
 
 PYTHON ?= python3
+SEEDS ?= 0,1,2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all lint format clean
+.PHONY: help setup repro test test-all lint format table1 table2 table3 figure4 clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## build .venv with the exact versions of constraints.txt; PYTHON=python3.12 make setup chooses one
 
@@ -43,6 +44,9 @@ lint: setup  ## check style and types
 format: setup  ## put imports and layout in order
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+table1 table2 table3 figure4: setup  ## the paper's ablation on what params.yaml describes: docs/results; SEEDS=0,1,2
+	$(BIN)/python -m benchmarks.ablations $@ --seeds $(SEEDS)
 
 clean:  ## drop unfinished work and the tools' caches; results and .venv stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache dvc_plots

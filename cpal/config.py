@@ -20,7 +20,7 @@ Ints = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 IntRange = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Amp = Literal["off", "bf16", "fp16"]
-Contrast = Literal["none", "difference", "ratio"]
+Contrast = Literal["none", "difference", "ratio", "normalized"]
 
 
 class Section(BaseModel):

@@ -1,10 +1,11 @@
 """Where the stages read and write; nothing below `cpal` knows a path of the pipeline."""
 
+import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
-CACHE = Path(".cache")
+CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # experiments in DVC's queue can share one
 
 DATASET = Path("data/dataset")
 CLASSIFIER = Path("data/classifier.safetensors")

@@ -10,6 +10,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 import torch.nn.functional as F
+from ruamel.yaml import YAML
 from torch import Tensor
 
 from cpal import prototypes as P
@@ -17,6 +18,7 @@ from cpal.config import Config, CpalConfig
 from cpal.learner import ContextPrototypeLearner
 
 Settings = Callable[..., Config]
+PROFILES = Path(__file__).parent.parent / "profiles"
 N, D, H, W = 3, 6, 5, 7
 LABELS = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1]])  # one class, two, none, two
 
@@ -162,6 +164,24 @@ def test_three_lines_plug_it_in(cpal: Callable[..., CpalConfig]) -> None:
     assert (pacam >= 0).all() and (pacam <= 1).all()
     assert not pacam[:, 1:][LABELS == 0].any()
     assert all(torch.isfinite(p.grad).all() for m in (network, head) for p in m.parameters())
+
+
+class TestPresets:
+    @pytest.mark.parametrize(("preset", "matters"), [("literal", False), ("sipe", True), (None, True)])
+    def test_positiveness_is_a_no_op_in_the_literal_reading_only(
+        self, raw_params: dict[str, Any], preset: str | None, matters: bool
+    ) -> None:
+        """Eq. 6 and 13 as printed take cosines of w_i p_i, which no positive w_i changes; Table 2 says w_i matters."""
+        yaml = YAML(typ="safe", pure=True)
+        changes = yaml.load(PROFILES / f"{preset}.yaml")["cpal"] if preset else {}
+        maps = []
+        for temperature in (0.05, 5.0):
+            sizes = {"num_prototypes": 6, "topk": 3, "bank_length": 12, "features": [1], "projection": 0}
+            section = CpalConfig.model_validate(raw_params["cpal"] | changes | sizes | {"temperature": temperature})
+            learner = trained(section).eval()
+            features, cam, labels = batch(9)
+            maps.append(learner([features], cam, labels)[0])
+        assert ((maps[0] - maps[1]).abs().max() > 1e-3) == matters
 
 
 class TestRefinement:
