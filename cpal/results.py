@@ -34,3 +34,13 @@ def read_curves(folder: Path) -> list[Curve]:
             name = path.relative_to(folder / "plots" / "metrics").with_suffix("").as_posix()
             curves.append(Curve(name, [step for step, _ in points], [value for _, value in points]))
     return curves
+
+
+def read_diagnostics(path: Path) -> list[Curve]:
+    """Curves by epoch of what `diagnose` found; a figure that no epoch has is left out."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    curves = []
+    for name in dict.fromkeys(name for row in rows for name in row if name != "epoch"):
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        curves.append(Curve(name, [epoch for epoch, _ in points], [value for _, value in points]))
+    return curves

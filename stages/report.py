@@ -11,7 +11,7 @@ from cpal.files import whole_folder
 from cpal.gallery import Folders, Ranked, best_and_worst, rank, samples, spread, strip_rows
 from cpal.provenance import commit, locked_outs, versions
 from cpal.report import STEPS, Report, render, summarize
-from cpal.results import read_curves, read_scores
+from cpal.results import read_curves, read_diagnostics, read_scores
 from stages.options import Out, Params, destination, progress, run
 from stages.paths import (
     CAMS,
@@ -56,7 +56,11 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
         sentence=summarize(dataset),
         seed_source={"pacam": "PACAM", "cam": "CAM", "both": "the mean of CAM and PACAM"}[config.cam.source],
         scores={name: found for name, found in scores.items() if found is not None},
-        curves={"Classifier": read_curves(CLASSIFIER_CURVES), "Segmentation": read_curves(SEGMENTATION_CURVES)},
+        curves={
+            "Classifier": read_curves(CLASSIFIER_CURVES),
+            "Prototypes, by epoch": read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json"),
+            "Segmentation": read_curves(SEGMENTATION_CURVES),
+        },
         galleries=[
             *best_and_worst(dataset, "train", train, config.report.images - half, FOLDERS, config.cam),
             *best_and_worst(dataset, "val", val, half, FOLDERS, config.cam),

@@ -106,6 +106,8 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
         write_json(Path(f"data/metrics/{name}_iou.json"), [{"class": k, "iou": v} for k, v in IOU.items()])
     for training in ("train_cam", "train_segmentation"):
         _write_curves(Path("data/metrics") / training)
+    rows = [{"epoch": 1, "cam_purity": 40.0}, {"epoch": 2, "cam_purity": 50.0, "ocsem": 0.9}]
+    write_json(Path("data/metrics/train_cam/diagnostics.json"), rows)
     shutil.copy(PARAMS, "params.yaml")
     return tmp_path
 
@@ -180,7 +182,8 @@ def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
         assert len({picture.shape for picture in pictures[start : start + 7]}) == 1
     assert page.text.count("train/loss") == 2 and "learning_rate:" not in page.text.partition("params.yaml")[0]
     points = [a["points"] or "" for tag, a in page.tags if tag == "polyline"]
-    assert [len(p.split()) for p in points] == [4, 4], "the step without a number is left out"
+    assert [len(p.split()) for p in points] == [4, 2, 1, 4], "the step without a number is left out"
+    assert "cam_purity" in page.text and "ocsem" in page.text
     assert page.headings() == ["h1", *["h2"] * 5]
 
 
