@@ -112,7 +112,7 @@ class CpalConfig(Section):
     background_from: Literal["present", "all"]
     refinements: Natural
     refined_threshold: Annotated[float, Field(ge=0, lt=1)]
-    refined_background: Annotated[float, Field(gt=0, le=1)]
+    refined_background: Annotated[float, Field(ge=0, lt=1)]
     bank_length: Positive
     num_prototypes: Positive
     kmeans_iterations: Positive

@@ -19,9 +19,13 @@ from cpal.config import CpalConfig
 
 
 class Instances(NamedTuple):
-    """One step's view: features z (B, D, h, w), M and its mask (B, K, h, w), prototypes (B, K, D), present (B, K)."""
+    """One step's view: features z (B, D, h, w), M and its mask (B, K, h, w), prototypes (B, K, D), present (B, K).
+
+    inside (B, 1, h, w) is 0 on padding, 1 elsewhere.
+    """
 
     features: Tensor
+    inside: Tensor
     maps: Tensor
     mask: Tensor
     prototypes: Tensor
@@ -85,10 +89,7 @@ class ContextPrototypeLearner(nn.Module):
         if self.settings.detach_target:
             target = target.detach()
         ready = (self.valid.any(dim=1) | (labels == 0)).all(dim=1)
-        counted = ready[:, None, None, None] * torch.ones_like(step.maps[:, :1])
-        if padding is not None:
-            counted = counted * ~padding[:, None]
-        return pacam, P.self_supervised_loss(step.maps, target, counted)
+        return pacam, P.self_supervised_loss(step.maps, target, step.inside * ready[:, None, None, None])
 
     def instances(
         self,
@@ -109,9 +110,8 @@ class ContextPrototypeLearner(nn.Module):
         z = self.embed(features, cam.shape[2:])
         normalized = cams.normalize(cam, image_label)
         everything = cams.normalize(cam, torch.ones_like(image_label)) if settings.background_from == "all" else None
-        maps = cams.with_background(normalized, everything)
-        if padding is not None:
-            maps = maps * ~padding[:, None]
+        inside = torch.ones_like(cam[:, :1]) if padding is None else (~padding[:, None]).to(cam.dtype)
+        maps = cams.with_background(normalized, everything) * inside
         if settings.mask == "structure":
             mask = P.structure_masks(z.detach(), maps.detach())
         else:
@@ -121,11 +121,10 @@ class ContextPrototypeLearner(nn.Module):
                 background_threshold=settings.background_threshold,
                 exclusive=settings.mask_exclusive,
             )
-        if padding is not None:
-            mask = mask * ~padding[:, None]
-        step = Instances(z, maps, mask, *self._masked_means(z, mask))
+        mask = mask * inside
+        step = Instances(z, inside, maps, mask, *self._masked_means(z, mask))
         for _ in range(settings.refinements if refinements is None else refinements):
-            step = self._refined(step, self._with_background(image_label), padding)
+            step = self._refined(step, self._with_background(image_label))
         return step
 
     def _masked_means(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,23 +133,22 @@ class ContextPrototypeLearner(nn.Module):
             prototypes = F.normalize(prototypes, dim=-1)
         return prototypes, present
 
-    def _refined(self, step: Instances, labels: Tensor, padding: Tensor | None) -> Instances:
+    def _refined(self, step: Instances, labels: Tensor) -> Instances:
         """The instances anew, from masks of the PACAM that they give (ours); unchanged where there is no context yet.
 
         A CAM's masks hold much background: on photographs about half of their pixels. The contexts, means over many
         images, tell object from background better than any single mask.
         """
         with torch.no_grad():
-            maps = P.contrast(self._similarity(step, labels), "ratio") * labels[:, :, None, None]
-            maps[:, 0] = 1 - maps[:, 1:].amax(dim=1)
+            # The difference, whatever `contrast` is: over its maximum it means the same for any features.
+            maps = P.contrast(self._similarity(step, labels), "difference") * labels[:, :, None, None]
             mask = P.prototype_masks(
                 maps,
                 threshold=self.settings.refined_threshold,
-                background_threshold=1 - self.settings.refined_background,
+                background_threshold=self.settings.refined_background,
                 exclusive=self.settings.mask_exclusive,
             )
-            if padding is not None:
-                mask = mask * ~padding[:, None]
+            mask = mask * step.inside
         prototypes, present = self._masked_means(step.features, mask)
         known = self.valid.any(dim=1)
         better = present & known & known[0]
@@ -253,14 +251,17 @@ class ContextPrototypeLearner(nn.Module):
         )
 
     def _similarity(self, step: Instances, labels: Tensor) -> Tensor:
-        """Maps of the soft neighbours of each image's anchors (Eq. 13), (B, K, h, w); absent classes are zero."""
-        anchor = self.anchor(step)
+        """Maps of the anchors' soft neighbours (Eq. 13), (B, K, h, w), zero for absent classes and padding.
+
+        Padding must be zero before the maps are divided by their maximum.
+        """
+        anchor, counted = self.anchor(step), step.inside * labels[:, :, None, None]
         if self.settings.topk == 0:
             z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
-            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * labels[:, :, None, None]
+            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * counted
         index, weight = self.neighbors(anchor)
         maps = P.prototype_aware_cam(step.features, self.context, index, weight, weighting=self.settings.weighting)
-        return maps * labels[:, :, None, None]
+        return maps * counted
 
     @staticmethod
     def _with_background(image_label: Tensor) -> Tensor:

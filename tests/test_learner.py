@@ -110,11 +110,12 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         pixels = [_pixels(z, mask) for mask in masks]
         for _ in range(s.refinements):
             similarity = naive_similarity(learner, z, pixels, labels[b])
-            ratio = similarity[1:] / (similarity[1:] + similarity[:1] + 1e-5)
-            new = [_pixels(z, ratio.amax(0) < s.refined_background)]
+            maps = (similarity[1:] - similarity[:1]).clamp(min=0) * labels[b, :, None, None]
+            maps = torch.stack([map_ / (map_.max() + 1e-5) for map_ in maps])
+            new = [_pixels(z, 1 - maps.amax(0) > s.refined_background)]
             for k in range(N):
-                mask = ratio[k] > s.refined_threshold
-                new.append(_pixels(z, mask & (ratio[k] == ratio.amax(0)) if s.mask_exclusive else mask))
+                mask = maps[k] > s.refined_threshold
+                new.append(_pixels(z, mask & (maps[k] == maps.amax(0)) if s.mask_exclusive else mask))
             pixels = [n or old for n, old in zip(new, pixels, strict=True)]
         similarity = naive_similarity(learner, z, pixels, labels[b])
         present = torch.cat([torch.ones(1), labels[b]]).double()[:, None, None]
@@ -134,7 +135,7 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         {"rank_by": "weight", "mask_exclusive": False, "background_from": "all", "contrast": "difference"},
         {"mask_threshold": 0.98, "background_threshold": 0.98, "target_contrast": "ratio"},  # hardly any pixel
         {"refinements": 0},
-        {"refinements": 3, "refined_threshold": 0.5, "refined_background": 0.4, "mask_exclusive": False},
+        {"refinements": 3, "refined_threshold": 0.2, "refined_background": 0.4, "mask_exclusive": False},
         {"refinements": 1, "topk": 0},
     ],
     ids=lambda keys: "-".join(keys) or "default",
