@@ -24,6 +24,7 @@ TINY = {
     "classifier.batch_size": 2,
     "classifier.crop_size": 32,
     "classifier.resize_long": [32, 48],
+    "cpal.refinements": 1,
     "cpal.bank_length": 12,
     "cpal.num_prototypes": 4,
     "cpal.topk": 2,
