@@ -20,6 +20,9 @@ from cpal.samples import TrainingSamples
 from cpal.training import train
 from cpal.weights import load_weights
 
+Diagnosis = dict[str, float | None]
+Diagnose = Callable[[IrnHost, ContextPrototypeLearner], Diagnosis]
+
 
 class CpalLoss(BaseModel):
     """lambda_BCE L_BCE + lambda_Self L_Self, Eq. 1, of a host and its learner. Without a learner, L_BCE alone."""
@@ -48,15 +51,12 @@ class CpalLoss(BaseModel):
         return losses
 
 
-Diagnose = Callable[[IrnHost, ContextPrototypeLearner], dict[str, float]]
-
-
 class DiagnoseEachEpoch(Hook):
     """Rows of what `diagnose` finds at the end of each epoch; kept in the checkpoint, so that a resumed run has all."""
 
     def __init__(self, diagnose: Diagnose, host: IrnHost, learner: ContextPrototypeLearner) -> None:
         self.diagnose, self.host, self.learner = diagnose, host, learner
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[Diagnosis] = []
 
     def after_train_epoch(self, runner: Runner) -> None:
         self.rows.append({"epoch": runner.epoch + 1, **self.diagnose(self.host, self.learner)})
@@ -102,7 +102,7 @@ def train_classifier(
     workers: int,
     diagnose: Diagnose,
     limit: int | None = None,
-) -> tuple[IrnHost, ContextPrototypeLearner, list[dict[str, float]]]:
+) -> tuple[IrnHost, ContextPrototypeLearner, list[Diagnosis]]:
     """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`.
 
     The rows are what `diagnose` found, one an epoch.

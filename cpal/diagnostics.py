@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpal import prototypes as P
-from cpal.classifier import Diagnose, select
+from cpal.classifier import Diagnose, Diagnosis, select
 from cpal.config import ClassifierConfig
 from cpal.dataset import Dataset, Record
 from cpal.hosts.irn import IrnHost
@@ -21,7 +21,12 @@ from cpal.localize import merge_views
 from cpal.masks import VOID, read_mask
 from cpal.pyramid import View, pyramid_loader
 
-LEVEL = 0.5  # a map counts as foreground above it: with a ratio, where the class is as near as the background
+LEVEL = 0.5  # a map counts as foreground above it; PACAM as a ratio, where the class is as near as the background
+FIGURES = (
+    *("cam_precision", "cam_coverage", "pacam_precision", "pacam_coverage"),
+    *("cam_purity", "instance_purity", "context_purity", "context_usage", "effective_neighbors"),
+    *("ocsem", "ocsem_aligned", "shift"),
+)
 
 
 def diagnoser(dataset: Dataset, settings: ClassifierConfig, limit: int | None = None) -> Diagnose:
@@ -41,16 +46,16 @@ def diagnose(
     dataset: Dataset,
     records: list[Record],
     loader: Iterable[View],
-) -> dict[str, float]:
-    """Means over the foreground classes of scored records, by name; what cannot be counted is left out.
+) -> Diagnosis:
+    """Means over the foreground classes of scored records, by name; None for what cannot be counted.
 
-    cam_purity, instance_purity: share of the class's pixels in the masks of its instance prototypes, from the CAM and
-    after refinement, by ground truth. context_purity: that of the instances nearest to a context prototype, averaged
-    over the context prototypes. context_usage: share of the context prototypes that are some instance's neighbour.
-    effective_neighbors: exp of the entropy of the neighbours' weights. ocsem, ocsem_aligned: cosine of instance and
-    nearest context (Eq. 8), before and after the shift. shift: its length by the instances'. cam_precision,
-    pacam_precision: share of a map's pixels above LEVEL that are its class's; cam_coverage, pacam_coverage: share of
-    the class's pixels above LEVEL. Shares are percent.
+    cam_precision, pacam_precision: share of a map's pixels above LEVEL that are its class's; cam_coverage,
+    pacam_coverage: share of the class's pixels above LEVEL. Of classes with contexts: cam_purity, instance_purity:
+    share of the class's pixels in the masks of its instance prototypes, from the CAM and after refinement, by ground
+    truth. context_purity: that of the instances nearest to a context prototype, averaged over the context prototypes.
+    context_usage: share of the context prototypes that are some instance's neighbour. effective_neighbors: exp of the
+    entropy of the neighbours' weights. ocsem, ocsem_aligned: cosine of instance and nearest context (Eq. 8), before
+    and after the shift. shift: its length by the instances'. Shares are percent.
     """
     training = host.training, learner.training
     host.eval(), learner.eval()
@@ -64,27 +69,27 @@ def diagnose(
         features = select(output.features, learner.settings)
         first = learner.instances(features, output.cam, label, refinements=0)
         step = learner.instances(features, output.cam, label)
-        pacam, _ = learner(features, output.cam, label)
+        pacam = P.contrast(learner.similarity(step, label), "ratio")
         truth = _truth(dataset, record, step.mask)
+        counted = truth != VOID
         for k in record.labels:
             of_class = truth == k
-            if not of_class.any():
-                continue
-            maps = {"cam": step.maps[0, k]} | ({"pacam": pacam[0, k]} if learner.valid[k].any() else {})
-            for name, above in ((name, map_ > LEVEL) for name, map_ in maps.items()):
-                values[f"{name}_precision"] += _share(of_class, among=above & (truth != VOID))
+            known = bool(learner.valid[k].any())
+            for name, maps in (("cam", step.maps), ("pacam", pacam)) if known else (("cam", step.maps),):
+                above = maps[0, k] > LEVEL
+                values[f"{name}_precision"] += _share(of_class, among=above & counted)
                 values[f"{name}_coverage"] += _share(above, among=of_class)
-            values["cam_purity"] += _share(of_class, among=(first.mask[0, k] > 0) & (truth != VOID))
-            purity = _share(of_class, among=(step.mask[0, k] > 0) & (truth != VOID))
-            values["instance_purity"] += purity
-            if learner.valid[k].any() and step.present[0, k]:
+            if known:
+                values["cam_purity"] += _share(of_class, among=(first.mask[0, k] > 0) & counted)
+                purity = _share(of_class, among=(step.mask[0, k] > 0) & counted)
+                values["instance_purity"] += purity
                 nearest[k, _nearest(learner, step, k)] += purity
         _add_neighbors(values, used, learner, step)
     for module, mode in zip((host, learner), training, strict=True):
         module.train(mode)
     values["context_purity"] = [float(np.mean(shares)) for shares in nearest.values() if shares]
     values["context_usage"] = _share(used[1:], among=learner.valid[1:])
-    return {name: round(float(np.mean(found)), 3) for name, found in values.items() if found}
+    return {name: round(float(np.mean(values[name])), 3) if values[name] else None for name in FIGURES}
 
 
 def _add_neighbors(

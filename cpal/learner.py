@@ -83,7 +83,7 @@ class ContextPrototypeLearner(nn.Module):
         if self.training:
             self.enqueue(step, cam, image_label)
         labels = self._with_background(image_label)
-        similarity = self._similarity(step, labels)
+        similarity = self.similarity(step, image_label)
         pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
         target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
         if self.settings.detach_target:
@@ -124,7 +124,7 @@ class ContextPrototypeLearner(nn.Module):
         mask = mask * inside
         step = Instances(z, inside, maps, mask, *self._masked_means(z, mask))
         for _ in range(settings.refinements if refinements is None else refinements):
-            step = self._refined(step, self._with_background(image_label))
+            step = self._refined(step, image_label)
         return step
 
     def _masked_means(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +133,7 @@ class ContextPrototypeLearner(nn.Module):
             prototypes = F.normalize(prototypes, dim=-1)
         return prototypes, present
 
-    def _refined(self, step: Instances, labels: Tensor) -> Instances:
+    def _refined(self, step: Instances, image_label: Tensor) -> Instances:
         """The instances anew, from masks of the PACAM that they give (ours); unchanged where there is no context yet.
 
         A CAM's masks hold much background: on photographs about half of their pixels. The contexts, means over many
@@ -141,7 +141,7 @@ class ContextPrototypeLearner(nn.Module):
         """
         with torch.no_grad():
             # The difference, whatever `contrast` is: over its maximum it means the same for any features.
-            maps = P.contrast(self._similarity(step, labels), "difference") * labels[:, :, None, None]
+            maps = P.contrast(self.similarity(step, image_label), "difference")
             mask = P.prototype_masks(
                 maps,
                 threshold=self.settings.refined_threshold,
@@ -250,12 +250,13 @@ class ContextPrototypeLearner(nn.Module):
             rank_by=settings.rank_by,
         )
 
-    def _similarity(self, step: Instances, labels: Tensor) -> Tensor:
+    def similarity(self, step: Instances, image_label: Tensor) -> Tensor:
         """Maps of the anchors' soft neighbours (Eq. 13), (B, K, h, w), zero for absent classes and padding.
 
         Padding must be zero before the maps are divided by their maximum.
         """
-        anchor, counted = self.anchor(step), step.inside * labels[:, :, None, None]
+        anchor = self.anchor(step)
+        counted = step.inside * self._with_background(image_label)[:, :, None, None]
         if self.settings.topk == 0:
             z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
             return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * counted

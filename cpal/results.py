@@ -37,10 +37,11 @@ def read_curves(folder: Path) -> list[Curve]:
 
 
 def read_diagnostics(path: Path) -> list[Curve]:
-    """Curves by epoch of what `diagnose` found; a figure that no epoch has is left out."""
+    """Curves by epoch of what `diagnose` found; a figure that no epoch could count is left out."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     curves = []
-    for name in dict.fromkeys(name for row in rows for name in row if name != "epoch"):
-        points = [(row["epoch"], row[name]) for row in rows if name in row]
-        curves.append(Curve(name, [epoch for epoch, _ in points], [value for _, value in points]))
+    for name in [name for name in rows[0] if name != "epoch"]:
+        points = [(row["epoch"], row[name]) for row in rows if row[name] is not None]
+        if points:
+            curves.append(Curve(name, [epoch for epoch, _ in points], [value for _, value in points]))
     return curves

@@ -106,7 +106,10 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
         write_json(Path(f"data/metrics/{name}_iou.json"), [{"class": k, "iou": v} for k, v in IOU.items()])
     for training in ("train_cam", "train_segmentation"):
         _write_curves(Path("data/metrics") / training)
-    rows = [{"epoch": 1, "cam_purity": 40.0}, {"epoch": 2, "cam_purity": 50.0, "ocsem": 0.9}]
+    rows = [
+        {"epoch": 1, "cam_purity": 40.0, "ocsem": None, "shift": None},
+        {"epoch": 2, "cam_purity": 50.0, "ocsem": 0.9, "shift": None},
+    ]
     write_json(Path("data/metrics/train_cam/diagnostics.json"), rows)
     shutil.copy(PARAMS, "params.yaml")
     return tmp_path
