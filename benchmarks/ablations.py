@@ -1,13 +1,15 @@
 """The paper's ablations, as DVC experiments on what params.yaml now describes.
 
 Queues one experiment a row and seed, runs the queue, and writes docs/results/NAME.md and NAME.png with the paper's
-figures beside. Stopped and started again it goes on: an experiment that is done is not run again.
+figures beside. Stopped and started again it goes on: an experiment that is done is not run again. What else waits in
+DVC's queue is run as well; DVC runs all of it or nothing.
 """
 
 import hashlib
+import json
 import os
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any, NamedTuple
@@ -89,56 +91,55 @@ def preset(name: str) -> Change:
 
 def experiment(change: Change, seed: int) -> tuple[str, list[str]]:
     """Name of an experiment, which tells its settings and code apart, and its -S arguments."""
-    arguments = [f"{key}={_hydra(value)}" for key, value in {**change, "seed": seed}.items()]
-    code = sorted([*Path("cpal").rglob("*.py"), *Path("stages").glob("*.py")])
-    sources = [Path("params.yaml"), Path("dvc.yaml"), *code]
-    content = [*sorted(arguments), *(source.read_text(encoding="utf-8") for source in sources)]
-    digest = hashlib.sha256("\n".join(content).encode()).hexdigest()[:10]
+    arguments = [f"{key}={json.dumps(value)}" for key, value in {**change, "seed": seed}.items()]
+    digest = hashlib.sha256("\n".join([project(), *sorted(arguments)]).encode()).hexdigest()[:10]
     return f"ablation-{digest}", [part for argument in arguments for part in ("-S", argument)]
 
 
-def _hydra(value: Any) -> str:
-    """A value as DVC's -S wants it."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower().replace("none", "null")
-    if isinstance(value, list):
-        return f"[{','.join(map(_hydra, value))}]"
-    return str(value)
+@cache
+def project() -> str:
+    """All that decides what an experiment gives, beside its change: settings, pipeline and code."""
+    code = sorted([*Path("cpal").rglob("*.py"), *Path("stages").glob("*.py")])
+    return "\n".join(path.read_text(encoding="utf-8") for path in [Path("params.yaml"), Path("dvc.yaml"), *code])
 
 
-def scores(name: str) -> dict[str, Any] | None:
-    """seed.json of an experiment; None while it has not ended."""
-    try:
-        text = dvc.api.read(METRICS, rev=name)
-    except Exception:  # DVC has many ways to say that there is no such revision
-        return None
-    return YAML(typ="safe", pure=True).load(text)
+def ended() -> set[str]:
+    """Names of the experiments that DVC holds."""
+    return set(_dvc("exp", "list", "--name-only", "--all-commits").split())
+
+
+def waiting() -> dict[str, str]:
+    """Name and state of the tasks in DVC's queue."""
+    rows = [line.split() for line in _dvc("queue", "status").splitlines()]
+    return {row[1]: row[-1] for row in rows if len(row) > 2}
 
 
 def run_missing(wanted: dict[str, list[str]]) -> None:
-    """Queue what is neither done nor queued, and run the queue.
+    """Queue what is neither done nor queued, and run the queue; a failed one is tried again.
 
     The experiments share the pipeline's folder of unfinished and finished work, so that rows of one training train
     once.
     """
     os.environ["CPAL_CACHE"] = str(Path(".cache").resolve())
-    _dvc("queue", "remove", "--failed", quiet=True)
-    queued = subprocess.run(["dvc", "queue", "status"], capture_output=True, text=True, check=True).stdout
-    missing = {name: arguments for name, arguments in wanted.items() if name not in queued and scores(name) is None}
+    missing = {name: arguments for name, arguments in wanted.items() if name not in ended()}
+    tasks = waiting()
     for name, arguments in missing.items():
-        _dvc("exp", "run", "--queue", "--name", name, *arguments, "evaluate_seed")
-    if missing or any(name in queued for name in wanted):
-        _dvc("exp", "run", "--run-all", "--jobs", "1")
+        if tasks.get(name) == "Failed":
+            _dvc("queue", "remove", name)
+        if tasks.get(name) != "Queued":
+            _dvc("exp", "run", "--queue", "--name", name, *arguments, "evaluate_seed")
+    if missing:
+        subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", "1"], check=True)
 
 
-def _dvc(*arguments: str, quiet: bool = False) -> None:
-    subprocess.run(["dvc", *arguments], check=not quiet, stdout=subprocess.DEVNULL if quiet else None)
+def _dvc(*arguments: str) -> str:
+    return subprocess.run(["dvc", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def measured(row: Row, seeds: list[int]) -> list[float]:
-    """The row's mIoU of each seed at the best threshold; those that failed are left out."""
-    found = (scores(experiment(row.change, seed)[0]) for seed in seeds)
-    return [content[row.score]["miou_oracle"] for content in found if content is not None]
+def measured(row: Row, seeds: list[int], known: set[str]) -> list[float]:
+    """The row's mIoU at the best threshold, of each seed whose experiment has ended."""
+    names = [name for name, _ in (experiment(row.change, seed) for seed in seeds) if name in known]
+    return [json.loads(dvc.api.read(METRICS, rev=name))[row.score]["miou_oracle"] for name in names]
 
 
 def write(table: str, found: list[tuple[Row, list[float]]], seeds: list[int]) -> None:
@@ -148,7 +149,7 @@ def write(table: str, found: list[tuple[Row, list[float]]], seeds: list[int]) ->
     data = settings["data"]
     where = f"{data['source']}, {data['score_list']}" + (f", {' '.join(data['classes'])}" if data["classes"] else "")
     lines = [
-        f"# {table.capitalize().replace('le', 'le ').replace('re', 're ')}: seed mIoU",
+        f"# {table[:-1].capitalize()} {table[-1]}: seed mIoU",
         "",
         f"Data: {where}. Backbone {settings['classifier']['backbone']}, {settings['classifier']['epochs']} epochs, "
         f"scales {settings['cam']['scales']}, seeds {seeds}. Each map at its best threshold; mean ± deviation.",
@@ -158,15 +159,18 @@ def write(table: str, found: list[tuple[Row, list[float]]], seeds: list[int]) ->
         "| row | paper | here |",
         "|---|---|---|",
     ]
-    lines += [f"| {row.name} | {row.paper or ''} | {_shown(values)} |" for row, values in found]
+    lines += [f"| {row.name} | {row.paper or ''} | {_shown(values, len(seeds))} |" for row, values in found]
     (RESULTS / f"{table}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _draw(RESULTS / f"{table}.png", [(row, values) for row, values in found if values])
 
 
-def _shown(values: list[float]) -> str:
+def _shown(values: list[float], expected: int) -> str:
     if not values:
         return "not measured"
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{deviation}" + (
+        f" ({len(values)} of {expected} seeds)" if len(values) < expected else ""
+    )
 
 
 def _draw(path: Path, found: list[tuple[Row, list[float]]]) -> None:
@@ -198,11 +202,12 @@ def main(
     cpal = YAML(typ="safe", pure=True).load(Path("params.yaml"))["cpal"]
     if run:  # seed by seed, so that the trainings that rows share stay at hand
         run_missing(dict(experiment(row.change, s) for s in numbers for t in tables for row in rows(t, cpal)))
+    known = ended()
     for table in tables:
-        found = [(row, measured(row, numbers)) for row in rows(table, cpal)]
+        found = [(row, measured(row, numbers, known)) for row in rows(table, cpal)]
         write(table, found, numbers)
         print((RESULTS / f"{table}.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)
