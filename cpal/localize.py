@@ -5,14 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpal import cam as cams
 from cpal.cam import CamFile
 from cpal.classifier import select
 from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
-from cpal.hosts.irn import IrnHost
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
 
@@ -21,7 +20,7 @@ MAP_STRIDE = 4  # image pixels per stored map cell
 
 @torch.no_grad()
 def fit_prototypes(
-    host: IrnHost,
+    host: nn.Module,
     learner: ContextPrototypeLearner,
     dataset: Dataset,
     records: list[Record],
@@ -30,8 +29,8 @@ def fit_prototypes(
     """Fill the learner's bank with one instance per image and present class, cluster, and measure the shift (Eq. 12).
 
     Training keeps an online bank of augmented crops under a changing network; this pass sees whole images with the
-    final one (ours). Each loader is a pass that starts with an empty bank; refinements need one more pass than there
-    are of them, since only the contexts of one pass can refine the instances of the next.
+    final one (ours). `host` gives a HostOutput. Each loader is a pass that starts with an empty bank; refinements need
+    one more pass than there are of them, since only the contexts of one pass can refine the instances of the next.
     """
     host.eval()
     learner.eval()
@@ -48,7 +47,7 @@ def fit_prototypes(
 
 @torch.no_grad()
 def localize(
-    host: IrnHost, learner: ContextPrototypeLearner, record: Record, size: tuple[int, int], views: list[Tensor]
+    host: nn.Module, learner: ContextPrototypeLearner, record: Record, size: tuple[int, int], views: list[Tensor]
 ) -> CamFile:
     """CAM and PACAM of an image's present classes, averaged over scales, at a quarter of its size."""
     classes = np.array(record.labels, np.int64)

@@ -11,6 +11,7 @@ from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
+from stages.remember import remembering
 
 
 def main(
@@ -27,12 +28,13 @@ def main(
     host, learner = load_classifier(
         CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
     )
+    seen = remembering(host, CLASSIFIER, config.cpal.features)
     loader = pyramid_loader(
         dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
     )
     passes = 1 + config.cpal.refinements
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
-    fit_prototypes(host, learner, dataset, records, bars)
+    fit_prototypes(seen, learner, dataset, records, bars)
     write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, config.classifier, limit)(host, learner))
     with whole_file(prototypes) as temporary:
         save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})

@@ -13,6 +13,7 @@ from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
 from stages.paths import CAMS, CLASSIFIER, DATASET, PARAMS, PROTOTYPES
+from stages.remember import remembering
 from stages.workdir import publish, work_folder
 
 
@@ -29,6 +30,7 @@ def main(
     host, learner = load_classifier(
         CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
     )
+    seen = remembering(host, CLASSIFIER, config.cpal.features)
     load_weights(PROTOTYPES, {"learner": learner}, {"classes": list(dataset.classes)}, stage="fit_prototypes")
     views: dict[str, Any] = {
         "scales": config.cam.scales,
@@ -40,7 +42,7 @@ def main(
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
     loader = pyramid_loader(dataset, records, **views, workers=workers)
     for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
-        content = localize(host, learner, records[index], size, pyramid)
+        content = localize(seen, learner, records[index], size, pyramid)
         with whole_file(folder / "cams" / f"{records[index].image_id}.npz") as temporary:
             write_cam(temporary, content)
     publish(folder, {"cams": cams})

@@ -49,7 +49,19 @@ def test_arguments_are_read_back_as_the_values_they_were() -> None:
     _, arguments = ablations.experiment(change, 3)
     parsed = {o.key_or_group: o.value() for o in to_hydra_overrides(arguments[1::2])}
     strings = {key: str(value) if isinstance(change.get(key), str) else value for key, value in parsed.items()}
-    assert strings == change | {"seed": 3}
+    present = settings("")
+    changed = {key: value for key, value in change.items() if _setting(present, key) != value}
+    assert strings == changed | {"seed": 3} and len(changed) > 5
+
+
+def _setting(values: dict[str, Any], key: str) -> Any:
+    section, name = key.split(".")
+    return values[section][name]
+
+
+def test_rows_that_change_nothing_are_one_experiment() -> None:
+    present = settings("")
+    assert ablations.experiment({"cpal.topk": present["cpal"]["topk"]}, 1) == ablations.experiment({}, 1)
 
 
 def test_a_name_stands_for_its_settings() -> None:
