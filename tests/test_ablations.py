@@ -41,6 +41,13 @@ def test_every_row_is_a_valid_setting(table: str, base: str) -> None:
         parse_config(values, name=row.name)
 
 
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("table", TABLES)
+def test_names_of_a_table_differ(table: str, base: str) -> None:
+    names = [row.name for row in ablations.rows(table, settings(base)["cpal"])]
+    assert len(set(names)) == len(names)
+
+
 def test_arguments_are_read_back_as_the_values_they_were() -> None:
     """By the parser of DVC's -S."""
     from dvc.utils.hydra import to_hydra_overrides

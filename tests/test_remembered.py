@@ -31,8 +31,8 @@ def remembered(host: IrnHost, weights: Path, stages: tuple[int, ...] = (3, 4)) -
     return RememberedHost(host, weights, stages, weights.parent / "features")
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (48, 64)) -> Tensor:
-    image = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+def picture(seed: int = 0) -> Tensor:
+    image = torch.randint(0, 256, (3, 48, 64), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     return torch.stack([image, image.flip(-1)])
 
 
