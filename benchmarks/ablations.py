@@ -124,25 +124,29 @@ def ended() -> set[str]:
 
 
 def waiting() -> dict[str, str]:
-    """Name and state of the tasks in DVC's queue."""
-    rows = [line.split() for line in _dvc("queue", "status").splitlines()]
-    return {row[1]: row[-1] for row in rows if len(row) > 2}
+    """Name and state of the tasks in DVC's queue; Dead is one that a killed worker has left Running."""
+    status = _dvc("queue", "status")
+    rows = [line.split() for line in status.splitlines()]
+    dead = {"Running": "Dead"} if "Worker status: 0 active" in status else {}
+    return {row[1]: dead.get(row[-1], row[-1]) for row in rows if len(row) > 2}
 
 
 def run_missing(wanted: dict[str, list[str]]) -> None:
-    """Queue what is neither done nor queued, and run the queue; a failed one is tried again.
+    """Queue what is neither done nor queued, and run the queue; a failed or killed one is tried again.
 
     The experiments share the pipeline's folder of unfinished and finished work, so that rows of one training train
-    once.
+    once, and its network sees each image once.
     """
     os.environ["CPAL_CACHE"] = str(Path(".cache").resolve())
     os.environ["CPAL_FEATURES"] = str(Path(".cache/features").resolve())
-    missing = {name: arguments for name, arguments in wanted.items() if name not in ended()}
-    tasks = waiting()
+    known, tasks = ended(), waiting()
+    missing = {name: arguments for name, arguments in wanted.items() if name not in known}
     for name, arguments in missing.items():
-        if tasks.get(name) == "Failed":
+        if tasks.get(name) == "Dead":  # DVC would wait for it for ever; to kill it makes it a failed one
+            _dvc("queue", "kill", name)
+        if tasks.get(name) in ("Failed", "Dead"):
             _dvc("queue", "remove", name)
-        if tasks.get(name) != "Queued":
+        if tasks.get(name) not in ("Queued", "Running"):
             _dvc("exp", "run", "--queue", "--name", name, *arguments, "evaluate_seed")
     if missing:
         subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", "1"], check=True)

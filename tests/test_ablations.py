@@ -82,6 +82,39 @@ def test_a_name_stands_for_its_settings() -> None:
     assert re.fullmatch(r"ablation-[0-9a-f]{10}", name)
 
 
+STATUS = """\
+Task     Name            Created    Status
+1111111  ablation-fails  06:25 AM   Failed
+2222222  ablation-runs   06:26 AM   Running
+3333333  ablation-waits  06:27 AM   Queued
+4444444  other           06:28 AM   Running
+
+Worker status: {} active, 0 idle
+"""
+
+
+@pytest.mark.parametrize(("active", "begun_anew"), [(0, ["fails", "runs", "new"]), (1, ["fails", "new"])])
+def test_what_a_killed_worker_left_is_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, active: int, begun_anew: list[str]
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def dvc(*arguments: str) -> str:
+        calls.append(arguments)
+        return STATUS.format(active) if arguments == ("queue", "status") else ""
+
+    monkeypatch.setattr(ablations, "_dvc", dvc)
+    monkeypatch.setattr(ablations.subprocess, "run", lambda *_, **__: None)
+    for name in ("CPAL_CACHE", "CPAL_FEATURES"):
+        monkeypatch.setenv(name, "")  # so that what is set for DVC ends with the test
+    ablations.run_missing({f"ablation-{name}": ["-S", "seed=0"] for name in ("fails", "runs", "waits", "new")})
+    assert [call[-1] for call in calls if call[:2] == ("queue", "kill")] == ["ablation-runs"] * (not active)
+    removed = [call[-1].removeprefix("ablation-") for call in calls if call[:2] == ("queue", "remove")]
+    assert removed == begun_anew[:-1]
+    queued = [call[4].removeprefix("ablation-") for call in calls if call[:3] == ("exp", "run", "--queue")]
+    assert queued == begun_anew
+
+
 def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablations, "RESULTS", tmp_path)
     rows = [ablations.Row("all", {}, 62.5), ablations.Row("some", {}), ablations.Row("none", {}, 50.1)]
