@@ -4,11 +4,18 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cpal.errors import UserError
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for n, name in enumerate(names) if name in names[:n]]:
+        raise ValueError(f"names {', '.join(twice)} twice")
+    return names
+
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
@@ -17,10 +24,17 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
 Ints = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 IntRange = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Amp = Literal["off", "bf16", "fp16"]
 Contrast = Literal["none", "difference", "ratio", "normalized"]
+LABELS = {  # where each data.source can take image-level labels from
+    "voc": ("masks", "xml", "csv"),
+    "voc2012": ("xml", "masks", "csv"),
+    "coco2014": ("coco",),
+    "folder": ("csv", "folders", "coco", "masks"),
+}
 
 
 class Section(BaseModel):
@@ -30,24 +44,53 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    source: Literal["toy", "voc"]
+    source: Literal["toy", "voc", "voc2012", "coco2014", "folder"]
     root: str
+    images: str
     train_list: str
     score_list: str
     val_list: str
-    masks: str
-    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None
+    masks: str | None
+    mask_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
+    classes: Names | None
     other_classes: Literal["background", "void"]
-    labels: Literal["masks", "xml", "csv"]
-    labels_csv: str | None
+    labels: Literal["masks", "xml", "csv", "folders", "coco"]
+    labels_file: str | None
+    without_labels: Literal["keep", "drop"]
+    val_share: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
-        if self.labels == "csv" and self.labels_csv is None:
-            raise ValueError("labels: csv needs labels_csv, the path of the file")
-        if self.classes and len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes names a class twice")
+        if self.source == "toy":  # draws its own images, and reads no other key
+            return self
+        known = LABELS[self.source]
+        if self.labels not in known:
+            raise ValueError(f"labels: {self.labels} does not go with source: {self.source}; take {' or '.join(known)}")
+        if self.labels == "masks" and self.masks is None:
+            raise ValueError("labels: masks needs masks, the folder that holds them")
+        if self.source != "coco2014" and self.labels in ("csv", "coco") and self.labels_file is None:
+            raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
+        if self.source in ("coco2014", "folder") and self.score_list != self.train_list:
+            raise ValueError(
+                f"score_list: {self.score_list} is another list than train_list; source: {self.source} scores every "
+                f"training image that has a mask, so write {self.train_list}"
+            )
+        if self.source == "coco2014" and self.masks not in (None, "annotations"):
+            raise ValueError(f"masks: {self.masks}: with source: coco2014 write annotations, or null for none")
+        if self.source == "folder" and self.masks is not None and not (self.mask_classes or self.classes):
+            raise ValueError(
+                "masks needs mask_classes, the class names of the mask values 1, 2, ...; without masks write "
+                "masks: null"
+            )
         return self
+
+
+class Voc2012Config(Section):
+    download: bool
+    trainval_url: str
+    trainval_md5: str
+    sbd_url: str
+    sbd_md5: str
 
 
 class ToyConfig(Section):
@@ -146,9 +189,18 @@ class CamConfig(Section):
     long_side: Positive | None
     scales: Floats
     flip: bool
-    source: Literal["pacam", "cam", "both"]
+    source: Literal["pacam", "cam", "both", "imported"]
+    maps: str
     cam_threshold: Annotated[float, Field(gt=0, lt=1)]
     pacam_threshold: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "CamConfig":
+        if (self.source == "imported") != (self.maps == "data/imported_cams"):
+            raise ValueError(
+                f"source: {self.source} does not go with maps: {self.maps}; imported with data/imported_cams"
+            )
+        return self
 
 
 class CrfConfig(Section):
@@ -206,6 +258,7 @@ class Config(Section):
     seed: Natural
     data: DataConfig
     toy: ToyConfig
+    voc2012: Voc2012Config
     classifier: ClassifierConfig
     cpal: CpalConfig
     cam: CamConfig

@@ -6,6 +6,7 @@ multi-hot label stands for class n.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from cpal.errors import UserError
 from cpal.files import write_json
 
 FORMAT = 1
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of image files, in small letters
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # that are opened; an EPS would start another program
 Split = Literal["train", "val"]
 
 
@@ -69,6 +72,10 @@ class Dataset:
         """Records of a split that have a mask to be scored on."""
         return [record for record in self.records if record.split == name and record.scored][:limit]
 
+    def predicted(self, limit: int | None = None) -> list[Record]:
+        """Training images that the segmentation model is looked at on: those that are scored, or all where none is."""
+        return self.scored("train", limit) or self.split("train", limit)
+
     def image_path(self, record: Record) -> Path:
         return self.image_root / record.image
 
@@ -117,12 +124,12 @@ def read_dataset(folder: Path) -> Dataset:
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 
-    Raises UserError when the file is missing or cannot be decoded to the end.
+    Raises UserError when the file is missing, no regular file, or cannot be decoded to the end.
     """
+    if not os.path.isfile(path):  # to open a pipe would wait for ever
+        raise UserError(f"{path}: no such image file")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image file") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # for damaged files Pillow raises almost any kind
         raise UserError(f"{path}: unreadable image ({error}); replace the file or take it off the list") from None

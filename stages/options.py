@@ -63,12 +63,20 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
     """A bar on a terminal, a plain line now and then elsewhere."""
+    return tqdm(items, total=total, desc=what, unit="img", **_terminal())
+
+
+def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:
+    """The same for a file on its way: to be told its bytes so far, and in all."""
+    bar = tqdm(desc=what, unit="B", unit_scale=True, **_terminal())
+
+    def show(done: int, total: int | None) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return show
+
+
+def _terminal() -> dict[str, Any]:
     plain = not sys.stderr.isatty()
-    return tqdm(
-        items,
-        total=total,
-        desc=what,
-        unit="img",
-        mininterval=30 if plain else 0.5,
-        ascii=plain,
-    )
+    return {"mininterval": 30 if plain else 0.5, "ascii": plain}

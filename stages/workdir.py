@@ -8,21 +8,29 @@ code and its inputs.
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from cpal.errors import UserError
-from stages.paths import CACHE, PIPELINE
+from stages.paths import CACHE, IMPORTED_CAMS, PIPELINE
 
 KEPT = 4  # finished works that stay, newest first, where a stage keeps them
 
 
-def work_folder(stage: str, settings: Any) -> Path:
-    """The folder of this stage with these settings and the present inputs; it may hold work to continue."""
-    folder = CACHE / stage / _fingerprint(stage, settings)
+def work_folder(
+    stage: str, settings: Any, *, values: Mapping[str, str] | None = None, inputs: Sequence[Path] = ()
+) -> Path:
+    """The folder of this stage with these settings and the present inputs; it may hold work to continue.
+
+    `values` are those of the settings that its deps in dvc.yaml name, as ${cam.maps}; a dep whose setting has none is
+    passed over. `inputs` count as deps do.
+    """
+    folder = CACHE / stage / _fingerprint(stage, settings, values or {}, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
     return folder
@@ -57,13 +65,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fingerprint(stage: str, settings: Any) -> str:
+def _fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Sequence[Path]) -> str:
     try:
         pipeline = YAML(typ="safe", pure=True).load(PIPELINE)
     except FileNotFoundError:
         raise UserError(f"{PIPELINE}: no such file; run stages from the project's folder") from None
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for dependency in sorted(pipeline["stages"][stage]["deps"]):
+    named = {name: re.fullmatch(r"\$\{([\w.]+)\}", name) for name in pipeline["stages"][stage]["deps"]}
+    deps = [values.get(found[1]) if found else name for name, found in named.items()]
+    for dependency in sorted([*filter(None, deps), *map(str, inputs)]):
         digest.update(dependency.encode())
         digest.update(_content(Path(dependency), stage).encode())
     return digest.hexdigest()[:16]
@@ -84,4 +94,5 @@ def _content(path: Path, stage: str) -> str:
                 digest.update(block)
         return digest.hexdigest()
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, {stage} needs it; make it with: dvc repro {stage}") from None
+        cure = "python -m stages.import_cams" if path == IMPORTED_CAMS else f"dvc repro {stage}"
+        raise UserError(f"{path}: missing, {stage} needs it; make it with: {cure}") from None

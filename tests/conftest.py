@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from cpal.config import Config, parse_config
+from cpal.config import Config, DataConfig, parse_config
 from cpal.dataset import Dataset, Record, read_dataset, write_dataset
 from cpal.masks import VOID, write_mask
 
@@ -76,6 +76,12 @@ def settings(raw_params: dict[str, Any]) -> Callable[..., Config]:
         return parse_config(values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data_settings(settings: Callable[..., Config]) -> Callable[..., DataConfig]:
+    """`data_settings(source="voc", root="x")`: section `data` of the small settings with these keys."""
+    return lambda **changes: settings(**{f"data.{key}": value for key, value in changes.items()}).data
 
 
 @pytest.fixture(scope="session")

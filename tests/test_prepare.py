@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 import stages.prepare
@@ -164,3 +166,58 @@ def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path
     )
     assert "Traceback" not in done.stderr
     assert content(tmp_path) == before
+
+
+def test_check_of_the_toy_has_nothing_to_say(
+    params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = params()
+    before = content(tmp_path)
+    stages.prepare.main(stages.prepare.What.check, params=path, workers=1, out=tmp_path / "out")
+    assert "nothing to check" in capsys.readouterr().out
+    assert content(tmp_path) == before
+
+
+def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None:
+    """It prints, exits with 2 for errors alone, and writes health.json where --out says, and nothing else."""
+    photos = tmp_path / "photos"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (photos / name).mkdir(parents=True)
+    for name, ids in {"train": ("a", "b"), "val": ("c",)}.items():
+        (photos / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(ids))
+        for image_id in ids:
+            pixels = np.random.default_rng(ord(image_id)).integers(0, 256, (70, 80, 3), np.uint8)
+            Image.fromarray(pixels).save(photos / f"JPEGImages/{image_id}.png")
+            mask = np.zeros((70, 80), np.uint8)
+            mask[:9] = 8 if image_id == "b" else 12
+            Image.fromarray(mask).save(photos / f"SegmentationClass/{image_id}.png")
+    changes = {"data.root": "photos", "data.classes": ["cat", "dog"], "crf.bilateral_sxy": 8.0}
+    path = params(**{"data.source": "voc"} | changes)
+    before = content(tmp_path)
+
+    def check(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "stages.prepare", "check", "--params", str(path), "--workers", "2", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout
+
+    code, text = check()
+    assert (code, text.splitlines()[-1]) == (0, "0 errors, 2 warnings, 0 notes")
+    assert content(tmp_path) == before
+    (photos / "JPEGImages/b.png").write_bytes(b"")
+    before = content(tmp_path)
+    code, text = check("--out", "out")
+    assert (code, text.splitlines()[-1]) == (2, "1 error, 2 warnings, 0 notes")
+    assert "empty image files: 1\n    b\n" in text
+    written = content(tmp_path)
+    health = json.loads(written.pop("out/health.json"))
+    assert written == before
+    assert [finding["kind"] for finding in health["findings"]] == ["empty", "absent_in_val", "rare"]
+    assert health["together"] == [[1, 0], [0, 1]]
+    code, text = check("--limit", "1")
+    assert (code, text.splitlines()[-1]) == (0, "0 errors, 0 warnings, 0 notes"), "b is not among the first"

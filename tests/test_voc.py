@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.config import Config, DataConfig
+from cpal.config import DataConfig
 from cpal.dataset import Dataset, read_dataset
 from cpal.errors import UserError
 from cpal.masks import VOID, read_mask, voc_palette
-from cpal.sources.voc import CLASSES, import_voc, label_table
+from cpal.sources.listing import import_listing, label_table
+from cpal.sources.voc import CLASSES, list_voc
 from stages import import_labels
 
 CAT, DOG, PERSON, SOFA = (CLASSES.index(name) + 1 for name in ("cat", "dog", "person", "sofa"))
@@ -72,14 +73,10 @@ def write_mask_array(root: Path, image_id: str, mask: np.ndarray) -> None:
 
 
 @pytest.fixture
-def data(settings: Callable[..., Config], root: Path) -> Callable[..., DataConfig]:
+def data(data_settings: Callable[..., DataConfig], root: Path) -> Callable[..., DataConfig]:
     """`data(labels="xml")`: settings of the drawn tree, then these."""
-
-    def make(**changes: Any) -> DataConfig:
-        values = {"source": "voc", "root": str(root), "score_list": "official", "classes": KEPT} | changes
-        return settings(**{f"data.{key}": value for key, value in values.items()}).data
-
-    return make
+    values = {"source": "voc", "score_list": "official", "classes": KEPT}
+    return lambda **changes: data_settings(**(values | {"root": str(root)} | changes))
 
 
 @pytest.fixture
@@ -87,7 +84,15 @@ def imported(data: Callable[..., DataConfig], tmp_path: Path) -> Import:
     """`imported(labels="xml")`: the data set that comes of these settings."""
 
     def run(*, workers: int = 1, limit: int | None = None, folder: str = "out", **changes: Any) -> Dataset:
-        import_voc(tmp_path / folder, data(**changes), workers=workers, limit=limit)
+        settings = data(**changes)
+        import_listing(
+            tmp_path / folder,
+            list_voc(settings, limit=limit),
+            other_classes=settings.other_classes,
+            drop_unlabeled=settings.without_labels == "drop",
+            complete=limit is None,
+            workers=workers,
+        )
         return read_dataset(tmp_path / folder)
 
     return run
@@ -167,7 +172,7 @@ def test_masks_against_a_loop(imported: Import, root: Path, classes: list[str] |
 
 
 def test_label_table_keeps_background_and_void() -> None:
-    table = label_table(CLASSES, "void")
+    table = label_table(CLASSES, CLASSES, "void")
     assert table[:21].tolist() == list(range(21))
     assert set(table[21:].tolist()) == {VOID}
 
@@ -178,7 +183,7 @@ def test_three_sources_of_labels_agree(imported: Import, tmp_path: Path) -> None
     import_labels.main(tmp_path / "labels.npy", tmp_path / "labels.csv", allow_pickle=True)
     from_masks = imported(folder="masks").records
     assert imported(folder="xml", labels="xml").records == from_masks
-    assert imported(folder="csv", labels="csv", labels_csv=str(tmp_path / "labels.csv")).records == from_masks
+    assert imported(folder="csv", labels="csv", labels_file=str(tmp_path / "labels.csv")).records == from_masks
 
 
 def test_workers_do_not_change_a_byte(imported: Import, tmp_path: Path) -> None:
@@ -204,7 +209,8 @@ def test_progress_sees_every_image(data: Callable[..., DataConfig], tmp_path: Pa
         seen[what] = (len(items), total)
         return items
 
-    import_voc(tmp_path / "out", data(), workers=1, progress=progress)
+    options = {"other_classes": "background", "drop_unlabeled": False, "complete": True, "workers": 1}
+    import_listing(tmp_path / "out", list_voc(data()), **options, progress=progress)
     assert seen == {"read images": (7, 7), "write masks": (7, 7)}
 
 
@@ -363,7 +369,7 @@ def test_mask_with_strange_labels(problems: Callable[..., list[str]], root: Path
     mask[0, 0], mask[5, 5] = 21, 254
     write_mask_array(root, "2007_000002", mask)
     assert problems() == [
-        f"{root}/SegmentationClass/2007_000002.png: label 21, 254 is outside VOC's 0 to 20 and void 255"
+        f"{root}/SegmentationClass/2007_000002.png: label 21, 254 is outside the classes' 0 to 20 and void 255"
     ]
 
 
@@ -464,14 +470,16 @@ def test_entity_bomb_is_refused(problems: Callable[..., list[str]], root: Path, 
 # Labels from a csv file
 
 
-def test_csv_without_file(problems: Callable[..., list[str]]) -> None:
-    assert problems(labels="csv", labels_csv="none.csv") == ["data.labels_csv: no file none.csv"]
+def test_csv_without_file(problems: Callable[..., list[str]], root: Path) -> None:
+    assert problems(labels="csv", labels_file="none.csv") == [f"data.labels_file: no file {root / 'none.csv'}"]
 
 
 @pytest.mark.parametrize("header", ["", "id,labels", "image;labels"])
 def test_csv_with_another_header(problems: Callable[..., list[str]], tmp_path: Path, header: str) -> None:
     path = write_csv(tmp_path / "labels.csv", names_in_tree(), header)
-    assert problems(labels="csv", labels_csv=str(path)) == [f"{path}: the first line must be image,labels"]
+    assert problems(labels="csv", labels_file=str(path)) == [
+        f"{path}: the first line must be image,labels or image,labels,split"
+    ]
 
 
 def test_csv_problems_are_told_together(problems: Callable[..., list[str]], tmp_path: Path) -> None:
@@ -480,10 +488,10 @@ def test_csv_problems_are_told_together(problems: Callable[..., list[str]], tmp_
     del names["empty"], names["2009_000005"]
     path = write_csv(tmp_path / "labels.csv", names)
     path.write_text(path.read_text() + "\n2007_000002,dog\n\nx,cat,dog\n")
-    assert problems(labels="csv", labels_csv=str(path)) == [
-        f"{path}, line 2: yak, zebra not among VOC's classes",
+    assert problems(labels="csv", labels_file=str(path)) == [
         f"{path}, line 7: image 2007_000002 for the second time",
         f"{path}, line 9: 3 columns; write image,labels with ; between class names",
+        f"{path}, image 2007_000001: yak, zebra not among VOC's classes",
         f"{path}: no line for 2 listed image(s): empty, 2009_000005",
     ]
 
@@ -494,4 +502,4 @@ def test_csv_as_spreadsheets_write_it(imported: Import, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(("\ufeffimage,labels\r\n" + "\r\n".join(lines)).replace('" , "', '","').encode())
     by_masks = [record.labels for record in imported(folder="masks").records]
-    assert [record.labels for record in imported(labels="csv", labels_csv=str(path)).records] == by_masks
+    assert [record.labels for record in imported(labels="csv", labels_file=str(path)).records] == by_masks

@@ -1,0 +1,111 @@
+"""Findings of a data set's health that concern its classes, and the settings that must fit its size."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from cpal.config import Config
+from cpal.findings import Finding, Seen, found
+
+RARE = 10  # training images below which lower settings do not help a class
+UNEVEN = 10  # images of the most frequent class for one of the rarest
+COINCIDENCE = 3  # training images from which on it means something that two classes are always together
+LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
+
+
+def multi_hot(classes: Sequence[str], seen: Sequence[Seen], split: str) -> np.ndarray:
+    """bool (images of the split whose labels are known, N)."""
+    labels = [one.labels for one in seen if one.item.split == split and one.labels is not None]
+    return np.array([[name in shown for name in classes] for shown in labels], bool).reshape(-1, len(classes))
+
+
+def of_classes(
+    classes: Sequence[str], train: np.ndarray, val: np.ndarray, lists: dict[str, str], config: Config
+) -> Iterator[Finding]:
+    """train, val: bool (images, N). `lists`: the names of both."""
+    counts = dict(zip(classes, train.sum(axis=0).tolist(), strict=True))
+    names = [name for name in classes if not counts[name]]
+    text = f"classes in no image of {lists['train']}"
+    yield from found("error", "absent", text, names, "take them off data.classes")
+    if len(val):
+        in_val: list[bool] = np.any(val, axis=0).tolist()
+        names = [name for name, there in zip(classes, in_val, strict=True) if counts[name] and not there]
+        text = f"classes in no image of {lists['val']}"
+        yield from found("warning", "absent_in_val", text, names, "their IoU cannot be measured")
+    names = [name for name in classes if counts[name] and counts[name] == len(train)]
+    text = "classes in every training image"
+    cure = "nothing tells them from background; add images without them"
+    yield from found("warning", "always", text, names, cure)
+    present = {name: count for name, count in counts.items() if count}
+    yield from _rare(present, config)
+    yield from _together(classes, train)
+    if present and (most := max(present.values())) > UNEVEN * (least := min(present.values())):
+        text = f"the most frequent class has {most} training images, the rarest {least}"
+        yield Finding("note", "uneven", text, (), "add images of the rare ones")
+
+
+def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
+    """An image gives each of its classes one instance prototype, of which context prototypes are groups."""
+    topk, prototypes = config.cpal.topk, config.cpal.num_prototypes
+    rarest = sorted(counts, key=lambda name: counts[name])
+    names = [f"{name} ({counts[name]})" for name in rarest if counts[name] < RARE]
+    cure = "too rare to learn; add images, or take them off data.classes"
+    yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
+    scarce = [name for name in rarest if RARE <= counts[name] < prototypes]
+    if scarce:
+        fewer = counts[scarce[0]] // 2
+        cure = f"add images, or set cpal.num_prototypes to {fewer}"
+        cure += f" and cpal.topk (now {topk}) to {fewer * 2 // 5}" if topk > fewer * 2 // 5 else ""  # the paper's ratio
+        text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
+        yield from found("warning", "scarce", text, [f"{name} ({counts[name]})" for name in scarce], cure)
+
+
+def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
+    """Classes that are not seen without another one."""
+    both = train.T.astype(int) @ train.astype(int)
+    counts = both.diagonal()
+    often = [(a, b) for a, b in combinations(range(len(classes)), 2) if both[a, b] >= COINCIDENCE]
+    names = [f"{classes[a]} and {classes[b]} ({counts[a]})" for a, b in often if both[a, b] == counts[a] == counts[b]]
+    text = "pairs of classes in exactly the same training images"
+    cure = "nothing tells them apart; join the two, or add images of one alone"
+    yield from found("warning", "inseparable", text, names, cure)
+    ordered = [(a, b) if counts[a] < counts[b] else (b, a) for a, b in often if counts[a] != counts[b]]
+    names = [f"{classes[a]} ({counts[a]}) without {classes[b]}" for a, b in ordered if both[a, b] == counts[a]]
+    text, cure = "classes never seen without another", "add images of the first alone"
+    yield from found("warning", "never_without", text, names, cure)
+    alone = train[train.sum(axis=1) == 1].any(axis=0)
+    names = [name for name, count, once in zip(classes, counts, alone, strict=True) if count and not once]
+    yield from found(
+        "note", "never_alone", "classes that are never alone in a training image", names, "add images of one class"
+    )
+
+
+def of_unlabeled(seen: Sequence[Seen], policy: str) -> Iterator[Finding]:
+    """Images that no class counts. `policy`: data.without_labels."""
+    names = [one.name for one in seen if one.labels is None]
+    yield from found("note", "unknown", "images without known labels", names, "they are in none of the counts below")
+    names = [one.name for one in seen if one.item.split == "train" and one.labels is not None and not one.labels]
+    cure = "they are left out" if policy == "drop" else "they teach what background is"
+    cure += f" (data.without_labels: {policy})"
+    yield from found("note", "unlabeled", "training images that show no kept class", names, cure)
+
+
+def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
+    """Settings in pixels that are far off these images."""
+    median = float(np.median(long_sides))
+    size = f"half of the images are longer than {median:.0f} pixels"
+    if median > LARGE:
+        cure = "the CRF and the segmentation model take images at their own size; scale them down to about 500"
+        yield Finding("note", "large", size, (), cure)
+    low, high = config.classifier.resize_long
+    if high < median / 4 or low > 2 * median:
+        cure = f"classifier.resize_long makes that {low} to {high}; set it nearer to the images' size"
+        yield Finding("note", "resize_long", size, (), cure)
+    if config.classifier.crop_size > high:
+        text = f"classifier.crop_size {config.classifier.crop_size} is larger than every resized image ({high})"
+        yield Finding("note", "crop_size", text, (), "part of each crop is padding; raise classifier.resize_long")
+    if not 0.03 <= (reach := config.crf.bilateral_sxy) / median <= 0.3:
+        yield Finding(
+            "note", "bilateral_sxy", size, (), f"crf.bilateral_sxy is {reach:g}; usual is a tenth of the length"
+        )

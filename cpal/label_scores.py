@@ -1,0 +1,32 @@
+"""How well the classifier names what an image shows; apart from consistency.py, whose workers need no scikit-learn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, f1_score
+
+
+def score_labels(
+    truth: np.ndarray, probability: np.ndarray, classes: Sequence[str], split: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """mAP and F1 of image-level labels in percent, and AP by class; truth (I, N) of 0/1, probability (I, N) in [0, 1].
+
+    F1 counts a class as found from a probability of 0.5. Both leave out classes that no image has; without any image
+    that has a label they are None.
+    """
+    present = truth.reshape(-1, len(classes)).sum(axis=0) > 0
+    rows = [
+        {"class": name, "ap": round(100 * float(average_precision_score(truth[:, n], probability[:, n])), 3)}
+        for n, name in enumerate(classes)
+        if present[n]
+    ]
+    metrics: dict[str, Any] = {"map": None, "f1": None, "f1_micro": None}
+    if rows:
+        known, found = truth[:, present] > 0, probability[:, present] >= 0.5
+        metrics = {
+            "map": round(float(np.mean([row["ap"] for row in rows])), 3),
+            "f1": round(100 * float(f1_score(known, found, average="macro", zero_division=0)), 3),
+            "f1_micro": round(100 * float(f1_score(known, found, average="micro", zero_division=0)), 3),
+        }
+    return metrics | {"images": len(truth), "classes": len(rows), "split": split}, rows

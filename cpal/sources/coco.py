@@ -1,0 +1,190 @@
+"""COCO 2014's layout, annotations/instances_<list>.json and a folder of images for each list -> data set.
+
+Category ids have gaps (1 to 90 for 80 classes); ours follow their order. A mask is painted in the order of the
+annotations, a later one over an earlier one; where only a crowd region lies, it is void.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from joblib import Parallel, delayed
+from pycocotools import mask as coco_mask
+
+from cpal.config import DataConfig
+from cpal.dataset import Record, Split, read_image, write_dataset
+from cpal.errors import UserError
+from cpal.files import write_json
+from cpal.masks import BACKGROUND, VOID, write_mask
+from cpal.sources.instances_json import Annotated, read_instances
+from cpal.sources.listing import (
+    Found,
+    Listed,
+    Listing,
+    Progress,
+    labels_of,
+    make_record,
+    missing_folder,
+    noted,
+    refuse,
+    silent,
+    some,
+    unlearnable,
+)
+
+SPLITS: tuple[Split, Split] = ("train", "val")
+SHARD = 200  # images that a killed import does again at most, for each worker
+
+
+def instances_file(root: Path, name: str) -> Path:
+    """The JSON of a list, such as train2014."""
+    return root / "annotations" / f"instances_{name}.json"
+
+
+def list_coco(settings: DataConfig, *, limit: int | None = None) -> Listing:
+    """The images of both lists with the names of their classes; masks are not listed, they come from the outlines."""
+    return _read(settings, outlines=False, limit=limit)[0]
+
+
+def import_coco(
+    folder: Path,
+    shards: Path,
+    settings: DataConfig,
+    *,
+    workers: int,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Write dataset.json and masks into `folder`; `shards` keeps what is done, from which a killed import continues.
+
+    Both folders must belong to these settings and these JSON files. Raises UserError that lists what is wrong.
+    """
+    listing, annotated, label_of = _read(settings, outlines=settings.masks is not None, limit=limit)
+    refuse(listing.problems, listing.root)
+    work = partial(_import_shard, listing.root, classes=listing.classes, label_of=label_of, folder=folder)
+    starts = range(0, len(listing.images), SHARD)
+    results = Parallel(n_jobs=max(1, workers), return_as="generator")(
+        delayed(work)(listing.images[n : n + SHARD], annotated[n : n + SHARD], shard=shards / f"{n:07}.json")
+        for n in starts
+    )
+    each = (one for shard in results for one in shard)
+    found: list[Found] = list(progress(each, total=len(listing.images), what="convert images"))
+    problems = [problem for one in found for problem in one.problems]
+    if limit is None:
+        problems += unlearnable(found, listing)
+    refuse(problems, listing.root)
+    records = [one.record for one in found if one.record is not None]
+    if settings.without_labels == "drop":
+        records = [record for record in records if record.split == "val" or record.labels]
+        kept = {record.mask for record in records}
+        for path in (folder / "masks").glob("*.png"):
+            if f"masks/{path.name}" not in kept:
+                path.unlink()
+    write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=settings.root)
+
+
+def _read(
+    settings: DataConfig, *, outlines: bool, limit: int | None
+) -> tuple[Listing, list[Annotated], dict[int, int]]:
+    """The listing, its images' annotations in the same order, and the mask value of each category id."""
+    root, problems = Path(settings.root), list[str]()
+    splits = {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}
+    if no_root := missing_folder(root, "set it to the folder that holds annotations/ and the folders of images"):
+        return Listing(root, (), settings.classes or (), (), splits, tuple(no_root)), [], {}
+    listed: list[Listed] = []
+    annotated: list[Annotated] = []
+    names: dict[int, str] = {}
+    for split in SPLITS:
+        with noted(problems):
+            images, categories = read_instances(instances_file(root, splits[split]), outlines=outlines, keep=limit)
+            names = names or categories
+            if categories != names:
+                problems.append(f"the lists {splits['train']} and {splits['val']} name different categories")
+            else:
+                annotated += images
+                listed += [_listed(image, split, root / splits[split], settings, names) for image in images]
+    counts = Counter(item.image_id for item in listed)
+    if twice := [image_id for image_id, count in counts.items() if count > 1]:
+        problems.append(f"{len(twice)} image(s) are listed more than once, or in both lists: {some(twice)}")
+    known = tuple(names.values())
+    classes = settings.classes or known
+    if strange := [name for name in classes if names and name not in known]:
+        problems.append(f"data.classes: {', '.join(strange)} not among the categories: {', '.join(known)}")
+    if len(known) >= VOID:
+        problems.append(f"{len(known)} categories; masks of 8 bits hold {VOID - 1}")
+    other = VOID if settings.other_classes == "void" else BACKGROUND
+    label_of = {number: classes.index(name) + 1 if name in classes else other for number, name in names.items()}
+    return Listing(root, tuple(listed), classes, known, splits, tuple(problems)), annotated, label_of
+
+
+def _listed(image: Annotated, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]) -> Listed:
+    if image.file_name.startswith(".") or set("/\\") & set(image.file_name):
+        raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
+    shown = frozenset(names[instance.category] for instance in image.instances)
+    image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
+    return Listed(image_id, split, scored, folder / image.file_name, None, shown)
+
+
+def _import_shard(
+    root: Path,
+    images: Sequence[Listed],
+    annotated: Sequence[Annotated],
+    *,
+    classes: Sequence[str],
+    label_of: Mapping[int, int],
+    folder: Path,
+    shard: Path,
+) -> list[Found]:
+    """Check the images and write their masks, or take what an earlier import found of the same files."""
+    state = [_state(item.image) for item in images]
+    if shard.exists():
+        content = json.loads(shard.read_text(encoding="utf-8"))
+        if content["state"] == state:
+            records = [Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"]]
+            return [Found(record.split, record.labels, record, ()) for record in records]
+    found = [
+        _import_one(root, item, entry, classes, label_of, folder) for item, entry in zip(images, annotated, strict=True)
+    ]
+    if all(one.record is not None for one in found):
+        write_json(shard, {"state": state, "records": [asdict(one.record) for one in found if one.record]})
+    return found
+
+
+def _state(path: Path) -> list[int]:
+    """Size and time of a file, by which a change is seen; empty when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _import_one(
+    root: Path, item: Listed, entry: Annotated, classes: Sequence[str], label_of: Mapping[int, int], folder: Path
+) -> Found:
+    assert item.names is not None, "the JSON names every image's classes"
+    labels, size = labels_of(item.names, classes), (entry.height, entry.width)
+    try:
+        height, width = read_image(item.image).shape[:2]
+        if (height, width) != size:
+            raise UserError(f"{item.image}: {width}x{height} pixels, but the JSON says {entry.width}x{entry.height}")
+    except UserError as error:
+        return Found(item.split, labels, None, (str(error),))
+    if item.scored:
+        write_mask(folder / f"masks/{item.image_id}.png", paint(entry, label_of))
+    return Found(item.split, labels, make_record(item, root, size, labels, masked=item.scored), ())
+
+
+def paint(image: Annotated, label_of: Mapping[int, int]) -> np.ndarray:
+    """Label map uint8 (H, W): crowd regions void, then the objects in order, a later one over an earlier one."""
+    mask = np.full((image.height, image.width), BACKGROUND, np.uint8)
+    for instance in sorted(image.instances, key=lambda instance: not instance.crowd):
+        assert instance.code is not None, "read_instances was asked for outlines"
+        inside = coco_mask.decode({"size": [image.height, image.width], "counts": instance.code}).astype(bool)
+        label = label_of[instance.category]
+        mask[inside] = VOID if instance.crowd and label != BACKGROUND else label
+    return mask

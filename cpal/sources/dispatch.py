@@ -1,0 +1,20 @@
+"""Which source lists the images that the settings describe."""
+
+from cpal.config import DataConfig
+from cpal.sources.coco import list_coco
+from cpal.sources.folder import list_folder
+from cpal.sources.listing import Listing
+from cpal.sources.voc import list_voc
+from cpal.sources.voc2012 import list_voc2012
+
+
+def list_images(settings: DataConfig, *, seed: int, limit: int | None = None) -> Listing:
+    """The listing of any source but the toy, which has no files of its own; `limit` keeps the first of each split."""
+    assert settings.source != "toy", "the toy data set is drawn"
+    if settings.source == "folder":
+        return list_folder(settings, seed=seed, limit=limit)
+    if settings.source == "voc2012":
+        return list_voc2012(settings, limit=limit)
+    if settings.source == "coco2014":
+        return list_coco(settings, limit=limit)
+    return list_voc(settings, limit=limit)

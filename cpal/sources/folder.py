@@ -1,0 +1,197 @@
+"""A folder of images with a table, class folders, a COCO file or masks for their labels -> listing."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from cpal.config import DataConfig
+from cpal.dataset import ENDINGS
+from cpal.masks import VOID
+from cpal.sources.instances_json import read_instances
+from cpal.sources.listing import Listed, Listing, missing_folder, names_in_mask, noted, read_labels_csv, some
+
+Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
+
+
+def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) -> Listing:
+    """Every image that has labels, training images first; `limit` keeps the first of each split.
+
+    An image's id is its path below the folder of images, without ending and with `__` for `/`.
+    """
+    root, problems = Path(settings.root), list[str]()
+    mask_classes = settings.mask_classes or settings.classes or ()
+    if no_root := missing_folder(root, f"set it to the folder that holds {settings.images} (data.images)"):
+        return Listing(root, (), settings.classes or (), mask_classes, _splits(settings), tuple(no_root))
+    files = image_files(root / settings.images, problems)
+    masks = _mask_files(root, settings, files, problems)
+    names, told = _labels(root, settings, files, masks, problems)
+    classes = settings.classes or tuple(sorted(frozenset().union(*names.values())))
+    problems += _class_problems(classes, names)
+    parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)
+
+    def listed(file: str, part: str) -> Listed:
+        known = None if settings.labels == "masks" else names[file]
+        scored = file in masks and masks[file].exists()
+        mask = masks[file] if scored or known is None else None
+        return Listed(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
+
+    images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
+    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems))
+
+
+def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Images below a folder by their path in it, sorted; hidden files and folders are passed over."""
+    if not folder.is_dir():
+        problems.append(f"{folder}: no such folder; data.images names the folder of images below data.root")
+        return {}
+    found: list[str] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(parent).relative_to(folder)
+        found += [
+            (below / name).as_posix()
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+        ]
+    if unprintable := sorted(repr(file) for file in found if not file.isprintable()):
+        problems.append(f"{folder}: {len(unprintable)} image name(s) with unprintable characters: {some(unprintable)}")
+    counts = Counter(map(_image_id, found))
+    if twice := sorted(file for file in found if counts[_image_id(file)] > 1):
+        problems.append(
+            f"{folder}: {len(twice)} images share an id with another (it is the path without ending): {some(twice)}"
+        )
+    if not found:
+        problems.append(f"{folder}: holds no image ({' '.join(ENDINGS)})")
+    return {file: folder / file for file in sorted(found)}
+
+
+def _image_id(file: str) -> str:
+    return str(PurePosixPath(file).with_suffix("")).replace("/", "__")
+
+
+def _mask_files(root: Path, settings: DataConfig, files: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
+    """Where each image's mask would lie: the same path below the folder of masks, with ending .png."""
+    if settings.masks is None:
+        return {}
+    folder = root / settings.masks
+    if not folder.is_dir():
+        problems.append(f"{folder}: no such folder; data.masks names the ground-truth masks, null says there are none")
+    return {file: folder / PurePosixPath(file).with_suffix(".png") for file in files}
+
+
+def _labels(
+    root: Path, settings: DataConfig, files: Mapping[str, Path], masks: Mapping[str, Path], problems: list[str]
+) -> tuple[dict[str, frozenset[str]], dict[str, str] | None]:
+    """Classes of each labeled image, and the split that a table tells for it."""
+    if settings.labels == "folders":
+        return _names_of_folders(root / settings.images, files, problems), None
+    if settings.labels == "masks":
+        return _names_of_masks(masks, settings.mask_classes or settings.classes or (), problems), None
+    assert settings.labels_file is not None, "the settings demand labels_file with these labels"
+    path = root / settings.labels_file
+    if settings.labels == "coco":
+        rows = _rows_of_json(path, problems)
+    else:
+        rows = read_labels_csv(path, problems)
+    by_stem = {str(PurePosixPath(file).with_suffix("")): file for file in files}
+    found = {image: image if image in files else by_stem.get(image) for image, _, _ in rows}
+    if missing := [image for image, file in found.items() if file is None]:
+        problems.append(f"{path}: {len(missing)} image(s) that are not below {root / settings.images}: {some(missing)}")
+    names, told = dict[str, frozenset[str]](), dict[str, str]()
+    for image, classes, split in rows:
+        file = found[image]
+        if file is None:
+            continue
+        if file in names:
+            problems.append(f"{path}: image {file} twice, with and without its ending")
+        names[file] = classes
+        if split is not None:
+            told[file] = split
+    return names, told if any(split is not None for _, _, split in rows) else None
+
+
+def _rows_of_json(path: Path, problems: list[str]) -> list[tuple[str, frozenset[str], str | None]]:
+    """An instances JSON as the rows of a table; its boxes and outlines are not looked at."""
+    with noted(problems):
+        images, categories = read_instances(path, outlines=False)
+        return [(image.file_name, frozenset(categories[i.category] for i in image.instances), None) for image in images]
+    return []
+
+
+def _names_of_folders(folder: Path, files: Iterable[str], problems: list[str]) -> dict[str, frozenset[str]]:
+    """One sub-folder a class: the first part of an image's path is its only label."""
+    parts = {file: PurePosixPath(file).parts for file in files}
+    if loose := [file for file, part in parts.items() if len(part) == 1]:
+        problems.append(
+            f"{folder}: {len(loose)} image(s) in no sub-folder (data.labels: folders takes its name for the class): "
+            f"{some(loose)}"
+        )
+    return {file: frozenset(part[:1]) for file, part in parts.items() if len(part) > 1}
+
+
+def _names_of_masks(
+    masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str]
+) -> dict[str, frozenset[str]]:
+    """Classes seen in each mask. A missing or damaged mask is told when the listing is read."""
+    names = dict[str, frozenset[str]]()
+    for file, mask in masks.items():
+        names[file] = frozenset()
+        if mask.exists():
+            with noted([]):
+                names[file] = names_in_mask(mask, None, mask_classes, [])
+    return names
+
+
+def _class_problems(classes: Sequence[str], names: Names) -> list[str]:
+    problems = []
+    if names and not classes:
+        problems.append("no image has a label; each needs the names of what it shows")
+    if "background" in classes:
+        problems.append("a class is named background, which is what no class covers; leave it away, or rename it")
+    if len(classes) >= VOID:
+        problems.append(f"{len(classes)} classes; masks of 8 bits hold {VOID - 1}")
+    return problems
+
+
+def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[str]) -> dict[str, list[str]]:
+    """Training and validation images as the table's column split says; images of other values stay out."""
+    values = {"train": settings.train_list, "val": settings.val_list}
+    parts = {part: [file for file, split in told.items() if split == value] for part, value in values.items()}
+    known = ", ".join(sorted(set(told.values())))
+    problems += [
+        f"{settings.labels_file}: column split never says {value} (data.{part}_list); it says: {known}"
+        for part, value in values.items()
+        if not parts[part]
+    ]
+    if values["train"] == values["val"]:
+        problems.append(f"data.train_list and data.val_list are both {values['val']}")
+    return parts
+
+
+def stratified(names: Names, val_share: float, seed: int) -> dict[str, list[str]]:
+    """A random split in which each class has its share of validation images, as near as whole images allow.
+
+    The rarest class chooses first; every class that has one image keeps it for training. Images without labels count as
+    a class of their own.
+    """
+    files = sorted(names)
+    shuffled = [files[n] for n in np.random.default_rng(seed).permutation(len(files))]
+    members: dict[str, list[str]] = {}
+    for file in shuffled:
+        for name in sorted(names[file]) or [""]:
+            members.setdefault(name, []).append(file)
+    val, train = set[str](), set[str]()
+    for name in sorted(members, key=lambda name: (len(members[name]), name)):
+        images = members[name]
+        wanted = min(round(val_share * len(images)), len(images) - 1) - sum(file in val for file in images)
+        free = [file for file in images if file not in val and file not in train]
+        val.update(free[: max(0, wanted)])
+        train.update(free[max(0, wanted) :])
+    return {"train": [f for f in files if f in train], "val": [f for f in files if f in val]}
+
+
+def _splits(settings: DataConfig) -> dict[str, str]:
+    return {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}

@@ -1,0 +1,286 @@
+"""What every source of image files and label files comes to: a listing, read, checked and written in our own ids.
+
+A source only lists: ids, files, names. `import_listing` then opens every file before it writes anything. Functions that
+take `problems` append a line for each thing that the user has to put right, so that one message can tell all of them.
+"""
+
+import csv
+import hashlib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from cpal.dataset import Record, Split, read_image, write_dataset
+from cpal.errors import UserError
+from cpal.masks import BACKGROUND, VOID, read_mask, write_mask
+
+SHOWN = 20  # problems of a data set that one message lists
+Progress = Callable[..., Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image to read. Its classes come from `names`, else from `xml`, else from `mask`.
+
+    `mask` is where a mask would lie, and must be there when `scored` or when the classes come from it; None where the
+    source makes the masks itself, or there are none.
+    """
+
+    image_id: str
+    split: Split
+    scored: bool
+    image: Path
+    mask: Path | None
+    names: frozenset[str] | None = None
+    xml: Path | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ..."""
+
+    root: Path
+    images: tuple[Listed, ...]
+    classes: tuple[str, ...]
+    mask_classes: tuple[str, ...]
+    splits: dict[str, str]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What reading a listed image gave. `labels` None: unknown; `record` None: there are problems."""
+
+    split: Split
+    labels: tuple[int, ...] | None
+    record: Record | None
+    problems: tuple[str, ...]
+
+
+def silent(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
+    return items
+
+
+def import_listing(
+    folder: Path,
+    listing: Listing,
+    *,
+    other_classes: str,
+    drop_unlabeled: bool,
+    complete: bool,
+    workers: int,
+    progress: Progress = silent,
+) -> None:
+    """Write dataset.json and the masks in our own ids into `folder`; the images stay where they are.
+
+    `drop_unlabeled` leaves out training images without a kept class; `complete`: each class needs a training image.
+    `progress(items, total=, what=)` hands its items on, to show a bar. Nothing is written before everything is read.
+    Raises UserError that lists what is wrong: the listing's problems, missing or unreadable images and masks, a mask of
+    another size than its image, labels outside the class list, a class without any training image.
+    """
+    problems = list(listing.problems)
+    parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
+    found: list[Found] = []
+    if listing.images:  # joblib warns of a generator that nobody reads
+        shared = replace(listing, images=())  # goes to the workers with every image
+        results = parallel(delayed(read_one)(shared, item) for item in listing.images)
+        found = list(progress(results, total=len(listing.images), what="read images"))
+    problems += [problem for one in found for problem in one.problems]
+    if complete:
+        problems += unlearnable(found, listing)
+    refuse(problems, listing.root)
+
+    records = [one.record for one in found if one.record is not None]
+    records = [r for r in records if r.labels or r.split == "val" or not drop_unlabeled]
+    sources = {item.image_id: item.mask for item in listing.images}
+    masks = [(sources[r.image_id], folder / r.mask) for r in records if r.mask is not None]
+    table = label_table(listing.classes, listing.mask_classes, other_classes)
+    if masks:
+        written = parallel(delayed(_write_remapped)(source, target, table) for source, target in masks)
+        for _ in progress(written, total=len(masks), what="write masks"):
+            pass
+    write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
+
+
+def refuse(problems: Sequence[str], root: Path) -> None:
+    """Raise a UserError that lists the problems, if there are any."""
+    if problems:
+        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        title = f"data set {root}: {len(problems)} problem(s) to put right:"
+        raise UserError("\n  - ".join([title, *problems[:SHOWN], *more]))
+
+
+def label_table(classes: Sequence[str], mask_classes: Sequence[str], other_classes: str) -> np.ndarray:
+    """Our id of each mask value, uint8 (256,): kept classes 1..N in their order, others background or void."""
+    table = np.full(256, VOID if other_classes == "void" else BACKGROUND, np.uint8)
+    table[BACKGROUND], table[VOID] = BACKGROUND, VOID
+    for value, name in enumerate(mask_classes, 1):
+        if name in classes:
+            table[value] = classes.index(name) + 1
+    return table
+
+
+def _write_remapped(source: Path, target: Path, table: np.ndarray) -> None:
+    write_mask(target, table[read_mask(source)])
+
+
+def missing_folder(root: Path, cure: str) -> list[str]:
+    """The problem of a data.root that is no folder, if it is one."""
+    if root.is_dir():
+        return []
+    start = "" if root.is_absolute() else f" (a relative path starts at {Path.cwd()})"
+    return [f"data.root: no folder {root}{start}; {cure}"]
+
+
+def read_labels_csv(path: Path, problems: list[str]) -> list[tuple[str, frozenset[str], str | None]]:
+    """Image, class names, split (None without that column) of each line `image,labels[,split]`; `;` between names."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.reader(stream))
+    except FileNotFoundError:
+        problems.append(f"data.labels_file: no file {path}")
+        return []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"{path}: not a csv file in UTF-8 ({error})")
+        return []
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if header not in (["image", "labels"], ["image", "labels", "split"]):
+        problems.append(f"{path}: the first line must be image,labels or image,labels,split")
+        return []
+    found: dict[str, tuple[str, frozenset[str], str | None]] = {}
+    for line, row in enumerate(rows[1:], 2):
+        cells = [cell.strip() for cell in row]
+        if row and len(row) != len(header):
+            what = ",".join(header)
+            problems.append(f"{path}, line {line}: {len(row)} columns; write {what} with ; between class names")
+        elif row and not cells[0]:
+            problems.append(f"{path}, line {line}: names no image")
+        elif row:
+            if cells[0] in found:
+                problems.append(f"{path}, line {line}: image {cells[0]} for the second time")
+            names = frozenset(name.strip() for name in cells[1].split(";") if name.strip())
+            found[cells[0]] = cells[0], names, cells[2] if len(cells) > 2 else None
+    return list(found.values())
+
+
+def read_one(listing: Listing, item: Listed) -> Found:
+    """Decode and check a listed image, its mask and its labels."""
+    problems: list[str] = []
+    size: tuple[int, int] | None = None
+    with noted(problems):
+        height, width = read_image(item.image).shape[:2]
+        size = (height, width)
+    names = read_names(item, size, listing.mask_classes, problems)
+    labels = None if names is None else labels_of(names, listing.classes)
+    if problems or size is None or labels is None:
+        return Found(item.split, labels, None, tuple(problems))
+    masked = item.mask is not None and item.mask.exists()
+    return Found(item.split, labels, make_record(item, listing.root, size, labels, masked=masked), ())
+
+
+def labels_of(names: frozenset[str], classes: Sequence[str]) -> tuple[int, ...]:
+    """Mask values of the kept classes among the names."""
+    return tuple(n for n, name in enumerate(classes, 1) if name in names)
+
+
+def make_record(item: Listed, root: Path, size: tuple[int, int], labels: tuple[int, ...], *, masked: bool) -> Record:
+    """The record of an image of this size (H, W); `masked`: masks/ID.png is its mask."""
+    return Record(
+        image_id=item.image_id,
+        split=item.split,
+        scored=item.scored,
+        image=item.image.relative_to(root).as_posix(),
+        width=size[1],
+        height=size[0],
+        labels=labels,
+        mask=f"masks/{item.image_id}.png" if masked else None,
+        sha256=hashlib.sha256(item.image.read_bytes()).hexdigest(),
+    )
+
+
+def read_names(
+    item: Listed, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+) -> frozenset[str] | None:
+    """Names of the classes that a listed image shows, None when they are unknown; checks its mask and annotation.
+
+    `size` (H, W) is the upright image's, None when it is unknown.
+    """
+    names = item.names
+    from_mask = item.names is None and item.xml is None
+    if item.mask is not None and item.mask.exists():
+        with noted(problems):
+            seen = names_in_mask(item.mask, size, mask_classes, problems)
+            names = seen if from_mask else names
+    elif item.mask is not None and (item.scored or from_mask):
+        why = "scores are taken on this image" if item.scored else "its labels come from it (data.labels: masks)"
+        problems.append(f"{item.mask}: no such mask; {why}")
+    if item.xml is not None:
+        with noted(problems):
+            names = _names_in_xml(item.xml, mask_classes)
+    return names
+
+
+def names_in_mask(
+    path: Path, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+) -> frozenset[str]:
+    """Classes that have a pixel; size (H, W) is the image's, None when it is unknown."""
+    mask = read_mask(path)
+    if size is not None and mask.shape != size:
+        problems.append(
+            f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image has {size[1]}x{size[0]}; "
+            "one of the two was resized or turned"
+        )
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    if strange := [value for value in values if len(mask_classes) < value < VOID]:
+        problems.append(
+            f"{path}: label {', '.join(map(str, strange))} is outside the classes' 0 to {len(mask_classes)} "
+            f"and void {VOID}"
+        )
+    return frozenset(mask_classes[value - 1] for value in values if 0 < value <= len(mask_classes))
+
+
+def _names_in_xml(path: Path, known: Sequence[str]) -> frozenset[str]:
+    """Names of the objects in an annotation of VOC's form."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text:  # where entities that grow without bound are declared
+            raise UserError(f"{path}: has a document type (DOCTYPE), which VOC's annotations never have; refused")
+        objects = ElementTree.fromstring(text).findall("object")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; data.labels: xml needs one for each image") from None
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: not a readable XML file ({error})") from None
+    names = frozenset(node.findtext("name", "").strip() for node in objects)
+    if strange := sorted(names - set(known)):
+        raise UserError(f"{path}: object {', '.join(map(repr, strange))} is not among VOC's classes")
+    return names
+
+
+def unlearnable(found: Sequence[Found], listing: Listing) -> list[str]:
+    """Problems of classes that no training image shows; none while an image's labels are unknown."""
+    labels = [one.labels for one in found if one.split == "train"]
+    if not labels or None in labels:
+        return []
+    shown = {label for one in labels for label in one or ()}
+    absent = [name for n, name in enumerate(listing.classes, 1) if n not in shown]
+    train = listing.splits["train"]
+    return [f"class {name}: no image of {train} shows it; take it off data.classes" for name in absent]
+
+
+@contextmanager
+def noted(problems: list[str]) -> Iterator[None]:
+    """A UserError in the block becomes one of the problems."""
+    try:
+        yield
+    except UserError as error:
+        problems.append(str(error))
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
