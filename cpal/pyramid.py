@@ -1,5 +1,7 @@
 """What a trained network sees of an image: its views at several scales, each with its mirror image."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -27,13 +29,18 @@ class ImagePyramid(TorchDataset[View]):
     def __getitem__(self, index: int) -> View:
         image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
         height, width = image.shape[1:]
-        base = self.long_side / max(height, width) if self.long_side else 1.0
-        views = []
-        for scale in self.scales:
-            size = [max(1, round(side * base * scale)) for side in (height, width)]
-            view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-            views.append(torch.stack([view, view.flip(-1)] if self.flip else [view]))
-        return index, (height, width), views
+        return index, (height, width), image_views(image, self.scales, flip=self.flip, long_side=self.long_side)
+
+
+def image_views(image: Tensor, scales: Sequence[float], *, flip: bool, long_side: int | None) -> list[Tensor]:
+    """Views (V, 3, h, w) of an image uint8 (3, H, W) at each scale of it, or of it with this long side."""
+    base = long_side / max(image.shape[1:]) if long_side else 1.0
+    views = []
+    for scale in scales:
+        size = [max(1, round(side * base * scale)) for side in image.shape[1:]]
+        view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        views.append(torch.stack([view, view.flip(-1)] if flip else [view]))
+    return views
 
 
 def pyramid_loader(

@@ -28,6 +28,8 @@ with warnings.catch_warnings():
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
 
+Segmentor = EncoderDecoder  # its name for modules that leave mmseg alone
+
 
 @MODELS.register_module()
 class DeepLabV2Head(BaseDecodeHead):
@@ -148,8 +150,8 @@ def train_segmentation(
 
 
 @torch.no_grad()
-def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
-    """Label map uint8 (H, W) of an image of this size: mean probability over its views, see `pyramid`."""
+def probabilities(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> Tensor:
+    """Mean probability (K, H, W) over an image's views at this size, see `pyramid`; on the network's device."""
     segmentor.eval()
     device = segmentor.backbone.mean.device
     total = torch.zeros(segmentor.num_classes, *size, device=device)
@@ -157,14 +159,24 @@ def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor
         logits = segmentor(view.to(device), mode="tensor")
         straight, *mirrored = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).softmax(dim=1)
         total += straight + sum(map_.flip(-1) for map_ in mirrored)
-    return total.argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return total / sum(len(view) for view in views)
 
 
-def describe(settings: SegmentationConfig, dataset: Dataset) -> dict[str, Any]:
+def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
+    """Label map uint8 (H, W) of an image of this size."""
+    return probabilities(segmentor, size, views).argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def typical_side(dataset: Dataset) -> int:
+    """Median of the training images' long sides in pixels, the size at which the network knows its objects."""
+    return int(np.median([max(record.width, record.height) for record in dataset.split("train")]))
+
+
+def describe(settings: SegmentationConfig, classes: Sequence[str]) -> dict[str, Any]:
     """What a file of weights must agree on to be loaded."""
     return {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
         "dilations": list(settings.dilations),
-        "classes": list(dataset.classes),
+        "classes": list(classes),
     }

@@ -81,7 +81,7 @@ img { display: block; width: 100%; height: auto; border-radius: 3px; }
 figcaption { font-size: 12px; color: var(--soft); text-align: center; margin-top: 2px; }
 
 summary { cursor: pointer; }
-pre, .plain td:last-child { font: 12.5px/1.45 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+pre, .hashes td:last-child { font: 12.5px/1.45 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--code); padding: 14px; border-radius: 6px; overflow-x: auto; margin: 8px 0; }
 .plain { width: auto; font-size: 13.5px; }
 .plain th, .plain td { padding: 3px 18px 3px 0; text-align: left; }

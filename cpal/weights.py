@@ -21,19 +21,29 @@ def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
     save_file(tensors, path, metadata={"meta": json.dumps(meta, sort_keys=True)})
 
 
+def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
+    """The description that `save_weights` wrote.
+
+    Raises UserError when the file is missing or damaged; `stage` makes it anew.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            meta = json.loads(stored.metadata()["meta"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f {stage}") from None
+    return meta
+
+
 def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:
     """Fill the modules with what `save_weights` wrote; `meta` must be what was written.
 
     Raises UserError when the file is missing or damaged, or belongs to other settings; `stage` makes it anew.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            written = json.loads(stored.metadata()["meta"])
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f {stage}") from None
+    written = read_meta(path, stage=stage)
+    with safe_open(path, framework="pt") as stored:
+        tensors = {key: stored.get_tensor(key) for key in stored.keys()}
     different = sorted(key for key in meta if written.get(key) != meta[key])
     if different:
         raise UserError(f"{path}: made with other settings ({', '.join(different)}); run: dvc repro {stage}")

@@ -1,0 +1,93 @@
+"""The trained segmentation model on any photograph: labels and confidence at full size, in bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpal.config import SegmentationConfig
+from cpal.errors import UserError
+from cpal.masks import VOID
+from cpal.pyramid import image_views
+from cpal.segmentation import Segmentor, build_segmentor, describe, probabilities
+from cpal.weights import load_weights, read_meta
+
+BAND = 2**21  # pixels of the photograph whose probabilities exist at one time
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """labels uint8 (H, W). share (K,) of the pixels, and confidence (K,): mean probability of a class's own pixels.
+
+    Both are in percent; the confidence of a class without pixels is 0.
+    """
+
+    labels: np.ndarray
+    share: np.ndarray
+    confidence: np.ndarray
+
+
+def load_segmentor(weights: Path, settings: SegmentationConfig) -> tuple[Segmentor, dict[str, Any]]:
+    """The trained network on the CPU, and what its file says of it, see `segmentation.describe`; no data set is needed.
+
+    Raises UserError for a file that is missing or damaged, of another network, or of other settings.
+    """
+    meta = _read_model(weights)
+    segmentor = build_segmentor(settings, len(meta["classes"]) + 1, weights="none")
+    try:
+        load_weights(weights, {"segmentor": segmentor}, describe(settings, meta["classes"]), stage="train_segmentation")
+    except RuntimeError as error:
+        raise UserError(f"{weights}: damaged, its tensors are not those of its own description ({error})") from None
+    return segmentor, meta
+
+
+def _read_model(weights: Path) -> dict[str, Any]:
+    meta = read_meta(weights, stage="train_segmentation")
+    names = meta.get("classes") if isinstance(meta, dict) and "dilations" in meta else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) >= VOID:
+        raise UserError(f"{weights}: no segmentation model; the train_segmentation stage makes one")
+    side = meta.get("long_side", 1)
+    if not isinstance(side, int) or side < 1:
+        raise UserError(f"{weights}: damaged, its long_side is {side!r}")
+    return meta
+
+
+def label_photo(segmentor: Segmentor, image: np.ndarray, settings: SegmentationConfig, *, long_side: int) -> Labeled:
+    """Labels of an image uint8 (H, W, 3). A photograph with a longer side than `long_side` is seen at that size.
+
+    There the network knows its objects; settings.test_scales and test_flip apply on top.
+    """
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    height, width = pixels.shape[1:]
+    shrink = min(1.0, long_side / max(height, width))
+    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    seen = max(size) if shrink < 1 else None
+    views = image_views(pixels, settings.test_scales, flip=settings.test_flip, long_side=seen)
+    small = probabilities(segmentor, size, views).cpu()
+    labels = np.empty((height, width), np.uint8)
+    pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
+    for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
+        best, label = band.max(dim=0)
+        flat = label.flatten().numpy()
+        pixels_of += np.bincount(flat, minlength=len(small))
+        sums += np.bincount(flat, weights=best.flatten().double().numpy(), minlength=len(small))
+        labels[top : top + len(label)] = label.numpy().astype(np.uint8)
+    confidence = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
+    return Labeled(labels, 100 * pixels_of / labels.size, 100 * confidence)
+
+
+def enlarged(maps: Tensor, size: tuple[int, int], *, band: int) -> Iterator[tuple[int, Tensor]]:
+    """First row and rows (K, band, W) of maps (K, h, w) resized to (H, W), bilinear, corners not aligned."""
+    rows = maps.shape[1]
+    for top in range(0, size[0], band):
+        places = torch.arange(top, min(top + band, size[0]), dtype=torch.float32)
+        source = ((places + 0.5) * (rows / size[0]) - 0.5).clamp(min=0)
+        above = source.long().clamp(max=rows - 1)
+        below, weight = (above + 1).clamp(max=rows - 1), (source - above)[:, None]
+        part = maps[:, above] * (1 - weight) + maps[:, below] * weight
+        yield top, F.interpolate(part[None], size=(len(places), size[1]), mode="bilinear", align_corners=False)[0]

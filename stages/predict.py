@@ -1,0 +1,105 @@
+"""Label any photographs with the trained model, or export it: no data set is needed, only its weights and params.yaml.
+
+Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json.
+"""
+
+import hashlib
+import warnings
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+from cpal.config import load_config
+from cpal.dataset import read_image
+from cpal.errors import UserError
+from cpal.files import write_json
+from cpal.inference import label_photo, load_segmentor
+from cpal.onnx_export import export_checked
+from cpal.photos import check_folder, class_colors, find_photos, utf8, write_result
+from stages.device import Device, torch_device
+from stages.options import Params, progress, run
+from stages.paths import PARAMS, SEGMENTATION
+
+
+class Export(str, Enum):
+    onnx = "onnx"
+
+
+def main(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Photographs, or folders of them.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("predictions"),
+    weights: Annotated[Path, typer.Option("--weights", metavar="PATH", help="The trained model.")] = SEGMENTATION,
+    long_side: Annotated[
+        int | None,
+        typer.Option(
+            "--long-side",
+            min=16,
+            help="See larger photographs at this long side, in pixels; as the training images' by default.",
+            show_default=False,
+        ),
+    ] = None,
+    export: Annotated[
+        Export | None,
+        typer.Option(
+            "--export", help="Write OUT/model.onnx, or OUT if it ends in .onnx, and check it on the photographs."
+        ),
+    ] = None,
+    params: Params = PARAMS,
+    device: Device = "auto",
+) -> None:
+    settings = load_config(params).segmentation
+    photos = find_photos(paths or [], (out / "masks", out / "overlays"))
+    segmentor, meta = load_segmentor(weights, settings)
+    side = long_side or meta.get("long_side")
+    if side is None:
+        raise UserError(f"{weights}: does not say how large its training images were; add --long-side, such as 500")
+    if export is not None:
+        target = out if out.suffix == ".onnx" and not out.is_dir() else out / "model.onnx"
+        resize = {"long_side": side, "scale": float(np.median(settings.test_scales))}
+        share, images = export_checked(target, segmentor, meta, [path for path, _ in photos], resize)
+        print(f"{target}: ONNX Runtime gives PyTorch's label at {100 * share:.3f}% of the pixels of {images} images")
+        return
+    if not photos:
+        raise UserError("name photographs, or folders of them: python -m stages.predict PATH... --out DIR")
+    check_folder(out)
+    segmentor.to(torch_device(device))
+    for name in ("masks", "overlays"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    rows, failed = [], []
+    with warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses from 179 on: in between is what memory is bounded for.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for path, name in progress(photos, total=len(photos), what="predict"):
+            try:
+                image = read_image(path)
+            except UserError as error:
+                failed.append({"file": utf8(path), "error": utf8(str(error))})
+                continue
+            labeled = label_photo(segmentor, image, settings, long_side=side)
+            rows.append({"file": utf8(path)} | write_result(out, name, image, labeled, meta["classes"]))
+    summary = {
+        "weights": utf8(weights),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "backbone": meta["backbone"],
+        "long_side": side,
+        "test_scales": list(settings.test_scales),
+        "test_flip": settings.test_flip,
+        "classes": class_colors(meta["classes"]),
+        "images": rows,
+        "failed": failed,
+    }
+    write_json(out / "summary.json", summary)
+    print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
+    if failed:
+        lines = [f"{len(failed)} of {len(photos)} file(s) are no readable pictures:", *(f["error"] for f in failed)]
+        raise UserError("\n  - ".join(lines))
+
+
+if __name__ == "__main__":
+    run(main)
