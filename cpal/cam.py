@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EPSILON = 1e-5
+MAP_STRIDE = 4  # image pixels per stored map cell
 
 
 def normalize(cam: Tensor, image_label: Tensor) -> Tensor:
@@ -35,24 +37,26 @@ class CamFile:
     """Maps of one image's present classes at a quarter of its size.
 
     classes int64 (K,) are mask values 1..N; cam and pacam float16 (K, h, w) in [0, 1]; size is the image's (H, W).
+    Maps imported from another method are `cam`, and there is no pacam.
     """
 
     classes: np.ndarray
     cam: np.ndarray
-    pacam: np.ndarray
+    pacam: np.ndarray | None
     size: tuple[int, int]
 
 
 def write_cam(path: Path, content: CamFile) -> None:
     """Write one .npz without pickles; the caller hands in a temporary path where the file must be whole."""
+    maps = {"cam": content.cam, "pacam": content.pacam}
+    stored: dict[str, Any] = {name: map_.astype(np.float16) for name, map_ in maps.items() if map_ is not None}
     with path.open("wb") as stream:
         np.savez_compressed(
             stream,
             format=np.int64(1),
             classes=content.classes.astype(np.int64),
-            cam=content.cam.astype(np.float16),
-            pacam=content.pacam.astype(np.float16),
             size=np.array(content.size, np.int64),
+            **stored,
         )
 
 
@@ -63,7 +67,7 @@ def read_cam(path: Path) -> CamFile:
         return CamFile(
             stored["classes"],
             stored["cam"].astype(np.float32),
-            stored["pacam"].astype(np.float32),
+            stored["pacam"].astype(np.float32) if "pacam" in stored else None,
             (int(size[0]), int(size[1])),
         )
 
@@ -80,11 +84,17 @@ def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SeedRule:
-    """What seeds are made from, cam | pacam | both (mean of the calibrated maps), and each map's background score."""
+    """What seeds are made from, cam | pacam | both (mean of the calibrated maps) | imported, and each map's background
+    score. Imported maps are in `cam`."""
 
     source: str
     cam_threshold: float
     pacam_threshold: float
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The fields of a CamFile that the seeds are made from."""
+        return {"both": ("cam", "pacam"), "pacam": ("pacam",)}.get(self.source, ("cam",))
 
 
 def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:
@@ -93,10 +103,9 @@ def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:
     The argmax over axis 0 is the seed.
     """
     maps = np.zeros((len(content.classes), *content.size), np.float32)
-    sources = [name for name in ("cam", "pacam") if rule.source in (name, "both")]
-    for name in sources:
+    for name in rule.maps:
         stored, threshold = getattr(content, name), getattr(rule, f"{name}_threshold")
-        maps += calibrate(resize_maps(stored, content.size), threshold) / len(sources)
+        maps += calibrate(resize_maps(stored, content.size), threshold) / len(rule.maps)
     return np.concatenate([np.full((1, *content.size), 0.5, np.float32), maps])
 
 

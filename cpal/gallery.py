@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.cam import read_cam, resize_maps
+from cpal.cam import resize_maps
 from cpal.config import CamConfig
 from cpal.crf import read_crf
 from cpal.dataset import Dataset, Record, Split, read_image
 from cpal.figures import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
+from cpal.maps import read_maps
 from cpal.masks import BACKGROUND, VOID, read_mask
 from cpal.metrics import confusion_matrix, mean_iou
 from cpal.report import Gallery, Strip
@@ -78,17 +79,19 @@ def spread(ranked: list[Ranked], count: int) -> list[Record]:
 def draw_panels(dataset: Dataset, record: Record, folders: Folders, settings: CamConfig, *, width: int) -> Panels:
     """Image, CAM, PACAM, CRF, pseudo-mask, prediction and ground truth, as far as they exist for this record.
 
-    Validation images have no maps, CRF or pseudo-mask; training images without ground truth have no prediction.
+    Validation images have no maps, CRF or pseudo-mask; of the training images some may have no prediction. Imported
+    maps are a CAM alone.
     """
     image = fit(read_image(dataset.image_path(record)), width=width)
     pictures, masks = {"Image": image}, {}
     if record.split == "train":
-        maps = read_cam(folders.cams / f"{record.image_id}.npz")
+        maps = read_maps(folders.cams, record)
         pictures["CAM"] = heat(image, resize_maps(maps.cam, image.shape[:2]), settings.cam_threshold)
-        pictures["PACAM"] = heat(image, resize_maps(maps.pacam, image.shape[:2]), settings.pacam_threshold)
+        if maps.pacam is not None:
+            pictures["PACAM"] = heat(image, resize_maps(maps.pacam, image.shape[:2]), settings.pacam_threshold)
         masks["CRF"] = read_crf(folders.crf / f"{record.image_id}.npz").label
         masks["Pseudo-mask"] = read_mask(folders.pseudo_masks / f"{record.image_id}.png")
-    if record.split == "val" or record.scored:
+    if record.split == "val" or record in dataset.predicted():
         masks["Prediction"] = read_mask(folders.predictions / f"{record.image_id}.png")
     if record.mask is not None:
         masks["Ground truth"] = read_mask(dataset.mask_path(record))

@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scores:
-    """`metrics` as the evaluate stages write them (see `metrics.summary`), `iou` in percent by class name."""
+    """`metrics` as evaluate writes them, without `miou` where there is no ground truth; `iou` in percent by class."""
 
     metrics: Mapping[str, Any]
     iou: Mapping[str, float]
@@ -54,13 +54,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. `scores` has the keys of STEPS that could be scored; `outs` are stage, path and hash;
-    `facts` name what the result depends on besides data and settings."""
+    """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
+    `outs` are stage, path and hash; `facts` name what the result depends on besides data and settings."""
 
     classes: Sequence[str]
     sentence: str
     seed_source: str
     scores: Mapping[str, Scores]
+    labels: Mapping[str, Any] | None
     curves: Mapping[str, Sequence[Curve]]
     galleries: Sequence[Gallery]
     params: str
@@ -83,6 +84,7 @@ def render(report: Report) -> str:
     sections = [
         ("Mean IoU", _scores(report)),
         ("IoU of each class", _class_table(report)),
+        ("Without ground truth", _without_truth(report)),
         ("Training", _curves(report.curves)),
         ("Images", _galleries(report)),
         ("Settings and versions", _provenance(report)),
@@ -100,15 +102,15 @@ def _scores(report: Report) -> str:
     """The four steps, and within the seeds both maps at both thresholds."""
     rows = []
     for step, name in STEPS.items():
-        if step not in report.scores:
-            rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
-            continue
         metrics = report.scores[step].metrics
         note = f"made from {report.seed_source}" if step == "seed" else ""
         if "void_percent" in metrics:
             note = f"{metrics['void_percent']:.1f}% of the pixels void"
-        rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
-        for source in ("cam", "pacam") if step == "seed" else ():
+        if "miou" in metrics:
+            rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
+        else:
+            rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
+        for source in [source for source in ("cam", "pacam") if source in metrics]:
             part = metrics[source]
             for kind, name_of in (("", "threshold"), ("_oracle", "oracle threshold")):
                 note = f"{name_of} {part[f'threshold{kind}']:.4g}"
@@ -135,7 +137,7 @@ def _row(kind: str, name: str, note: str, miou: float, accuracy: float | None, s
 
 
 def _class_table(report: Report) -> str:
-    shown = {step: report.scores[step] for step in STEPS if step in report.scores}
+    shown = {step: report.scores[step] for step in STEPS if "miou" in report.scores[step].metrics}
     if not shown:
         return f'<p class="absent">{NOT_SCORED}</p>'
     head = "".join(f"<th>{STEPS[s]}<small>{html.escape(v.metrics['split'])}</small></th>" for s, v in shown.items())
@@ -150,6 +152,44 @@ def _class_table(report: Report) -> str:
         f"</tbody><tfoot><tr><th>mean</th>{mean}</tr></tfoot></table></div>"
         f"{'' if complete else '<p>–: neither in the ground truth nor found.</p>'}\n"
     )
+
+
+def _without_truth(report: Report) -> str:
+    """What cpal/consistency.py and cpal/label_scores.py say."""
+    titles = {
+        "images": "Images",
+        "coverage": "Pixels with a class",
+        "void": "Void pixels",
+        "labels_found": "Labels found",
+        "label_f1": "F1 of the labels",
+        "agreement": "Agreement",
+        "confidence": "Confidence",
+    }
+    rows = []
+    for step, name in STEPS.items():
+        figures = report.scores[step].metrics["without_truth"]
+        cells = "".join(f"<td>{_plain(figures.get(key))}</td>" for key in titles)
+        rows.append(f"<tr><th>{name}</th>{cells}</tr>\n")
+    head = "".join(f"<th>{title}</th>" for title in titles.values())
+    return (
+        f"<p>{WITHOUT_TRUTH}</p>"
+        f'<div class="wide"><table class="plain"><thead><tr><th>Step</th>{head}</tr></thead>\n'
+        f"<tbody>{''.join(rows)}</tbody></table></div>\n{_labels(report.labels) if report.labels else ''}"
+    )
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    return (
+        f"<p>Classifier, image-level labels of {labels['images']} images of {html.escape(labels['split'])}: mAP "
+        f"{_plain(labels['map'])}, F1 {_plain(labels['f1'])} as the mean over {labels['classes']} classes that occur, "
+        f"{_plain(labels['f1_micro'])} over all their pairs of image and class.</p>\n"
+    )
+
+
+def _plain(figure: float | None) -> str:
+    if figure is None:
+        return "–"
+    return str(figure) if isinstance(figure, int) else f"{figure:.1f}"
 
 
 def _cell(iou: float | None) -> str:
@@ -171,7 +211,7 @@ def _curves(curves: Mapping[str, Sequence[Curve]]) -> str:
 def _galleries(report: Report) -> str:
     chips = "".join(_chip(value, name) for value, name in enumerate(report.classes, start=1))
     ramp = f"linear-gradient(to right,{','.join(f'rgb({r},{g},{b})' for r, g, b in RAMP.tolist())})"
-    scale = f'<span class="chip"><i class="ramp" style="background:{ramp}"></i>CAM and PACAM</span>'
+    scale = f'<span class="chip"><i class="ramp" style="background:{ramp}"></i>heat</span>'
     parts = [f'{CHOICE}<p class="legend">{chips}{_chip(VOID, "void")}{scale}</p>\n']
     for gallery in report.galleries:
         size = "long" if max(len(strip.panels) for strip in gallery.strips) > 3 else "short"
@@ -202,10 +242,10 @@ def _provenance(report: Report) -> str:
     hashes = '<p class="absent">There is no dvc.lock: the stages did not run under DVC.</p>'
     if outs:
         head = "<tr><th>Stage</th><th>Output</th><th>MD5</th></tr>"
-        hashes = f'<table class="plain"><thead>{head}</thead>\n<tbody>{outs}</tbody></table>'
+        hashes = f'<table class="plain hashes"><thead>{head}</thead>\n<tbody>{outs}</tbody></table>'
     return (
         f"<details><summary>params.yaml</summary><pre>{html.escape(report.params)}</pre></details>\n"
-        f'<h3>Versions</h3><div class="wide"><table class="plain"><tbody>{facts}</tbody></table></div>\n'
+        f'<h3>Versions</h3><div class="wide"><table class="plain hashes"><tbody>{facts}</tbody></table></div>\n'
         f'<h3>Hashes in dvc.lock</h3><div class="wide">{hashes}</div>\n'
     )
 
@@ -218,9 +258,14 @@ def data_uri(picture: np.ndarray) -> str:
 
 
 NOT_SCORED = "Not scored: the data set has no ground truth for these images."
+WITHOUT_TRUTH = """In percent; none of it needs a mask, and none of it says that a mask is right. Labels found:
+image-level labels with a pixel. F1 of the labels: the classes that cover a hundredth of an image, against its labels.
+Agreement: equal pixels, of the CRF with the seeds, of the pseudo-masks with the CRF, of the segmentation with the
+pseudo-masks of training images. All else of the segmentation is of the validation images, of the other steps of the
+training images."""
 CHOICE = """<p>The best and the worst of each split, by the image's own mIoU over the classes in its ground truth or
 its result: of the pseudo-mask for training images, of the prediction for validation images. Images without any class
 are left out; a split without ground truth shows its first images.</p>
-<p>CAM and PACAM show the strongest class at each pixel, stretched so that the background threshold is the middle of the
+<p>Heat shows the strongest class at each pixel, stretched so that the background threshold is the middle of the
 scale; the white lines border the seeds of each class. Masks tint their classes and hatch what is void.</p>
 """

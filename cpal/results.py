@@ -4,23 +4,35 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from cpal.errors import UserError
 from cpal.report import Curve, Scores
 
 
-def read_scores(folder: Path, name: str, *, expected: bool) -> Scores | None:
-    """Metrics of one step and its IoU by class, as evaluate wrote them; None where none are and none are expected.
+def read_scores(folder: Path, name: str) -> Scores:
+    """Metrics of one step and its IoU by class, as evaluate wrote them.
 
     Raises UserError when they are missing.
     """
-    path, rows = folder / f"{name}.json", folder / f"{name}_iou.json"
-    if path.is_file() and rows.is_file():
-        iou = {row["class"]: row["iou"] for row in json.loads(rows.read_text(encoding="utf-8"))}
-        return Scores(json.loads(path.read_text(encoding="utf-8")), iou)
-    if expected:
-        raise UserError(f"{path}: missing; run the evaluate_{name} stage first: dvc repro evaluate_{name}")
-    return None
+    stage = f"evaluate_{name}"
+    rows = _read(folder / f"{name}_iou.json", stage)
+    return Scores(_read(folder / f"{name}.json", stage), {row["class"]: row["iou"] for row in rows})
+
+
+def read_labels(folder: Path) -> dict[str, Any]:
+    """The classifier's metrics, as fit_prototypes wrote them.
+
+    Raises UserError when they are missing.
+    """
+    return _read(folder / "classifier.json", "fit_prototypes")
+
+
+def _read(path: Path, stage: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run the {stage} stage first: dvc repro {stage}") from None
 
 
 def read_curves(folder: Path) -> list[Curve]:

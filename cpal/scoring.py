@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.cam import CamFile, SeedRule, read_cam, resize_maps, seed_scores
+from cpal.cam import CamFile, SeedRule, resize_maps, seed_scores
 from cpal.dataset import Dataset, Record
+from cpal.maps import read_maps
 from cpal.masks import BACKGROUND, read_mask
 from cpal.metrics import class_rows, confusion_matrix, mean_iou, summary
 
 
 def score_masks(
-    dataset: Dataset, records: list[Record], read: Callable[[str], np.ndarray], *, workers: int
+    dataset: Dataset, records: list[Record], read: Callable[[Record], np.ndarray], *, workers: int
 ) -> np.ndarray:
-    """Confusion (K, K + 1) of label maps, which `read` gives by image id, over the records."""
+    """Confusion (K, K + 1) of the records' label maps, which `read` gives."""
 
-    def score(record: Record) -> np.ndarray:
-        return confusion_matrix(read_mask(dataset.mask_path(record)), read(record.image_id), dataset.num_classes)
+    classes = dataset.num_classes  # a task is sent what its function names: never the whole data set
 
-    return sum_up(Parallel(n_jobs=max(1, workers))(delayed(score)(record) for record in records))
+    def score(record: Record, truth: Path) -> np.ndarray:
+        return confusion_matrix(read_mask(truth), read(record), classes)
+
+    return sum_up(Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records))
 
 
 def score_seeds(
@@ -30,17 +33,20 @@ def score_seeds(
     """Metrics and rows by class of the seeds in `folder`, and in `cam` and `pacam` each map's own threshold sweep.
 
     Each map is scored at its fixed threshold and at the best of a grid, found with the ground truth: an upper bound.
+    Imported maps are in `cam`, and there is no `pacam`.
     """
-    fixed = {"cam": rule.cam_threshold, "pacam": rule.pacam_threshold}
+    fixed = {"cam": rule.cam_threshold} | ({} if rule.source == "imported" else {"pacam": rule.pacam_threshold})
     grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
 
-    def score(record: Record) -> dict[str, np.ndarray]:
-        truth = read_mask(dataset.mask_path(record))
-        content = read_cam(folder / f"{record.image_id}.npz")
-        counts = {name: sweep_counts(truth, content, name, grid[name], dataset.num_classes) for name in fixed}
-        return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), dataset.num_classes)}
+    classes = dataset.num_classes
 
-    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(record) for record in records)
+    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
+        truth = read_mask(path)
+        content = read_maps(folder, record)
+        counts = {name: sweep_counts(truth, content, name, grid[name], classes) for name in fixed}
+        return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
+
+    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
     confusion = sum_up(part["seed"] for part in parts)
     metrics = summary(confusion, dataset.splits["score"])
     for name in fixed:

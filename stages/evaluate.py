@@ -1,31 +1,28 @@
-"""mIoU of seed, crf, pseudo_mask or segmentation against the ground truth; the split is named in the metrics.
+"""Scores of seed, crf, pseudo_mask or segmentation: mIoU against the ground truth, and what needs none.
 
-An experiment that ends in one evaluate stage leaves the other metrics files as they were: `dvc status` lists what is
-stale.
+Without ground truth there is no mIoU, and the figures under `without_truth` remain; cpal/consistency.py says what each
+means. An experiment that ends in one evaluate stage leaves the other metrics files as they were: `dvc status` lists
+what is stale.
 """
 
 from enum import Enum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from cpal.cam import SeedRule
 from cpal.config import load_config
+from cpal.consistency import Read, describe_step
 from cpal.crf import read_crf
 from cpal.dataset import read_dataset
-from cpal.errors import UserError
 from cpal.files import write_json
+from cpal.maps import read_maps
 from cpal.masks import read_mask
 from cpal.metrics import class_rows, summary, void_percent
-from cpal.scoring import score_masks, score_seeds
+from cpal.scoring import score_masks, score_seeds, seed_map
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
-from stages.paths import CAMS, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
-
-READERS = {
-    "crf": lambda image_id: read_crf(CRF / f"{image_id}.npz").label,
-    "pseudo_mask": lambda image_id: read_mask(PSEUDO_MASKS / f"{image_id}.png"),
-    "segmentation": lambda image_id: read_mask(PREDICTIONS / f"{image_id}.png"),
-}
+from stages.paths import CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 
 
 class What(str, Enum):
@@ -43,26 +40,36 @@ def main(
     out: Out = None,
 ) -> None:
     config = load_config(params)
-    metrics_folder = destination(METRICS, limit, out)
+    folder = destination(METRICS, limit, out)
     dataset = read_dataset(DATASET)
-    train, val = dataset.scored("train", limit), dataset.scored("val", limit)
-    if not (val if what.value == "segmentation" else train):
-        raise UserError(f"no image has a ground-truth mask to score {what.value} against")
-    if what.value == "seed":
-        rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
-        metrics, rows = score_seeds(dataset, train, CAMS, rule, step=config.evaluate.threshold_step, workers=workers)
-    else:
-        read = READERS[what.value]
-        records, split = (val, "val") if what.value == "segmentation" else (train, "score")
-        confusion = score_masks(dataset, records, read, workers=workers)
-        metrics, rows = summary(confusion, dataset.splits[split]), class_rows(confusion, dataset.classes)
+    maps = Path(config.cam.maps)
+    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    readers: dict[str, Read] = {
+        "seed": lambda record: seed_map(read_maps(maps, record), rule),
+        "crf": lambda record: read_crf(CRF / f"{record.image_id}.npz").label,
+        "confidence": lambda record: read_crf(CRF / f"{record.image_id}.npz").confidence,
+        "pseudo_mask": lambda record: read_mask(PSEUDO_MASKS / f"{record.image_id}.png"),
+        "segmentation": lambda record: read_mask(PREDICTIONS / f"{record.image_id}.png"),
+    }
+    # First, since it may read maps: joblib takes a worker that imports torch later for one that leaks, and says so.
+    free = describe_step(what.value, dataset, readers, limit=limit, workers=workers)
+    metrics: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    scored = dataset.scored("val" if what.value == "segmentation" else "train", limit)
+    if scored and what.value == "seed":
+        metrics, rows = score_seeds(dataset, scored, maps, rule, step=config.evaluate.threshold_step, workers=workers)
+    elif scored:
+        confusion = score_masks(dataset, scored, readers[what.value], workers=workers)
+        split = dataset.splits["val" if what.value == "segmentation" else "score"]
+        metrics, rows = summary(confusion, split), class_rows(confusion, dataset.classes)
         if what.value == "pseudo_mask":
             metrics["void_percent"] = void_percent(confusion)
-        if what.value == "segmentation" and train:
-            seen = score_masks(dataset, train, read, workers=workers)
-            metrics["train"] = summary(seen, dataset.splits["score"])
-    write_json(metrics_folder / f"{what.value}.json", metrics)
-    write_json(metrics_folder / f"{what.value}_iou.json", rows)
+    if what.value == "segmentation" and (seen := dataset.scored("train", limit)):
+        confusion = score_masks(dataset, seen, readers["segmentation"], workers=workers)
+        metrics["train"] = summary(confusion, dataset.splits["score"])
+    metrics["without_truth"] = free
+    write_json(folder / f"{what.value}.json", metrics)
+    write_json(folder / f"{what.value}_iou.json", rows)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """DenseCRF of every training image's seed: label and confidence."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from cpal.cam import SeedRule, read_cam, seed_scores
+from cpal.cam import SeedRule, seed_scores
 from cpal.config import load_config
 from cpal.crf import refine, write_crf
 from cpal.dataset import Record, read_dataset, read_image
 from cpal.files import whole_file
+from cpal.maps import read_maps
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import CAMS, CRF, DATASET, PARAMS
+from stages.paths import CRF, DATASET, PARAMS
 from stages.workdir import publish, work_folder
 
 
@@ -19,20 +21,23 @@ def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Lim
     crf = destination(CRF, limit, out)
     dataset = read_dataset(DATASET)
     rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
-    folder = work_folder("refine_crf", [config.crf.model_dump(), asdict(rule), limit])
+    maps = Path(config.cam.maps)
+    folder = work_folder(
+        "refine_crf", [config.crf.model_dump(), asdict(rule), limit], values={"cam.maps": config.cam.maps}
+    )
     done = folder / "crf"
     done.mkdir(exist_ok=True)
 
-    def refine_one(record: Record) -> None:
-        content = read_cam(CAMS / f"{record.image_id}.npz")
-        refined = refine(
-            read_image(dataset.image_path(record)), seed_scores(content, rule), content.classes, config.crf
-        )
+    def refine_one(record: Record, image: Path) -> None:
+        content = read_maps(maps, record)
+        refined = refine(read_image(image), seed_scores(content, rule), content.classes, config.crf)
         with whole_file(done / f"{record.image_id}.npz") as temporary:
             write_crf(temporary, refined)
 
     left = [r for r in dataset.split("train", limit) if not (done / f"{r.image_id}.npz").exists()]
-    results = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(refine_one)(r) for r in left)
+    results = Parallel(n_jobs=max(1, workers), return_as="generator")(
+        delayed(refine_one)(r, dataset.image_path(r)) for r in left
+    )
     for _ in progress(results, total=len(left), what="refine CRF"):
         pass
     publish(folder, {"crf": crf})

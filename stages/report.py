@@ -10,11 +10,10 @@ from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.gallery import Folders, Ranked, best_and_worst, rank, samples, spread, strip_rows
 from cpal.provenance import commit, locked_outs, versions
-from cpal.report import STEPS, Report, render, summarize
-from cpal.results import read_curves, read_diagnostics, read_scores
+from cpal.report import STEPS, Curve, Report, render, summarize
+from cpal.results import read_curves, read_diagnostics, read_labels, read_scores
 from stages.options import Out, Params, destination, progress, run
 from stages.paths import (
-    CAMS,
     CLASSIFIER_CURVES,
     CRF,
     DATASET,
@@ -27,14 +26,17 @@ from stages.paths import (
     SEGMENTATION_CURVES,
 )
 
-FOLDERS = Folders(CAMS, CRF, PSEUDO_MASKS, PREDICTIONS)
 STAGE_OF = {
-    CLASSIFIER_CURVES: "train_cam",
-    CAMS: "make_cams",
     CRF: "refine_crf",
     PSEUDO_MASKS: "write_pseudo_masks",
     SEGMENTATION_CURVES: "train_segmentation",
     PREDICTIONS: "predict_segmentation",
+}
+SEED_SOURCE = {
+    "pacam": "PACAM",
+    "cam": "CAM",
+    "both": "the mean of CAM and PACAM",
+    "imported": "imported CAMs",
 }
 ROWS = 5  # of the README's picture
 
@@ -42,11 +44,12 @@ ROWS = 5  # of the README's picture
 def main(params: Params = PARAMS, out: Out = None) -> None:
     config = load_config(params)
     dataset = read_dataset(DATASET)
-    for folder, stage in STAGE_OF.items():
+    folders = Folders(Path(config.cam.maps), CRF, PSEUDO_MASKS, PREDICTIONS)
+    trained = config.cam.source != "imported"  # else the classifier's curves, if any, are of another run
+    maps_by = {CLASSIFIER_CURVES: "train_cam", folders.cams: "make_cams"} if trained else {}
+    for folder, stage in (maps_by | STAGE_OF).items():
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
-    truth = {name: bool(dataset.scored("val" if name == "segmentation" else "train")) for name in STEPS}
-    scores = {name: read_scores(METRICS, name, expected=known) for name, known in truth.items()}
     train = _rank(dataset, "train", PSEUDO_MASKS)
     val = _rank(dataset, "val", PREDICTIONS)
     lock = PIPELINE.with_suffix(".lock")
@@ -54,27 +57,31 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
     report = Report(
         classes=dataset.classes,
         sentence=summarize(dataset),
-        seed_source={"pacam": "PACAM", "cam": "CAM", "both": "the mean of CAM and PACAM"}[config.cam.source],
-        scores={name: found for name, found in scores.items() if found is not None},
-        curves={
-            "Classifier": read_curves(CLASSIFIER_CURVES),
-            "Prototypes, by epoch": read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json"),
-            "Segmentation": read_curves(SEGMENTATION_CURVES),
-        },
+        seed_source=SEED_SOURCE[config.cam.source],
+        scores={name: read_scores(METRICS, name) for name in STEPS},
+        labels=read_labels(METRICS) if trained else None,
+        curves=(_classifier_curves() if trained else {}) | {"Segmentation": read_curves(SEGMENTATION_CURVES)},
         galleries=[
-            *best_and_worst(dataset, "train", train, config.report.images - half, FOLDERS, config.cam),
-            *best_and_worst(dataset, "val", val, half, FOLDERS, config.cam),
+            *best_and_worst(dataset, "train", train, config.report.images - half, folders, config.cam),
+            *best_and_worst(dataset, "val", val, half, folders, config.cam),
         ],
         params=params.read_text(encoding="utf-8"),
         facts={"Git commit": commit(results=("data", str(lock))), **versions()},
         outs=locked_outs(lock, without="report"),
     )
     shown = spread(train, ROWS) or dataset.split("train", ROWS)
-    pictures = {"strips.png": strip_rows(dataset, shown, FOLDERS, config.cam), "samples.png": samples(dataset)}
+    pictures = {"strips.png": strip_rows(dataset, shown, folders, config.cam), "samples.png": samples(dataset)}
     with whole_folder(destination(REPORT, None, out)) as folder:
         (folder / "index.html").write_text(render(report), encoding="utf-8")
         for name, picture in pictures.items():
             Image.fromarray(picture).save(folder / name, optimize=True)
+
+
+def _classifier_curves() -> dict[str, list[Curve]]:
+    return {
+        "Classifier": read_curves(CLASSIFIER_CURVES),
+        "Prototypes, by epoch": read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json"),
+    }
 
 
 def _rank(dataset: Dataset, split: Split, folder: Path) -> list[Ranked]:
