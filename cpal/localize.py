@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal import cam as cams
-from cpal.cam import CamFile
+from cpal.cam import MAP_STRIDE, CamFile
 from cpal.classifier import select
 from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
+from cpal.hosts.irn import IrnHost
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
-
-MAP_STRIDE = 4  # image pixels per stored map cell
 
 
 @torch.no_grad()
@@ -63,6 +62,15 @@ def localize(
     if learner.settings.contrast in ("none", "difference"):  # a ratio's scale carries meaning: 0.5 is background's
         pacam = _over_maximum(pacam)
     return CamFile(classes, cam.numpy(), pacam.numpy(), size)
+
+
+@torch.no_grad()
+def classify(host: IrnHost, num_foreground: int, loader: Iterable[View]) -> np.ndarray:
+    """Probability of each class in each image, in the loader's order: float (I, N)."""
+    host.eval()
+    device = host.classifier.weight.device
+    found = [merge_views(host(views[0].to(device))).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
+    return np.array(found, np.float64).reshape(-1, num_foreground)
 
 
 def merge_views(output: HostOutput) -> HostOutput:

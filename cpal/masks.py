@@ -1,10 +1,12 @@
 """Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows colors, numpy sees ids."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from cpal.dataset import FORMATS
 from cpal.errors import UserError
 from cpal.files import whole_file
 
@@ -28,14 +30,16 @@ def read_mask(path: Path) -> np.ndarray:
 
     Raises UserError when the file is unreadable or holds colors instead of labels.
     """
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such mask file")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
                 raise UserError(f"{path}: mode {image.mode} holds colors, not labels; save it as an 8-bit palette PNG")
             return np.array(image, dtype=np.uint8)
     except UserError:
         raise
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # as in read_image
         raise UserError(f"{path}: unreadable mask ({error})") from None
 
 

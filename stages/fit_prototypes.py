@@ -1,16 +1,22 @@
-"""Fill the support bank with the final network, find the context prototypes, measure the alignment shift."""
+"""Fill the support bank with the final network, find the context prototypes, measure the alignment shift.
+
+The network's labels of the validation images are scored as well: mAP and F1 need no mask.
+"""
+
+import numpy as np
 
 from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
-from cpal.localize import fit_prototypes
+from cpal.label_scores import score_labels
+from cpal.localize import classify, fit_prototypes
 from cpal.pyramid import pyramid_loader
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
-from stages.paths import CLASSIFIER, DATASET, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
+from stages.paths import CLASSIFIER, DATASET, LABEL_METRICS, LABEL_PRECISION, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
 from stages.remember import remembering
 
 
@@ -36,6 +42,15 @@ def main(
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
     fit_prototypes(seen, learner, dataset, records, bars)
     write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, config.classifier, limit)(host, learner))
+    val = dataset.split("val", limit)
+    loader = pyramid_loader(
+        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
+    )
+    truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
+    probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
+    metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
+    write_json(destination(LABEL_METRICS, limit, out), metrics)
+    write_json(destination(LABEL_PRECISION, limit, out), rows)
     with whole_file(prototypes) as temporary:
         save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})
 

@@ -1,4 +1,4 @@
-"""Label maps of the validation images, and of the training images that are scored."""
+"""Label maps of the validation images, and of the training images that are scored (of all where none is)."""
 
 from cpal.config import load_config
 from cpal.dataset import read_dataset
@@ -23,12 +23,12 @@ def main(
     predictions = destination(PREDICTIONS, limit, out)
     dataset = read_dataset(DATASET)
     segmentor = build_segmentor(config.segmentation, dataset.num_classes, weights="none")
-    meta = describe(config.segmentation, dataset)
+    meta = describe(config.segmentation, dataset.classes)
     load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
     segmentor.to(torch_device(device))
     folder = work_folder("predict_segmentation", [config.segmentation.model_dump(), limit])
     (folder / "predictions").mkdir(exist_ok=True)
-    wanted = [*dataset.split("val", limit), *dataset.scored("train", limit)]
+    wanted = [*dataset.split("val", limit), *dataset.predicted(limit)]
     records = [r for r in wanted if not (folder / "predictions" / f"{r.image_id}.png").exists()]
     scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
     loader = pyramid_loader(dataset, records, scales=scales, flip=flip, long_side=None, workers=workers)

@@ -2,7 +2,7 @@
 
 from cpal.config import load_config
 from cpal.dataset import read_dataset
-from cpal.segmentation import describe, train_segmentation
+from cpal.segmentation import describe, train_segmentation, typical_side
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, run
@@ -32,7 +32,8 @@ def main(
         workers=workers,
         limit=limit,
     )
-    save_weights(folder / weights.name, {"segmentor": segmentor}, describe(config.segmentation, dataset))
+    meta = describe(config.segmentation, dataset.classes) | {"long_side": typical_side(dataset)}
+    save_weights(folder / weights.name, {"segmentor": segmentor}, meta)
     publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 
 

@@ -204,8 +204,34 @@ class TestProblems:
                 {"segmentation.scale_range": [2.0, 0.5]},
                 "segmentation: scale_range: the first value 2.0 exceeds the second 0.5",
             ),
-            ({"data.labels": "csv"}, "data: labels: csv needs labels_csv, the path of the file"),
-            ({"data.classes": ["cat", "dog", "cat"]}, "data: classes names a class twice"),
+            (
+                {"data.source": "folder", "data.masks": "truth"},
+                "data: masks needs mask_classes, the class names of the mask values 1, 2, ...; "
+                "without masks write masks: null",
+            ),
+            (
+                {"data.source": "folder", "data.labels": "xml"},
+                "data: labels: xml does not go with source: folder; take csv or folders or coco or masks",
+            ),
+            (
+                {"data.source": "voc", "data.masks": None},
+                "data: labels: masks needs masks, the folder that holds them",
+            ),
+            (
+                {"data.source": "folder", "data.masks": None, "data.labels": "folders", "data.score_list": "x"},
+                "data: score_list: x is another list than train_list; source: folder scores every training image that "
+                "has a mask, so write train",
+            ),
+            (
+                {"data.source": "coco2014", "data.labels": "coco"},
+                "data: masks: SegmentationClass: with source: coco2014 write annotations, or null for none",
+            ),
+            (
+                {"cam.source": "imported"},
+                "cam: source: imported does not go with maps: data/cams; imported with data/imported_cams",
+            ),
+            ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
+            ({"data.classes": ["cat", "dog", "cat"]}, "data.classes: names cat twice"),
         ],
     )
     def test_settings_that_do_not_fit_together(self, problems: Problems, keys: dict[str, Any], message: str) -> None:

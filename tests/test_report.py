@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from dvclive import Live
 from PIL import Image
+from ruamel.yaml import YAML
 
 import stages.report as stage
-from cpal.cam import CamFile, write_cam
+from cpal.cam import CamFile, read_cam, write_cam
 from cpal.crf import CrfFile, write_crf
 from cpal.dataset import Dataset, Record, read_dataset, write_dataset
 from cpal.errors import UserError
@@ -45,6 +47,14 @@ METRICS: dict[str, dict[str, Any]] = {
         "train": {"miou": 63.33, "pixel_accuracy": 89.9, "split": "train_official"},
     },
 }
+FREE = {"images": 5, "coverage": 33.3, "void": 0.0, "labels_found": 88.9, "label_f1": 77.7}
+WITHOUT_TRUTH: dict[str, dict[str, Any]] = {
+    "seed": FREE,
+    "crf": FREE | {"agreement": 95.1, "confidence": 91.5},
+    "pseudo_mask": FREE | {"void": 12.5, "agreement": 100.0},
+    "segmentation": FREE | {"images": 2, "labels_found": None, "agreement": 90.2},
+}
+LABELS = {"map": 97.531, "f1": 93.2, "f1_micro": 94.4, "images": 2, "classes": 3, "split": "val_list"}
 IOU = {"background": 80.01, "red": 31.41, "green": 27.18, "blue": 16.18}
 
 
@@ -102,8 +112,9 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
         if record.split == "train":
             _write_maps(record, wrong)
     for name, content in METRICS.items():
-        write_json(Path(f"data/metrics/{name}.json"), content)
+        _write_metrics(name, content)
         write_json(Path(f"data/metrics/{name}_iou.json"), [{"class": k, "iou": v} for k, v in IOU.items()])
+    write_json(Path("data/metrics/classifier.json"), LABELS)
     for training in ("train_cam", "train_segmentation"):
         _write_curves(Path("data/metrics") / training)
     rows = [
@@ -113,6 +124,10 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
     write_json(Path("data/metrics/train_cam/diagnostics.json"), rows)
     shutil.copy(PARAMS, "params.yaml")
     return tmp_path
+
+
+def _write_metrics(name: str, content: dict[str, Any]) -> None:
+    write_json(Path(f"data/metrics/{name}.json"), content | {"without_truth": WITHOUT_TRUTH[name]})
 
 
 def _write_maps(record: Record, mask: np.ndarray) -> None:
@@ -187,7 +202,7 @@ def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
     points = [a["points"] or "" for tag, a in page.tags if tag == "polyline"]
     assert [len(p.split()) for p in points] == [4, 2, 1, 4], "the step without a number is left out"
     assert "cam_purity" in page.text and "ocsem" in page.text
-    assert page.headings() == ["h1", *["h2"] * 5]
+    assert page.headings() == ["h1", *["h2"] * 6]
 
 
 def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
@@ -247,32 +262,64 @@ def test_missing_folder_names_its_stage(run_folder: Path, missing: str, name: st
     assert not Path("data/report").exists()
 
 
-@pytest.mark.parametrize("name", list(METRICS))
-def test_missing_metrics_name_their_stage_where_there_is_ground_truth(run_folder: Path, name: str) -> None:
+def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
+    page = report_page()
+    assert ["Seeds", "5", "33.3", "0.0", "88.9", "77.7", "–", "–"] in page.rows
+    assert ["CRF", "5", "33.3", "0.0", "88.9", "77.7", "95.1", "91.5"] in page.rows
+    assert ["Segmentation", "2", "33.3", "0.0", "–", "77.7", "90.2", "–"] in page.rows
+    assert "mAP 97.5, F1 93.2 as the mean over 3 classes that occur, 94.4 over all" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "maker"), [*((name, f"evaluate_{name}") for name in METRICS), ("classifier", "fit_prototypes")]
+)
+def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: str) -> None:
+    pipeline = YAML(typ="safe", pure=True).load(PARAMS.with_name("dvc.yaml").read_text(encoding="utf-8"))
+    assert f"data/metrics/{name}.json" in str(pipeline["stages"][maker]["metrics"])
     Path(f"data/metrics/{name}.json").unlink()
-    with pytest.raises(UserError, match=f"dvc repro evaluate_{name}$"):
+    with pytest.raises(UserError, match=f"dvc repro {maker}$"):
         stage.main(params=Path("params.yaml"), out=None)
 
 
 def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None:
     _rewrite_records(mask=None, scored=False)
     for name in METRICS:
-        Path(f"data/metrics/{name}.json").unlink()
+        _write_metrics(name, {})
     page = report_page()
     assert page.text.count("Not scored: the data set has no ground truth") == 5
     assert "Training images: the first of the list" in page.text
-    # Image, CAM, PACAM, CRF and pseudo-mask of all five; image and prediction of e and f.
-    assert len(page.images()) == 5 * 5 + 2 * 2
+    # Image, CAM, PACAM, CRF, pseudo-mask and prediction of all five; image and prediction of e and f.
+    assert len(page.images()) == 5 * 6 + 2 * 2
     assert "Ground truth" not in page.text
 
 
 def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
     _rewrite_records(mask=None, scored=False, split="train")
     for name in ("seed", "crf", "pseudo_mask"):
-        Path(f"data/metrics/{name}.json").unlink()
+        _write_metrics(name, {})
     page = report_page()
     assert ["Segmentation", "", "60.0", "88.8", "val_list"] in page.rows
-    assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 5 + 2 * 3
+    assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 6 + 2 * 3
+
+
+def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    text = text.replace("source: pacam", "source: imported").replace("maps: data/cams", "maps: data/imported_cams")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    for path in Path("data/cams").iterdir():
+        write_cam(path, replace(read_cam(path), pacam=None))
+    Path("data/cams").rename("data/imported_cams")
+    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k != "pacam"})
+    with_curves = report_page().text
+    shutil.rmtree("data/metrics/train_cam")
+    page = report_page()
+    assert page.text == with_curves, "what another run left is not shown"
+    shown = page.text.replace(text, "")
+    assert "made from imported CAMs" in shown and "PACAM" not in shown and "Classifier" not in shown
+    assert page.text.count("train/loss") == 1 and len(page.images()) == 4 * 6 + 2 * 3
+    shutil.rmtree("data/imported_cams")
+    with pytest.raises(UserError, match="python -m stages.import_cams"):
+        report_page()
 
 
 def _rewrite_records(split: str | None = None, **changes: Any) -> None:
@@ -284,8 +331,9 @@ def _rewrite_records(split: str | None = None, **changes: Any) -> None:
 
 
 def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
-    scores = {"crf": Scores(METRICS["crf"], {"background": 90.0})}
-    report = Report(["<b>&'"], "a < b", "CAM", scores, {"Classifier": []}, [], "x: <1>", {"k": "<v>"}, [])
+    nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
+    scores = nothing | {"crf": Scores(METRICS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
+    report = Report(["<b>&'"], "a < b", "CAM", scores, LABELS, {"Classifier": []}, [], "x: <1>", {"k": "<v>"}, [])
     page = Page(render(report))
     assert ["<b>&'", "–"] in page.rows and ["k", "<v>"] in page.rows
     assert "a < b" in page.text and "x: <1>" in page.text and "No curve was recorded" in page.text

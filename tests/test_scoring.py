@@ -72,6 +72,6 @@ def test_workers_do_not_change_scores(tiny_dataset: Dataset, cam_folder: Path) -
 
 
 def test_perfect_masks_score_a_hundred(tiny_dataset: Dataset) -> None:
-    masks = {r.image_id: read_mask(tiny_dataset.mask_path(r)) for r in tiny_dataset.records}
-    confusion = score_masks(tiny_dataset, tiny_dataset.scored("val"), masks.__getitem__, workers=1)
+    records = tiny_dataset.scored("val")
+    confusion = score_masks(tiny_dataset, records, lambda r: read_mask(tiny_dataset.mask_path(r)), workers=1)
     assert mean_iou(confusion) == 100
