@@ -47,6 +47,12 @@ class Backbone(nn.Module):
         maps = self.body((images - self.mean) / self.std)
         return list(maps.values() if isinstance(maps, dict) else maps)
 
+    @property
+    def color(self) -> tuple[float, float, float]:
+        """RGB in 0..255 that the network sees as zero."""
+        red, green, blue = self.mean.flatten().tolist()
+        return red, green, blue
+
     def train(self, mode: bool = True) -> "Backbone":
         """With freeze_norm, batch norm keeps its running statistics in training too (its affine part learns)."""
         super().train(mode)

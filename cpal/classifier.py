@@ -1,6 +1,6 @@
 """Classifier with CPAL: the loss of Eq. 1, its training, and the files that hold the network and the prototypes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,25 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
 
-from cpal.config import ClassifierConfig, CpalConfig
+from cpal.config import CpalConfig
 from cpal.dataset import Dataset
-from cpal.hosts.irn import IrnHost, build_irn_host
+from cpal.hosts import Host
+from cpal.hosts.build import HostSettings, build_host
 from cpal.learner import ContextPrototypeLearner
-from cpal.masks import VOID
 from cpal.samples import TrainingSamples
 from cpal.training import train
 from cpal.weights import load_weights
 
 Diagnosis = dict[str, float | None]
-Diagnose = Callable[[IrnHost, ContextPrototypeLearner], Diagnosis]
+Diagnose = Callable[[Host, ContextPrototypeLearner], Diagnosis]
 
 
 class CpalLoss(BaseModel):
-    """lambda_BCE L_BCE + lambda_Self L_Self, Eq. 1, of a host and its learner. Without a learner, L_BCE alone."""
+    """The host's own loss, L_BCE in Eq. 1, and lambda_Self L_Self. Without a learner, the host's alone."""
 
     def __init__(
         self,
-        host: IrnHost,
+        host: Host,
         learner: ContextPrototypeLearner | None,
         settings: CpalConfig,
     ) -> None:
@@ -37,14 +37,15 @@ class CpalLoss(BaseModel):
         self.host, self.learner, self.settings = host, learner, settings
         self.register_buffer("warm", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, image: Tensor, image_label: Tensor, mask: Tensor, mode: str = "loss") -> dict[str, Tensor]:
-        """image (B, 3, S, S), image_label (B, N), mask (B, S, S) with 255 on padding -> named losses."""
+    def forward(
+        self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
+    ) -> dict[str, Tensor]:
+        """image (B, 3, S, S), image_label (B, N), mask (B, S, S), padding (B, S, S) bool -> named losses."""
         assert mode == "loss"
-        output = self.host(image)
-        losses = {"loss_classification": F.multilabel_soft_margin_loss(output.logits, image_label)}
+        output, losses = self.host.training_step(image, image_label, mask)
         if self.learner is not None:
-            stride = mask.shape[-1] // output.cam.shape[-1]
-            padding = F.max_pool2d((mask == VOID).float()[:, None], stride)[:, 0] > 0
+            stride = padding.shape[-1] // output.cam.shape[-1]
+            padding = F.max_pool2d(padding.float()[:, None], stride)[:, 0] > 0
             features = select(output.features, self.settings)
             _, self_loss = self.learner(features, output.cam, image_label, padding=padding)
             losses["loss_self"] = self.settings.self_weight * self_loss * self.warm
@@ -54,7 +55,7 @@ class CpalLoss(BaseModel):
 class DiagnoseEachEpoch(Hook):
     """Rows of what `diagnose` finds at the end of each epoch; kept in the checkpoint, so that a resumed run has all."""
 
-    def __init__(self, diagnose: Diagnose, host: IrnHost, learner: ContextPrototypeLearner) -> None:
+    def __init__(self, diagnose: Diagnose, host: Host, learner: ContextPrototypeLearner) -> None:
         self.diagnose, self.host, self.learner = diagnose, host, learner
         self.rows: list[Diagnosis] = []
 
@@ -85,7 +86,7 @@ def select(features: list[Tensor], settings: CpalConfig) -> list[Tensor]:
     return [features[stage - 1] for stage in settings.features]
 
 
-def build_learner(host: IrnHost, num_foreground: int, settings: CpalConfig, *, seed: int) -> ContextPrototypeLearner:
+def build_learner(host: Host, num_foreground: int, settings: CpalConfig, *, seed: int) -> ContextPrototypeLearner:
     """A learner of the host's stages that `cpal.features` names."""
     channels = [host.channels[stage - 1] for stage in settings.features]
     return ContextPrototypeLearner(num_foreground, channels, settings, seed=seed)
@@ -93,7 +94,7 @@ def build_learner(host: IrnHost, num_foreground: int, settings: CpalConfig, *, s
 
 def train_classifier(
     dataset: Dataset,
-    settings: ClassifierConfig,
+    settings: HostSettings,
     cpal: CpalConfig,
     *,
     seed: int,
@@ -101,33 +102,36 @@ def train_classifier(
     device: torch.device,
     workers: int,
     diagnose: Diagnose,
+    masks: Path | None = None,
     limit: int | None = None,
-) -> tuple[IrnHost, ContextPrototypeLearner, list[Diagnosis]]:
+) -> tuple[Host, ContextPrototypeLearner, list[Diagnosis]]:
     """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`.
 
-    The rows are what `diagnose` found, one an epoch.
+    `masks` holds the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
+    epoch.
     """
     torch.manual_seed(seed)
-    host = build_irn_host(settings, dataset.num_foreground)
+    host = build_host(settings, dataset.classes)
     learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
     loss = CpalLoss(host, learner if cpal.self_weight > 0 else None, cpal)
     records = dataset.split("train", limit)
     samples = TrainingSamples(
         dataset,
         records,
-        crop_size=settings.crop_size,
-        resize_long=settings.resize_long,
-        padding=tuple(host.backbone.mean.flatten().tolist()),
+        crop_size=settings.training.crop_size,
+        resize_long=settings.training.resize_long,
+        padding=host.padding,
         seed=seed,
+        mask_folder=masks,
     )
     diagnostics = DiagnoseEachEpoch(diagnose, host, learner)
-    steps = max(1, len(records) // settings.batch_size)
+    steps = max(1, len(records) // settings.training.batch_size)
     train(
         loss,
         samples,
-        settings,
-        head=[host.classifier, learner.projections],
-        iterations=steps * settings.epochs,
+        settings.training,
+        head=[*host.new_layers(), learner.projections],
+        iterations=steps * settings.training.epochs,
         interval=steps,
         seed=seed,
         folder=folder,
@@ -138,21 +142,22 @@ def train_classifier(
     return host, learner, diagnostics.rows
 
 
-def describe(settings: ClassifierConfig, dataset: Dataset) -> dict[str, Any]:
+def describe(settings: HostSettings, classes: Sequence[str]) -> dict[str, Any]:
     """What a file of weights must agree on to be loaded."""
     return {
-        "backbone": settings.backbone,
-        "output_stride": settings.output_stride,
-        "classes": list(dataset.classes),
+        "host": settings.host,
+        "backbone": getattr(settings.own, "backbone", settings.classifier.backbone),
+        "output_stride": settings.classifier.output_stride,
+        "classes": list(classes),
     }
 
 
 def load_classifier(
-    path: Path, dataset: Dataset, settings: ClassifierConfig, cpal: CpalConfig, *, seed: int, device: torch.device
-) -> tuple[IrnHost, ContextPrototypeLearner]:
+    path: Path, dataset: Dataset, settings: HostSettings, cpal: CpalConfig, *, seed: int, device: torch.device
+) -> tuple[Host, ContextPrototypeLearner]:
     """The trained network, ready for inference, and a learner with its projections and an empty bank."""
-    host = build_irn_host(settings, dataset.num_foreground, weights="none")
+    host = build_host(settings, dataset.classes, weights="none")
     learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
     modules = {"host": host, "projections": learner.projections}
-    load_weights(path, modules, describe(settings, dataset), stage="train_cam")
+    load_weights(path, modules, describe(settings, dataset.classes), stage="train_cam")
     return host.to(device).eval(), learner.to(device).eval()

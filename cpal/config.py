@@ -112,8 +112,9 @@ class ToyConfig(Section):
 
 
 class Optimizer(Section):
-    """What both trainings share."""
+    """What the trainings share."""
 
+    optimizer: Literal["sgd", "adam", "adamw"]
     batch_size: Positive
     crop_size: Positive
     learning_rate: PositiveFloat
@@ -140,6 +141,57 @@ class ClassifierConfig(Optimizer):
         if self.crop_size % self.output_stride:
             raise ValueError(f"crop_size {self.crop_size} is no multiple of output_stride {self.output_stride}")
         _check_range("resize_long", self.resize_long)
+        return self
+
+
+class AmnConfig(Section):
+    """The keys that ClassifierConfig has as well overrule it."""
+
+    epochs: Positive
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: PositiveFloat
+    head_learning_rate: PositiveFloat
+    dilations: Ints
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    sure_foreground: Annotated[float, Field(gt=0, lt=1)]
+    sure_background: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "AmnConfig":
+        _check_sure(self.sure_background, self.sure_foreground)
+        return self
+
+
+class MctformerConfig(Section):
+    """The keys that ClassifierConfig has as well overrule it."""
+
+    backbone: str
+    weights: str
+    epochs: Positive
+    batch_size: Positive
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: PositiveFloat
+    head_learning_rate: PositiveFloat
+    weight_decay: NonNegative
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    attention_layers: Positive
+
+
+class ClipEsConfig(Section):
+    backbone: str
+    weights: str
+    template: str
+    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None
+    background: Names
+    attention_layers: Positive
+    sinkhorn_iterations: Natural
+    box_threshold: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "ClipEsConfig":
+        if "{}" not in self.template:
+            raise ValueError(f"template {self.template!r} has no {{}} where the class name goes")
         return self
 
 
@@ -259,7 +311,11 @@ class Config(Section):
     data: DataConfig
     toy: ToyConfig
     voc2012: Voc2012Config
+    host: Literal["irn", "amn", "mctformer", "clip_es"]
     classifier: ClassifierConfig
+    amn: AmnConfig
+    mctformer: MctformerConfig
+    clip_es: ClipEsConfig
     cpal: CpalConfig
     cam: CamConfig
     crf: CrfConfig
@@ -315,6 +371,11 @@ def _describe(problem: Any) -> str:
         return f"{key}: {problem['ctx']['error']}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _check_sure(background: float, foreground: float) -> None:
+    if background > foreground:
+        raise ValueError(f"sure_background {background} exceeds sure_foreground {foreground}")
 
 
 def _check_range(name: str, limits: tuple[float, float]) -> None:

@@ -8,6 +8,7 @@ from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
 from cpal.config import CrfConfig
+from cpal.masks import VOID
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,49 @@ def refine(image: np.ndarray, scores: np.ndarray, classes: np.ndarray, settings:
     if num_labels == 1:
         return CrfFile(np.zeros((height, width), np.uint8), np.full((height, width), 255, np.uint8))
     if settings.unary == "labels":
-        seed = scores.argmax(axis=0)
-        unary = unary_from_labels(seed, num_labels, gt_prob=settings.certainty, zero_unsure=False)
+        unary = _label_unary(scores, settings)
     else:
         unary = unary_from_softmax(scores / scores.sum(axis=0))
+    probability = _infer(_field(image, num_labels, settings), unary, settings).reshape(scores.shape)
+    return CrfFile(
+        _named(probability.argmax(axis=0), classes), np.round(255 * probability.max(axis=0)).astype(np.uint8)
+    )
+
+
+def sure_labels(
+    image: np.ndarray, foreground: np.ndarray, background: np.ndarray, classes: np.ndarray, settings: CrfConfig
+) -> np.ndarray:
+    """Label map uint8 (H, W), void where two CRFs disagree: what a next network can safely learn from (IRN).
+
+    `foreground` are scores as `refine` takes them with a high background score: what is a class nevertheless, is one.
+    In `background` that score is low, and what is background nevertheless, is that.
+    """
+    num_labels, height, width = foreground.shape
+    if num_labels == 1:
+        return np.zeros((height, width), np.uint8)
+    field = _field(image, num_labels, settings)  # both see the same image, and its lattice is what costs
+    high, low = (
+        _infer(field, _label_unary(scores, settings), settings).argmax(axis=0).reshape(height, width)
+        for scores in (foreground, background)
+    )
+    return _named(np.where((high > 0) | (low == 0), high, VOID), classes)
+
+
+def _named(index: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Index among background and `classes`, or VOID -> label map uint8."""
+    names = np.full(256, VOID, np.uint8)
+    names[: len(classes) + 1] = np.append(0, classes)
+    return names[index]
+
+
+def _label_unary(scores: np.ndarray, settings: CrfConfig) -> np.ndarray:
+    return unary_from_labels(scores.argmax(axis=0), len(scores), gt_prob=settings.certainty, zero_unsure=False)
+
+
+def _field(image: np.ndarray, num_labels: int, settings: CrfConfig) -> DenseCRF2D:
+    """The image's pairwise energies over this many labels."""
+    height, width = image.shape[:2]
     field = DenseCRF2D(width, height, num_labels)
-    field.setUnaryEnergy(np.ascontiguousarray(unary))
     field.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_compat)
     field.addPairwiseBilateral(
         sxy=settings.bilateral_sxy,
@@ -41,9 +79,13 @@ def refine(image: np.ndarray, scores: np.ndarray, classes: np.ndarray, settings:
         rgbim=np.array(image, order="C"),  # pydensecrf refuses read-only arrays
         compat=settings.bilateral_compat,
     )
-    probability = np.array(field.inference(settings.iterations)).reshape(num_labels, height, width)
-    label = np.concatenate([[0], classes]).astype(np.uint8)[probability.argmax(axis=0)]
-    return CrfFile(label, np.round(255 * probability.max(axis=0)).astype(np.uint8))
+    return field
+
+
+def _infer(field: DenseCRF2D, unary: np.ndarray, settings: CrfConfig) -> np.ndarray:
+    """Probabilities (K, H * W) for these energies."""
+    field.setUnaryEnergy(np.ascontiguousarray(unary))
+    return np.array(field.inference(settings.iterations))
 
 
 def write_crf(path: Path, content: CrfFile) -> None:

@@ -15,9 +15,9 @@ from cpal import prototypes as P
 from cpal.classifier import Diagnose, Diagnosis, select
 from cpal.config import ClassifierConfig
 from cpal.dataset import Dataset, Record
-from cpal.hosts.irn import IrnHost
+from cpal.hosts import Host
 from cpal.learner import ContextPrototypeLearner, Instances
-from cpal.localize import merge_views
+from cpal.localize import image_label, view_output
 from cpal.masks import VOID, read_mask
 from cpal.pyramid import View, pyramid_loader
 
@@ -41,7 +41,7 @@ def diagnoser(dataset: Dataset, settings: ClassifierConfig, limit: int | None = 
 
 @torch.no_grad()
 def diagnose(
-    host: IrnHost,
+    host: Host,
     learner: ContextPrototypeLearner,
     dataset: Dataset,
     records: list[Record],
@@ -64,8 +64,8 @@ def diagnose(
     used = torch.zeros_like(learner.valid)
     for index, _, views in loader:
         record = records[index]
-        output = merge_views(host(views[0].to(learner.shift.device)))
-        label = torch.from_numpy(record.multi_hot(dataset.num_foreground)).to(output.cam)[None]
+        label = image_label(record, dataset.num_foreground, learner.shift.device)
+        output = view_output(host, views[0], label)
         features = select(output.features, learner.settings)
         first = learner.instances(features, output.cam, label, refinements=0)
         step = learner.instances(features, output.cam, label)

@@ -11,8 +11,7 @@ from cpal import cam as cams
 from cpal.cam import MAP_STRIDE, CamFile
 from cpal.classifier import select
 from cpal.dataset import Dataset, Record
-from cpal.hosts import HostOutput
-from cpal.hosts.irn import IrnHost
+from cpal.hosts import Host, HostOutput
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
 
@@ -36,8 +35,8 @@ def fit_prototypes(
     for loader in loaders:
         learner.bank.clear()
         for index, _, views in loader:
-            output = merge_views(host(views[0].to(learner.shift.device)))
-            label = torch.from_numpy(records[index].multi_hot(dataset.num_foreground)).to(output.cam)[None]
+            label = image_label(records[index], dataset.num_foreground, learner.shift.device)
+            output = view_output(host, views[0], label)
             features = select(output.features, learner.settings)
             learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
         learner.cluster()
@@ -46,31 +45,50 @@ def fit_prototypes(
 
 @torch.no_grad()
 def localize(
-    host: nn.Module, learner: ContextPrototypeLearner, record: Record, size: tuple[int, int], views: list[Tensor]
+    host: nn.Module,
+    learner: ContextPrototypeLearner | None,
+    label: Tensor,
+    size: tuple[int, int],
+    views: list[Tensor],
 ) -> CamFile:
-    """CAM and PACAM of an image's present classes, averaged over scales, at a quarter of its size."""
-    classes = np.array(record.labels, np.int64)
+    """CAM and PACAM of an image's present classes, averaged over scales, at a quarter of its size.
+
+    label (1, N) of 0/1, on the network's device. Without a learner there is no PACAM.
+    """
+    classes = 1 + label[0].nonzero()[:, 0].cpu().numpy()
     shape = [(side - 1) // MAP_STRIDE + 1 for side in size]
-    label = torch.from_numpy(record.multi_hot(len(learner.shift) - 1)).to(learner.shift.device)[None]
     cam, pacam = torch.zeros(len(classes), *shape), torch.zeros(len(classes), *shape)
     for view in views if len(classes) else []:
-        output = merge_views(host(view.to(learner.shift.device)))
-        map_, _ = learner(select(output.features, learner.settings), output.cam, label)
+        output = view_output(host, view, label)
         cam += _resize(F.relu(output.cam[0, classes - 1]), shape) / len(views)
-        pacam += _resize(map_[0, classes], shape) / len(views)
+        if learner is not None:
+            map_, _ = learner(select(output.features, learner.settings), output.cam, label)
+            pacam += _resize(map_[0, classes], shape) / len(views)
     cam = _over_maximum(cam)
+    if learner is None:
+        return CamFile(classes, cam.numpy(), None, size)
     if learner.settings.contrast in ("none", "difference"):  # a ratio's scale carries meaning: 0.5 is background's
         pacam = _over_maximum(pacam)
     return CamFile(classes, cam.numpy(), pacam.numpy(), size)
 
 
 @torch.no_grad()
-def classify(host: IrnHost, num_foreground: int, loader: Iterable[View]) -> np.ndarray:
-    """Probability of each class in each image, in the loader's order: float (I, N)."""
+def classify(host: Host, num_foreground: int, loader: Iterable[View]) -> np.ndarray:
+    """Probability of each class in each image, in the loader's order: float (I, N). No label is told to the host."""
     host.eval()
-    device = host.classifier.weight.device
-    found = [merge_views(host(views[0].to(device))).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
+    every = torch.ones(1, num_foreground, device=next(host.parameters()).device)
+    found = [view_output(host, views[0], every).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
     return np.array(found, np.float64).reshape(-1, num_foreground)
+
+
+def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
+    """The record's labels as (1, N) of 0/1."""
+    return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
+
+
+def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
+    """Output of one image from its views (V, 3, h, w) and label (1, N)."""
+    return merge_views(host(views.to(label.device), label.expand(len(views), -1)))
 
 
 def merge_views(output: HostOutput) -> HostOutput:

@@ -53,8 +53,8 @@ class SampleStream(Sampler[tuple[int, int]]):
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
     """Images, and masks from `mask_folder` if given, rescaled, mirrored and cropped at random.
 
-    Each is a dict of image uint8 (3, S, S), image_label float (N,), mask int64 (S, S): the label map, or 0 on the
-    picture where there is no mask folder, and 255 on padding.
+    Each is a dict of image uint8 (3, S, S), image_label float (N,), padding bool (S, S), mask int64 (S, S): the label
+    map, or 0 on the picture where there is no mask folder, and 255 on padding.
     """
 
     def __init__(
@@ -97,16 +97,18 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         else:
             assert self.scale_range is not None
             scale = rng.uniform(*self.scale_range)
-        image, mask = self._augment(
+        image, mask, padding = self._augment(
             torch.from_numpy(pixels).permute(2, 0, 1),
             torch.from_numpy(labels),
             scale,
             rng,
         )
         image_label = torch.from_numpy(record.multi_hot(self.dataset.num_foreground))
-        return {"image": image, "image_label": image_label, "mask": mask.long()}
+        return {"image": image, "image_label": image_label, "mask": mask.long(), "padding": padding}
 
-    def _augment(self, image: Tensor, mask: Tensor, scale: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _augment(
+        self, image: Tensor, mask: Tensor, scale: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
         size = [max(1, round(side * scale)) for side in mask.shape]
         image = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
@@ -130,4 +132,6 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         )
         canvas[:, place[0], place[1]] = image[:, window[0], window[1]]
         labels[place] = part
-        return canvas, labels
+        padding = torch.ones_like(labels, dtype=torch.bool)
+        padding[place] = False
+        return canvas, labels, padding

@@ -79,7 +79,9 @@ class SegmentationLoss(BaseModel):
         super().__init__()
         self.segmentor = segmentor
 
-    def forward(self, image: Tensor, image_label: Tensor, mask: Tensor, mode: str = "loss") -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
+    ) -> dict[str, Tensor]:
         """image uint8 (B, 3, S, S), mask int64 (B, S, S) with 255 where nothing is to be learned -> named losses."""
         assert mode == "loss"
         samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in mask]

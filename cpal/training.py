@@ -195,7 +195,7 @@ def train(
 
 
 def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: Optimizer) -> torch.optim.Optimizer:
-    """SGD with two groups: the backbone, and what is newly added."""
+    """Two groups: the backbone, and what is newly added."""
     modules = head if isinstance(head, list) else [head]
     new = {id(p) for module in modules for p in module.parameters()}
     learned = [p for p in model.parameters() if p.requires_grad]
@@ -209,12 +209,10 @@ def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: Op
             "lr": settings.head_learning_rate,
         },
     ]
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    return adam(groups, weight_decay=settings.weight_decay)
 
 
 def _wrap(optimizer: torch.optim.Optimizer, settings: Optimizer, device: torch.device) -> OptimWrapper:

@@ -10,6 +10,7 @@ from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
+from cpal.hosts.build import HostSettings
 from cpal.label_scores import score_labels
 from cpal.localize import classify, fit_prototypes
 from cpal.pyramid import pyramid_loader
@@ -31,8 +32,9 @@ def main(
     prototypes = destination(PROTOTYPES, limit, out)
     dataset = read_dataset(DATASET)
     records = dataset.split("train", limit)
+    hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
     host, learner = load_classifier(
-        CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
+        CLASSIFIER, dataset, hosts, config.cpal, seed=config.seed, device=torch_device(device)
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
     loader = pyramid_loader(
@@ -41,7 +43,7 @@ def main(
     passes = 1 + config.cpal.refinements
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
     fit_prototypes(seen, learner, dataset, records, bars)
-    write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, config.classifier, limit)(host, learner))
+    write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, hosts.training, limit)(host, learner))
     val = dataset.split("val", limit)
     loader = pyramid_loader(
         dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers

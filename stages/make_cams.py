@@ -7,7 +7,8 @@ from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
-from cpal.localize import localize
+from cpal.hosts.build import HostSettings
+from cpal.localize import image_label, localize
 from cpal.pyramid import pyramid_loader
 from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -27,8 +28,9 @@ def main(
     config = load_config(params)
     cams = destination(CAMS, limit, out)
     dataset = read_dataset(DATASET)
+    hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
     host, learner = load_classifier(
-        CLASSIFIER, dataset, config.classifier, config.cpal, seed=config.seed, device=torch_device(device)
+        CLASSIFIER, dataset, hosts, config.cpal, seed=config.seed, device=torch_device(device)
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
     load_weights(PROTOTYPES, {"learner": learner}, {"classes": list(dataset.classes)}, stage="fit_prototypes")
@@ -37,12 +39,13 @@ def main(
         "flip": config.cam.flip,
         "long_side": config.cam.long_side,
     }
-    folder = work_folder("make_cams", [config.classifier.model_dump(), config.cpal.model_dump(), views, limit])
+    folder = work_folder("make_cams", [hosts.effective(), config.cpal.model_dump(), views, limit])
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
     loader = pyramid_loader(dataset, records, **views, workers=workers)
     for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
-        content = localize(seen, learner, records[index], size, pyramid)
+        label = image_label(records[index], dataset.num_foreground, learner.shift.device)
+        content = localize(seen, learner, label, size, pyramid)
         with whole_file(folder / "cams" / f"{records[index].image_id}.npz") as temporary:
             write_cam(temporary, content)
     publish(folder, {"cams": cams})

@@ -8,6 +8,7 @@ PIPELINE = Path("dvc.yaml")
 CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # experiments in DVC's queue can share one
 
 DATASET = Path("data/dataset")
+FIRST_ROUND = Path("data/first_round")
 CLASSIFIER = Path("data/classifier.safetensors")
 PROTOTYPES = Path("data/prototypes.safetensors")
 CAMS = Path("data/cams")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from cpal.hosts.irn import IrnHost
+from cpal.hosts import Host
 from cpal.hosts.remembered import RememberedHost
 
 
-def remembering(host: IrnHost, weights: Path, features: Sequence[int]) -> nn.Module:
+def remembering(host: Host, weights: Path, features: Sequence[int]) -> nn.Module:
     """The host, with its outputs kept in that folder: 4 MB an image at four scales of 320 pixels and Lite0's stages."""
     folder = os.environ.get("CPAL_FEATURES")
     return RememberedHost(host, weights, features, Path(folder)) if folder else host

@@ -5,10 +5,11 @@ from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.diagnostics import diagnoser
 from cpal.files import write_json
+from cpal.hosts.build import HostSettings
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, run
-from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, PARAMS
+from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, FIRST_ROUND, PARAMS
 from stages.workdir import publish, work_folder
 
 
@@ -22,23 +23,25 @@ def main(
     config = load_config(params)
     weights, curves = destination(CLASSIFIER, limit, out), destination(CLASSIFIER_CURVES, limit, out)
     dataset = read_dataset(DATASET)
+    hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
     # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
     learned = config.cpal.model_dump(exclude={"contrast"}) if config.cpal.self_weight > 0 else None
-    folder = work_folder("train_cam", [config.seed, config.classifier.model_dump(), learned, limit])
+    folder = work_folder("train_cam", [config.seed, hosts.effective(), learned, limit])
     host, learner, diagnostics = train_classifier(
         dataset,
-        config.classifier,
+        hosts,
         config.cpal,
         seed=config.seed,
         folder=folder,
         device=torch_device(device),
         workers=workers,
-        diagnose=diagnoser(dataset, config.classifier, limit),
+        masks=FIRST_ROUND if config.host == "amn" else None,
+        diagnose=diagnoser(dataset, hosts.training, limit),
         limit=limit,
     )
     write_json(folder / "curves" / "diagnostics.json", diagnostics)
     save_weights(
-        folder / weights.name, {"host": host, "projections": learner.projections}, describe(config.classifier, dataset)
+        folder / weights.name, {"host": host, "projections": learner.projections}, describe(hosts, dataset.classes)
     )
     publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 

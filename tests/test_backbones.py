@@ -219,7 +219,7 @@ class TestIrn:
         """Pooling the features and then applying the classifier, as the network was trained to, is the same."""
         host = build_irn_host(settings().classifier, 3).eval()
         with torch.no_grad():
-            output = host(torch.randint(0, 256, (2, 3, 64, 48)))
+            output = host(torch.randint(0, 256, (2, 3, 64, 48)), torch.ones(2, 3))
             pooled = output.features[-1].mean((2, 3)) @ host.classifier.weight[:, :, 0, 0].T
         torch.testing.assert_close(output.logits, pooled, atol=1e-5, rtol=1e-4)
         assert output.cam.shape == (2, 3, 4, 3) and output.cam.min() < 0 < output.cam.max()

@@ -20,6 +20,7 @@ from cpal.classifier import (
 from cpal.config import Config
 from cpal.dataset import Dataset
 from cpal.errors import UserError
+from cpal.hosts.build import HostSettings
 from cpal.hosts.irn import build_irn_host
 from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
@@ -38,30 +39,35 @@ def loss(settings: Settings) -> CpalLoss:
     return small_loss(settings())
 
 
+def host_settings(config: Config) -> HostSettings:
+    return HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
+
+
 def small_loss(config: Config) -> CpalLoss:
     torch.manual_seed(0)
     host = build_irn_host(config.classifier.model_copy(update={"backbone": "mobilenetv3_small_050"}), N, weights="none")
     return CpalLoss(host, build_learner(host, N, config.cpal, seed=0), config.cpal)
 
 
-def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, labels and masks; the second image lies in the left three quarters of its crop."""
+def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images, labels, masks and padding; the second image lies in the left three quarters of its crop."""
     generator = torch.Generator().manual_seed(seed)
-    mask = torch.zeros(2, 64, 64, dtype=torch.long)
-    mask[1, :, 48:] = VOID
-    return torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8), LABELS, mask
+    padding = torch.zeros(2, 64, 64, dtype=torch.bool)
+    padding[1, :, 48:] = True
+    mask = torch.where(padding, VOID, 0)
+    return torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8), LABELS, mask, padding
 
 
 class TestLoss:
     def test_classification_loss_is_eq_2(self, loss: CpalLoss) -> None:
-        image, label, mask = batch()
-        logits = loss.eval().host(image).logits
+        image, label, mask, padding = batch()
+        logits = loss.eval().host(image, label).logits
         expected = torch.zeros(())
         for b in range(2):
             for n in range(N):
                 probability = torch.sigmoid(logits[b, n])
                 expected -= (probability if label[b, n] else 1 - probability).log() / (2 * N)
-        torch.testing.assert_close(loss(image, label, mask)["loss_classification"], expected)
+        torch.testing.assert_close(loss(image, label, mask, padding)["loss_classification"], expected)
 
     def test_without_a_learner_there_is_nothing_else(self, loss: CpalLoss) -> None:
         alone = CpalLoss(loss.host, None, loss.settings)
@@ -77,13 +83,13 @@ class TestLoss:
         assert loss(*batch(1))["loss_self"] == 0
         loss.warm.fill_(True)
         loss.eval()
-        image, label, mask = batch(2)
-        output = loss.host(image)
-        padding = torch.zeros(2, 4, 4, dtype=torch.bool)
-        padding[1, :, 3] = True
-        _, expected = loss.learner(output.features[1:3], output.cam, label, padding=padding)
+        image, label, mask, padding = batch(2)
+        output = loss.host(image, label)
+        cells = torch.zeros(2, 4, 4, dtype=torch.bool)
+        cells[1, :, 3] = True
+        _, expected = loss.learner(output.features[1:3], output.cam, label, padding=cells)
         assert expected > 0
-        torch.testing.assert_close(loss(image, label, mask)["loss_self"], 2.5 * expected)
+        torch.testing.assert_close(loss(image, label, mask, padding)["loss_self"], 2.5 * expected)
 
     def test_a_cell_with_any_padding_is_padding(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Tensor] = []
@@ -93,10 +99,10 @@ class TestLoss:
             return cam, cam.sum()
 
         monkeypatch.setattr(ContextPrototypeLearner, "__call__", spy)
-        image, label, mask = batch()
-        mask[:], mask[0, 17, 40], mask[1, 63, 0] = 0, VOID, VOID
-        mask[1, 5, 5] = 2  # a label is no padding
-        loss(image, label, mask)
+        image, label, mask, padding = batch()
+        padding[:], padding[0, 17, 40], padding[1, 63, 0] = False, True, True
+        mask[1, 5, 5] = VOID  # a pixel without a label is no padding
+        loss(image, label, mask, padding)
         assert seen[0].nonzero().tolist() == [[0, 1, 2], [1, 3, 0]]
 
     def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
@@ -144,7 +150,7 @@ class TestTraining:
     def run(self, config: Config, dataset: Dataset, folder: Path, **keys: Any) -> tuple[Any, ContextPrototypeLearner]:
         host, learner, rows = train_classifier(
             dataset,
-            config.classifier,
+            host_settings(config),
             config.cpal,
             seed=config.seed,
             folder=folder,
@@ -164,7 +170,7 @@ class TestTraining:
         )
         batch = [data[position, position % 5] for position in range(20)]
         image, label = (torch.stack([sample[key] for sample in batch]) for key in ("image", "image_label"))
-        return F.multilabel_soft_margin_loss(host.eval()(image).logits, label).item()
+        return F.multilabel_soft_margin_loss(host.eval()(image, label).logits, label).item()
 
     def test_learns_the_drawn_classes_and_fills_the_bank(
         self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path

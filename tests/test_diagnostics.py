@@ -16,6 +16,7 @@ from cpal.config import Config
 from cpal.dataset import Dataset
 from cpal.diagnostics import diagnose, diagnoser
 from cpal.hosts import HostOutput
+from cpal.hosts.build import HostSettings
 from cpal.learner import ContextPrototypeLearner
 from cpal.localize import fit_prototypes
 from cpal.masks import read_mask
@@ -32,7 +33,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.spill = spill
 
-    def forward(self, images: Tensor) -> HostOutput:
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
         truth = (images.float()[:, :, None] - PALETTE.T[None, :, :, None, None]).abs().sum(1).argmin(1)
         features = F.one_hot(truth, len(PALETTE)).permute(0, 3, 1, 2).float()
         cam = features[:, 1:].clamp(min=self.spill)
@@ -113,7 +114,7 @@ def test_training_is_diagnosed_each_epoch_and_after_a_restart(
     def run() -> tuple[nn.Module, list[dict[str, float]]]:
         host, _, rows = train_classifier(
             tiny_dataset,
-            config.classifier,
+            HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es),
             config.cpal,
             seed=0,
             folder=tmp_path,

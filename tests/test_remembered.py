@@ -13,6 +13,8 @@ from cpal.hosts.irn import IrnHost, build_irn_host
 from cpal.hosts.remembered import RememberedHost
 from cpal.localize import merge_views
 
+LABEL = torch.tensor([[1.0, 0, 1]]).expand(2, -1)
+
 
 @pytest.fixture
 def host(settings: Callable[..., Config]) -> IrnHost:
@@ -42,10 +44,10 @@ def no_forward(*_: Tensor) -> HostOutput:
 
 @torch.no_grad()
 def test_the_same_bits_without_the_host(host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = merge_views(host(picture()))
-    first = merge_views(remembered(host, weights)(picture()))
+    expected = merge_views(host(picture(), LABEL))
+    first = merge_views(remembered(host, weights)(picture(), LABEL))
     monkeypatch.setattr(host, "forward", no_forward)
-    again = merge_views(remembered(host, weights)(picture()))
+    again = merge_views(remembered(host, weights)(picture(), LABEL))
     for output in (first, again):
         assert torch.equal(output.cam, expected.cam) and torch.equal(output.logits, expected.logits)
         assert all(torch.equal(output.features[n], expected.features[n]) for n in (2, 3))
@@ -53,14 +55,15 @@ def test_the_same_bits_without_the_host(host: IrnHost, weights: Path, monkeypatc
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights"])
+@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "label"])
 def test_the_host_is_asked_about_what_is_new(
     host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    remembered(host, weights)(picture())
+    remembered(host, weights)(picture(), LABEL)
     monkeypatch.setattr(host, "forward", no_forward)
     if change == "weights":
         weights.write_bytes(b"second")
     views = {"picture": picture(1), "shape": picture().transpose(-1, -2).reshape(2, 3, 64, 48)}.get(change, picture())
+    label = 1 - LABEL if change == "label" else LABEL
     with pytest.raises(AssertionError, match="asked again"):
-        remembered(host, weights, (4,) if change == "stages" else (3, 4))(views)
+        remembered(host, weights, (4,) if change == "stages" else (3, 4))(views, label)

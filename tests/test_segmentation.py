@@ -96,7 +96,7 @@ class TestLoss:
         image = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
         mask = torch.randint(0, 4, (2, 48, 48))
         mask[:, :9] = VOID
-        losses = model(image, torch.zeros(2, 3), mask)
+        losses = model(image, torch.zeros(2, 3), mask, mask == VOID)
         logits = F.interpolate(
             model.segmentor.decode_head(model.segmentor.backbone(image)), (48, 48), mode="bilinear", align_corners=False
         )

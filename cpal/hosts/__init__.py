@@ -1,8 +1,8 @@
-"""Networks that CPAL plugs into: each yields features, a CAM and logits, and nothing else."""
+"""Networks that CPAL plugs into: each yields features, a CAM and logits, and the losses that train it."""
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class HostOutput(NamedTuple):
@@ -11,3 +11,25 @@ class HostOutput(NamedTuple):
     features: list[Tensor]
     cam: Tensor
     logits: Tensor
+
+
+class Host(nn.Module):
+    """What the learner, the CAM stage and the checkpoints know of a network.
+
+    `channels` are D of the four stages' maps, `padding` the color (R, G, B in 0..255) of what lies outside a picture.
+    """
+
+    channels: list[int]
+    padding: tuple[float, float, float]
+
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        """images (B, 3, H, W) RGB in 0..255, image_label (B, N) of 0/1. A cam's absent classes mean nothing."""
+        raise NotImplementedError
+
+    def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
+        """The output and the host's own named losses; mask (B, H, W) int64 is the first round's labels, or unused."""
+        raise NotImplementedError
+
+    def new_layers(self) -> list[nn.Module]:
+        """What is not pretrained, and learns at head_learning_rate."""
+        raise NotImplementedError

@@ -1,35 +1,40 @@
 """IRN's CAM network, the base of the paper's Table 1: a classifier as a 1x1 convolution on the last stage."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal.backbones import Backbone, build_backbone
 from cpal.config import ClassifierConfig
-from cpal.hosts import HostOutput
+from cpal.hosts import Host, HostOutput
 
 
-class IrnHost(nn.Module):
+class IrnHost(Host):
     """Backbone and classifier; the logits are the mean of the CAM, since pooling and a 1x1 convolution commute."""
 
     def __init__(self, backbone: Backbone, num_foreground: int) -> None:
         super().__init__()
         self.backbone = backbone
+        self.channels, self.padding = backbone.channels, backbone.color
         self.classifier = nn.Conv2d(backbone.channels[-1], num_foreground, 1, bias=False)
 
-    def forward(self, images: Tensor) -> HostOutput:
-        """images (B, 3, H, W) RGB in 0..255."""
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        """The labels are not needed."""
         features = self.backbone(images)
         cam = self.classifier(features[-1])
         return HostOutput(features, cam, cam.mean(dim=(2, 3)))
 
-    @property
-    def channels(self) -> list[int]:
-        """D of each stage's map."""
-        return self.backbone.channels
+    def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
+        """L_BCE, Eq. 2."""
+        output = self(images, image_label)
+        return output, {"loss_classification": F.multilabel_soft_margin_loss(output.logits, image_label)}
+
+    def new_layers(self) -> list[nn.Module]:
+        return [self.classifier]
 
 
-def build_irn_host(settings: ClassifierConfig, num_foreground: int, *, weights: str | None = None) -> IrnHost:
-    """The network that `classifier` describes; `weights` overrules its source, as when a checkpoint follows."""
-    backbone = build_backbone(
+def classifier_backbone(settings: ClassifierConfig, weights: str | None = None) -> Backbone:
+    """The backbone that `classifier` describes; `weights` overrules its source, as when a checkpoint follows."""
+    return build_backbone(
         settings.backbone,
         weights=settings.weights if weights is None else weights,
         output_stride=settings.output_stride,
@@ -37,4 +42,8 @@ def build_irn_host(settings: ClassifierConfig, num_foreground: int, *, weights: 
         freeze_stage=settings.freeze_stage,
         dilated=False,
     )
-    return IrnHost(backbone, num_foreground)
+
+
+def build_irn_host(settings: ClassifierConfig, num_foreground: int, *, weights: str | None = None) -> IrnHost:
+    """The network that `classifier` describes; `weights` as in `classifier_backbone`."""
+    return IrnHost(classifier_backbone(settings, weights), num_foreground)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from cpal.files import whole_file
 from cpal.hosts import HostOutput
-from cpal.hosts.irn import IrnHost
-from cpal.localize import merge_views
+from cpal.localize import view_output
 
 
 class RememberedHost(nn.Module):
@@ -21,17 +20,18 @@ class RememberedHost(nn.Module):
     `stages` (1 to 4) are left out, as empty tensors, since the shallow ones are the largest.
     """
 
-    def __init__(self, host: IrnHost, weights: Path, stages: Sequence[int], folder: Path) -> None:
+    def __init__(self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path) -> None:
         super().__init__()
         self.host, self.stages = host, stages
         self.folder = folder / hashlib.sha256(weights.read_bytes() + bytes(stages)).hexdigest()[:16]
 
-    def forward(self, views: Tensor) -> HostOutput:
-        """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image -> output of one image."""
-        shape = str((tuple(views.shape), views.dtype)).encode()
-        path = self.folder / f"{hashlib.sha256(shape + views.cpu().numpy().tobytes()).hexdigest()[:32]}.safetensors"
+    def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
+        """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""
+        seen = str((tuple(views.shape), views.dtype)).encode() + views.cpu().numpy().tobytes()
+        seen += image_label[0].cpu().numpy().tobytes()  # some hosts see the labels, and their maps depend on them
+        path = self.folder / f"{hashlib.sha256(seen).hexdigest()[:32]}.safetensors"
         if not path.exists():
-            output = merge_views(self.host(views))
+            output = view_output(self.host, views, image_label[:1])
             maps = {str(stage): output.features[stage - 1] for stage in self.stages}
             content = {**maps, "cam": output.cam, "logits": output.logits}
             with whole_file(path) as temporary:
