@@ -13,6 +13,11 @@ EPSILON = 1e-5
 MAP_STRIDE = 4  # image pixels per stored map cell
 
 
+def map_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of the stored maps of an image of (H, W)."""
+    return (size[0] - 1) // MAP_STRIDE + 1, (size[1] - 1) // MAP_STRIDE + 1
+
+
 def normalize(cam: Tensor, image_label: Tensor) -> Tensor:
     """Max-normalised CAM of the present classes, Eq. 3.
 

@@ -266,11 +266,33 @@ class CrfConfig(Section):
     bilateral_compat: NonNegative
 
 
-class AffinityConfig(Section):
-    method: Literal["none"]
+class AffinityConfig(Optimizer):
+    method: Literal["none", "irn"]
+    sure_background: Annotated[float, Field(gt=0, lt=1)]
+    sure_foreground: Annotated[float, Field(gt=0, lt=1)]
+    backbone: str
+    weights: str
+    output_stride: Literal[8, 16, 32]
+    epochs: Positive
+    scale_range: Range
+    radius: Annotated[int, Field(ge=2)]
+    start: Literal["seeds", "crf"]
+    background: Literal["threshold", "walk"]
+    powers: Floats
+    walk_radius: Annotated[int, Field(ge=2)]
+    walk_steps: Positive
+    beta: PositiveFloat
+
+    @model_validator(mode="after")
+    def _check(self) -> "AffinityConfig":
+        _check_sure(self.sure_background, self.sure_foreground)
+        _check_range("scale_range", self.scale_range)
+        return self
 
 
 class PseudoMaskConfig(Section):
+    walk_power: PositiveFloat
+    background_threshold: Annotated[float, Field(gt=0, lt=1)]
     min_confidence: Share
 
 
@@ -324,6 +346,15 @@ class Config(Section):
     segmentation: SegmentationConfig
     evaluate: EvaluateConfig
     report: ReportConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.pseudo_mask.walk_power not in self.affinity.powers:
+            raise ValueError(
+                f"pseudo_mask.walk_power {self.pseudo_mask.walk_power} is none of affinity.powers, which are walked: "
+                f"{', '.join(map(str, self.affinity.powers))}"
+            )
+        return self
 
 
 def load_config(path: Path) -> Config:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal import cam as cams
-from cpal.cam import MAP_STRIDE, CamFile
+from cpal.cam import CamFile, map_size
 from cpal.classifier import select
 from cpal.dataset import Dataset, Record
 from cpal.hosts import Host, HostOutput
@@ -56,7 +56,7 @@ def localize(
     label (1, N) of 0/1, on the network's device. Without a learner there is no PACAM.
     """
     classes = 1 + label[0].nonzero()[:, 0].cpu().numpy()
-    shape = [(side - 1) // MAP_STRIDE + 1 for side in size]
+    shape = map_size(size)
     cam, pacam = torch.zeros(len(classes), *shape), torch.zeros(len(classes), *shape)
     for view in views if len(classes) else []:
         output = view_output(host, view, label)
@@ -100,7 +100,7 @@ def merge_views(output: HostOutput) -> HostOutput:
     return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
 
 
-def _resize(maps: Tensor, shape: list[int]) -> Tensor:
+def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=shape, mode="bilinear", align_corners=False)[0].cpu()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cpal.cam import MAP_STRIDE, CamFile, resize_maps
+from cpal.cam import MAP_STRIDE, CamFile, map_size, resize_maps
 from cpal.dataset import Record
 from cpal.errors import UserError
 from cpal.unpickle import read_pickled
@@ -68,7 +68,7 @@ def import_cam(path: Path, peer: Peer, record: Record, columns: Sequence[int | N
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     size = (record.height, record.width)
-    quarter = ((size[0] - 1) // MAP_STRIDE + 1, (size[1] - 1) // MAP_STRIDE + 1)
+    quarter = map_size(size)
     classes = np.array([values[i] for i in order], np.int64)
     cam_file = CamFile(classes, resize_maps(maps[order], quarter), None, size)
     return Imported(cam_file, len(values) - len(order), len(record.labels) - len(order))

@@ -30,7 +30,8 @@ def pair_affinity(edge: Tensor, offset: Offset, reach: int) -> Tensor:
     edge (..., H, W) in [0, 1] -> (..., H - reach, W - 2 reach), of the cells from whom every offset of this reach lies
     inside the map: rows from 0 and columns from `reach` on.
     """
-    return 1 - torch.stack([shifted(edge, step, reach) for step in line(offset)]).amax(dim=0)
+    along = torch.stack([shifted(edge, step, reach) for step in line(offset)])
+    return 1 - along.max(dim=0).values  # amax would keep all of them for its gradient
 
 
 def shifted(map_: Tensor, offset: Offset, reach: int) -> Tensor:

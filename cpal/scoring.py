@@ -32,7 +32,8 @@ def score_seeds(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Metrics and rows by class of the seeds in `folder`, and in `cam` and `pacam` each map's own threshold sweep.
 
-    Each map is scored at its fixed threshold and at the best of a grid, found with the ground truth: an upper bound.
+    Each map is scored at its fixed threshold, at Otsu's, which no ground truth and no one chose, and at the best of a
+    grid, found with the ground truth: an upper bound that no one can use.
     Imported maps are in `cam`, and there is no `pacam`.
     """
     fixed = {"cam": rule.cam_threshold} | ({} if rule.source == "imported" else {"pacam": rule.pacam_threshold})
@@ -44,6 +45,8 @@ def score_seeds(
         truth = read_mask(path)
         content = read_maps(folder, record)
         counts = {name: sweep_counts(truth, content, name, grid[name], classes) for name in fixed}
+        for name in fixed:
+            counts[f"{name}_pixels"] = score_histogram(content, name, grid[name])
         return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
 
     parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
@@ -52,9 +55,12 @@ def score_seeds(
     for name in fixed:
         curve = sweep(sum_up(part[name] for part in parts))
         best = int(np.argmax(curve))
+        free = otsu(sum_up(part[f"{name}_pixels"] for part in parts), grid[name])
         metrics[name] = {
             "miou": round(curve[int(np.flatnonzero(grid[name] == fixed[name])[0])], 3),
             "threshold": fixed[name],
+            "miou_otsu": round(curve[free], 3),
+            "threshold_otsu": round(float(grid[name][free]), 4),
             "miou_oracle": round(curve[best], 3),
             "threshold_oracle": round(float(grid[name][best]), 4),
         }
@@ -83,6 +89,28 @@ def sweep_counts(
     below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")
     np.add.at(counts, (truth[counted], strongest, below), 1)
     return counts
+
+
+def score_histogram(content: CamFile, name: str, thresholds: np.ndarray) -> np.ndarray:
+    """Pixels by number of thresholds below their largest score, whatever their truth: int64 (thresholds + 1)."""
+    if len(content.classes) == 0:  # says nothing about where a class begins
+        return np.zeros(len(thresholds) + 1, np.int64)
+    strongest = resize_maps(getattr(content, name), content.size).max(axis=0)
+    below = np.searchsorted(thresholds, strongest.ravel(), side="left")
+    return np.bincount(below, minlength=len(thresholds) + 1)
+
+
+def otsu(pixels: np.ndarray, thresholds: np.ndarray) -> int:
+    """Index of the threshold that parts the scores best: the largest variance between both sides' means (Otsu, 1979).
+
+    pixels (thresholds + 1) as `score_histogram` counts them; a bin's score is its middle.
+    """
+    middle = np.convolve(np.concatenate([[0.0], thresholds, [1.0]]), [0.5, 0.5], mode="valid")
+    below = np.cumsum(pixels)[:-1].astype(float)
+    above = pixels.sum() - below
+    moment = np.cumsum(pixels * middle)
+    apart = moment[:-1] / np.maximum(below, 1) - (moment[-1] - moment[:-1]) / np.maximum(above, 1)
+    return int(np.argmax(below * above * apart**2))
 
 
 def sweep(counts: np.ndarray) -> list[float]:

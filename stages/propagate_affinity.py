@@ -1,22 +1,81 @@
-"""Spread the refined labels along learned affinities; with affinity.method none they pass through unchanged."""
+"""IRN's random walk from the seeds or from the CRF's labels; with affinity.method none the CRF's result passes through.
+
+The walk's end is kept as scores, so that powers and background threshold are chosen in write_pseudo_masks in seconds.
+"""
 
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from cpal.affinity import edges, load_affinity_net
+from cpal.cam import SeedRule, map_size
 from cpal.config import load_config
-from cpal.dataset import read_dataset
-from stages.options import Limit, Out, Params, destination, run
-from stages.paths import AFFINITY, CRF, DATASET, PARAMS
+from cpal.crf import read_crf
+from cpal.dataset import Record, read_dataset
+from cpal.files import whole_file
+from cpal.maps import read_maps
+from cpal.propagation import start_maps, walk, write_walk
+from cpal.pyramid import pyramid_loader
+from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.paths import AFFINITY, AFFINITY_NET, CRF, DATASET, PARAMS
 from stages.workdir import publish, work_folder
 
 
-def main(params: Params = PARAMS, limit: Limit = None, out: Out = None) -> None:
+def main(
+    params: Params = PARAMS,
+    device: Device = "auto",
+    loaders: Loaders = DEFAULT_LOADERS,
+    workers: Workers = DEFAULT_WORKERS,
+    limit: Limit = None,
+    out: Out = None,
+) -> None:
     config = load_config(params)
     affinity = destination(AFFINITY, limit, out)
-    assert config.affinity.method == "none", "the settings admit no other method yet"
-    folder = work_folder("propagate_affinity", [config.affinity.model_dump(), limit])
-    (folder / "affinity").mkdir(exist_ok=True)
-    for record in read_dataset(DATASET).split("train", limit):
-        shutil.copyfile(CRF / f"{record.image_id}.npz", folder / "affinity" / f"{record.image_id}.npz")
+    dataset = read_dataset(DATASET)
+    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    maps, settings = Path(config.cam.maps), config.affinity
+    folder = work_folder(
+        "propagate_affinity",
+        [settings.model_dump(), vars(rule), limit],
+        values={"cam.maps": config.cam.maps},
+    )
+    done = folder / "affinity"
+    done.mkdir(exist_ok=True)
+    left = [r for r in dataset.split("train", limit) if not (done / f"{r.image_id}.npz").exists()]
+    if settings.method == "none":
+        for record in left:
+            with whole_file(done / f"{record.image_id}.npz") as temporary:
+                shutil.copyfile(CRF / f"{record.image_id}.npz", temporary)
+        publish(folder, {"affinity": affinity})
+        return
+    chosen = torch_device(device)
+    network = load_affinity_net(AFFINITY_NET, settings, device=chosen)
+
+    def edge_maps() -> Iterator[tuple[Record, Tensor]]:
+        loader = pyramid_loader(dataset, left, scales=(1.0,), flip=False, long_side=None, workers=loaders)
+        for index, size, views in loader:
+            yield left[index], edges(network, views[0][0], map_size(size))
+
+    def walk_one(record: Record, edge: Tensor) -> None:
+        content = read_maps(maps, record)
+        source = content if settings.start == "seeds" else read_crf(CRF / f"{record.image_id}.npz")
+        start = start_maps(source, content.classes, rule, settings.background).to(edge.device)
+        with whole_file(done / f"{record.image_id}.npz") as temporary:
+            write_walk(temporary, walk(start, edge, content.classes, content.size, settings))
+
+    # On a GPU the walk is there as well; on a CPU the images are walked in parallel.
+    jobs = max(1, workers) if chosen.type == "cpu" else 1
+    walks = Parallel(n_jobs=jobs, return_as="generator", prefer="threads", pre_dispatch="2*n_jobs")(
+        delayed(walk_one)(record, edge) for record, edge in edge_maps()
+    )
+    with torch.no_grad():
+        for _ in progress(walks, total=len(left), what="random walk"):
+            pass
     publish(folder, {"affinity": affinity})
 
 

@@ -9,7 +9,7 @@ from cpal.cam import CamFile, SeedRule, resize_maps, write_cam
 from cpal.dataset import Dataset
 from cpal.masks import VOID, read_mask
 from cpal.metrics import confusion_matrix, mean_iou
-from cpal.scoring import score_masks, score_seeds, seed_map, sweep, sweep_counts
+from cpal.scoring import otsu, score_histogram, score_masks, score_seeds, seed_map, sweep, sweep_counts
 
 RULE = SeedRule("pacam", 0.25, 0.5)
 
@@ -75,3 +75,24 @@ def test_perfect_masks_score_a_hundred(tiny_dataset: Dataset) -> None:
     records = tiny_dataset.scored("val")
     confusion = score_masks(tiny_dataset, records, lambda r: read_mask(tiny_dataset.mask_path(r)), workers=1)
     assert mean_iou(confusion) == 100
+
+
+def test_otsu_parts_two_heaps_whatever_their_sizes() -> None:
+    """Against the within-class variance of the pixels themselves, smallest where between-class variance is largest."""
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0.25, 0.05, 900), rng.normal(0.8, 0.04, 100)]).clip(0, 1)
+    thresholds = np.linspace(0.05, 0.95, 19)
+    pixels = np.bincount(np.searchsorted(thresholds, scores, side="left"), minlength=20)
+    within = [
+        sum(side.var() * len(side) for side in (scores[scores <= t], scores[scores > t]) if len(side))
+        for t in thresholds
+    ]
+    found = otsu(pixels, thresholds)
+    assert 0.4 < thresholds[found] < 0.7 and within[found] < 1.02 * min(within)
+
+
+def test_histogram_counts_every_pixel_of_images_with_a_class() -> None:
+    content = CamFile(np.array([2]), np.full((1, 2, 2), 0.55), None, (7, 5))
+    assert score_histogram(content, "cam", np.array([0.3, 0.5, 0.6, 0.7])).tolist() == [0, 0, 35, 0, 0]
+    none = CamFile(np.zeros(0, np.int64), np.zeros((0, 2, 2)), None, (7, 5))
+    assert score_histogram(none, "cam", np.array([0.5])).tolist() == [0, 0]
