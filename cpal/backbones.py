@@ -170,20 +170,30 @@ def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dila
     return Backbone(body, [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
 
 
-def _load_weights(body: nn.Module, path: str) -> None:
-    """Load a state dict by the names of torchvision or timm; a classifier's own tensors may be missing or left over.
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """The tensors of a file that holds a state dict, or one under the key state_dict or model.
 
-    Raises UserError when the file is missing, unsafe to load, or lacks tensors of the backbone.
+    Raises UserError when the file is missing, unsafe to load, or holds something else.
     """
     try:
-        stored: Any = torch.load(Path(path), map_location="cpu", weights_only=True)
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
     except Exception as error:  # pickle, zip and torch each raise their own
         raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
-    stored = stored.get("state_dict", stored) if isinstance(stored, dict) else stored
+    if isinstance(stored, dict):
+        stored = stored.get("state_dict", stored.get("model", stored))
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
         raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
+    return stored
+
+
+def _load_weights(body: nn.Module, path: str) -> None:
+    """Load a state dict by the names of torchvision or timm; a classifier's own tensors may be missing or left over.
+
+    Raises UserError when the file lacks tensors of the backbone, and as `read_state_dict` does.
+    """
+    stored = read_state_dict(Path(path))
     stored = {key.removeprefix("module.").removeprefix("backbone."): value for key, value in stored.items()}
     # Where timm serves features it joins names, as stages.0 to stages_0: compare them without that difference.
     found = {key.replace(".", "_"): value for key, value in stored.items()}

@@ -8,6 +8,7 @@ from cpal.config import AmnConfig, ClassifierConfig, ClipEsConfig, MctformerConf
 from cpal.hosts import Host
 from cpal.hosts.amn import AmnHost
 from cpal.hosts.irn import build_irn_host, classifier_backbone
+from cpal.hosts.mctformer import build_mctformer_host
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,7 @@ def build_host(settings: HostSettings, classes: Sequence[str], *, weights: str |
     """
     if settings.host == "amn":
         return AmnHost(classifier_backbone(settings.training, weights), len(classes), settings.amn)
+    if settings.host == "mctformer":
+        return build_mctformer_host(settings.mctformer, len(classes), weights=weights)
     assert settings.host == "irn"
     return build_irn_host(settings.training, len(classes), weights=weights)
