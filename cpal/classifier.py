@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpal.config import CpalConfig
 from cpal.dataset import Dataset
+from cpal.errors import UserError
 from cpal.hosts import Host
 from cpal.hosts.build import HostSettings, build_host
 from cpal.learner import ContextPrototypeLearner
@@ -108,11 +109,17 @@ def train_classifier(
     """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`.
 
     `masks` holds the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
-    epoch.
+    epoch. A host of which nothing learns is given back as it is; raises UserError where a projection should learn.
     """
     torch.manual_seed(seed)
     host = build_host(settings, dataset.classes)
     learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
+    if not any(parameter.requires_grad for parameter in host.parameters()):
+        if cpal.projection:
+            raise UserError(
+                f"host: {settings.host} is not trained, so that no projection learns; set cpal.projection to 0"
+            )
+        return host, learner, []
     loss = CpalLoss(host, learner if cpal.self_weight > 0 else None, cpal)
     records = dataset.split("train", limit)
     samples = TrainingSamples(

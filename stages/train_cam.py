@@ -39,6 +39,10 @@ def main(
         diagnose=diagnoser(dataset, hosts.training, limit),
         limit=limit,
     )
+    curves_done = folder / "curves" / "plots" / "metrics"
+    if not curves_done.exists():  # nothing was trained
+        curves_done.mkdir(parents=True)
+        write_json(folder / "curves" / "metrics.json", {})
     write_json(folder / "curves" / "diagnostics.json", diagnostics)
     save_weights(
         folder / weights.name, {"host": host, "projections": learner.projections}, describe(hosts, dataset.classes)

@@ -7,6 +7,7 @@ from typing import Any
 from cpal.config import AmnConfig, ClassifierConfig, ClipEsConfig, MctformerConfig, Section
 from cpal.hosts import Host
 from cpal.hosts.amn import AmnHost
+from cpal.hosts.clip_es import build_clip_es_host
 from cpal.hosts.irn import build_irn_host, classifier_backbone
 from cpal.hosts.mctformer import build_mctformer_host
 
@@ -48,5 +49,6 @@ def build_host(settings: HostSettings, classes: Sequence[str], *, weights: str |
         return AmnHost(classifier_backbone(settings.training, weights), len(classes), settings.amn)
     if settings.host == "mctformer":
         return build_mctformer_host(settings.mctformer, len(classes), weights=weights)
-    assert settings.host == "irn"
+    if settings.host == "clip_es":
+        return build_clip_es_host(settings.clip_es, classes, weights=weights)
     return build_irn_host(settings.training, len(classes), weights=weights)

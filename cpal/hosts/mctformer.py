@@ -140,7 +140,8 @@ def build_mctformer_host(
         )
     except OSError as error:
         raise UserError(
-            f"mctformer.weights: imagenet for {settings.backbone!r} could not be downloaded ({error}); use none or a path"
+            f"mctformer.weights: imagenet for {settings.backbone!r} could not be downloaded ({error}); "
+            "use none or a path"
         ) from None
     except (RuntimeError, TypeError) as error:
         raise UserError(f"mctformer.backbone {settings.backbone!r}: not in timm ({error})") from None

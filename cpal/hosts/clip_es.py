@@ -1,0 +1,242 @@
+"""CLIP-ES (Lin et al., CVPR 2023): maps from CLIP without any training.
+
+Which patches make CLIP say that a photograph shows the class, rather than the image's other classes or one of many
+backgrounds, is a map (Grad-CAM); what patches attend to each other spreads it.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from cpal.backbones import read_state_dict
+from cpal.config import ClipEsConfig
+from cpal.errors import UserError
+from cpal.hosts import Host, HostOutput
+
+CLIP_MEAN = (122.7709, 116.7460, 104.0937)
+CLIP_STD = (68.5005, 66.6322, 70.3232)
+EPSILON = 1e-7
+TENSORS_OF_OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}
+
+
+class ClipEsHost(Host):
+    """CLIP's image encoder and the embeddings of the texts: N classes and then the backgrounds. Nothing learns."""
+
+    visual: Any  # open_clip's, whose parts carry no types
+    text: Tensor
+    logit_scale: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, visual: Any, text: Tensor, logit_scale: Tensor, num_foreground: int, settings: ClipEsConfig
+    ) -> None:
+        super().__init__()
+        self.visual = visual.requires_grad_(False)
+        self.num_foreground, self.settings = num_foreground, settings
+        self.channels, self.padding = [visual.conv1.out_channels] * 4, CLIP_MEAN
+        self.register_buffer("text", F.normalize(text, dim=-1))
+        self.register_buffer("logit_scale", logit_scale.detach().clone())
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(1, 3, 1, 1), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        """cam is not negative, and zero for absent classes; a logit is the log odds against all other texts."""
+        stages, tokens, attention, grid = self.attend(images)
+        logits, cams = [], []
+        for n, label in enumerate(image_label):
+            cam, logit, last = self.grad_cam(tokens[n], label, grid)
+            layers = torch.cat([attention[:, n, 1:, 1:], last[None, 1:, 1:]])[-self.settings.attention_layers :]
+            cams.append(spread(cam, layers.mean(dim=0), self.settings))
+            logits.append(logit)
+        features = [*stages, self.last_stage(tokens, grid)]
+        return HostOutput(features, torch.stack(cams), torch.stack(logits))
+
+    def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
+        raise AssertionError("CLIP-ES has nothing to train")
+
+    def new_layers(self) -> list[nn.Module]:
+        return []
+
+    def attend(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor, tuple[int, int]]:
+        """Three stages (B, D, h, w), tokens (B, 1 + h w, D) before the last block, attention (layers - 1, B, L, L).
+
+        The images are resized so that the patches fit; h and w are rounded up.
+        """
+        visual, side = self.visual, self.visual.conv1.stride[0]
+        height, width = grid = (-(-images.shape[2] // side), -(-images.shape[3] // side))
+        pixels = images.to(self.mean)
+        if pixels.shape[2:] != (height * side, width * side):
+            pixels = F.interpolate(pixels, size=(height * side, width * side), mode="bicubic", align_corners=False)
+        patches = visual.conv1((pixels - self.mean) / self.std).flatten(2).transpose(1, 2)
+        first = visual.class_embedding.expand(len(patches), 1, -1)
+        tokens = visual.ln_pre(torch.cat([first, patches], dim=1) + positions(visual.positional_embedding, grid))
+        blocks = visual.transformer.resblocks
+        stages, attention = [], []
+        for n, block in enumerate(blocks[:-1], start=1):
+            tokens, weights = attend_block(block, tokens, block.ln_1(tokens))
+            attention.append(weights)
+            stages += [_as_map(tokens, grid)] * [len(blocks) * quarter // 4 for quarter in (1, 2, 3)].count(n)
+        return stages, tokens, torch.stack(attention), grid
+
+    def last_stage(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Map (B, D, h, w) after the last block."""
+        block = self.visual.transformer.resblocks[-1]
+        return _as_map(attend_block(block, tokens, block.ln_1(tokens))[0], grid)
+
+    def grad_cam(self, tokens: Tensor, label: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens (L, D) before the last block, label (N,) -> cam (N, h, w) in [0, 1], logits (N,), attention (L, L).
+
+        The score of a class is its probability among the image's classes and the backgrounds; where its gradient is
+        taken, and what it weighs, is the input of the last block's attention (after its first norm).
+        """
+        block = self.visual.transformer.resblocks[-1]
+        with torch.enable_grad():
+            seen = block.ln_1(tokens).detach().requires_grad_()
+            out, attention = attend_block(block, tokens[None], seen[None])
+            image = F.normalize(self.visual.ln_post(out)[0, 1:].mean(dim=0) @ self.visual.proj, dim=-1)
+            logits = self.logit_scale.exp() * self.text @ image
+            present = label.nonzero()[:, 0]
+            backgrounds = torch.arange(self.num_foreground, len(self.text), device=label.device)
+            scores = logits[torch.cat([present, backgrounds])].softmax(dim=0)
+            gradients = [torch.autograd.grad(scores[k], seen, retain_graph=True)[0] for k in range(len(present))]
+        cam = torch.zeros(self.num_foreground, *grid, device=tokens.device)
+        for k, gradient in zip(present.tolist(), gradients, strict=True):
+            channels = gradient[1:].mean(dim=0)
+            cam[k] = _stretched(F.relu(seen.detach()[1:] @ channels)).unflatten(0, grid)
+        logits = logits.detach()
+        others = logits.expand(self.num_foreground, -1).clone().fill_diagonal_(-torch.inf).logsumexp(dim=1)
+        return cam, logits[: self.num_foreground] - others, attention[0].detach()
+
+
+def attend_block(block: Any, tokens: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """A block of open_clip's on tokens (B, L, D), `seen` through its first norm, and its attention (B, L, L)."""
+    attention = block.attn
+    batch, length, width = tokens.shape
+    qkv = F.linear(seen, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = qkv.reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    weights = (query.shape[-1] ** -0.5 * query @ key.transpose(-2, -1)).softmax(dim=-1)
+    mixed = attention.out_proj((weights @ value).transpose(1, 2).reshape(batch, length, width))
+    tokens = tokens + block.ls_1(mixed)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), weights.mean(dim=1)
+
+
+def positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Position embedding (1 + h w, D) of one (1 + P, D) for a square of patches; bilinear, as in CLIP-ES."""
+    side = round((len(embedding) - 1) ** 0.5)
+    if grid == (side, side):
+        return embedding
+    square = embedding[1:].T.unflatten(1, (side, side))[None]
+    return torch.cat(
+        [embedding[:1], F.interpolate(square, size=grid, mode="bilinear", align_corners=False)[0].flatten(1).T]
+    )
+
+
+def spread(cam: Tensor, attention: Tensor, settings: ClipEsConfig) -> Tensor:
+    """Class-aware attention affinity: cam (N, h, w) in [0, 1], attention (h w, h w) of patches -> (N, h, w).
+
+    Each class spreads from the boxes around its own strong places only.
+    """
+    affinity = sinkhorn(attention, settings.sinkhorn_iterations)
+    affinity = (affinity + affinity.T) / 2
+    affinity = affinity @ affinity
+    inside = torch.stack([box_mask(map_, settings.box_threshold) for map_ in cam])
+    return torch.einsum("pq,nq->np", affinity, (cam * inside).flatten(1)).view_as(cam)
+
+
+def sinkhorn(matrix: Tensor, iterations: int) -> Tensor:
+    """Columns and rows divided by their sums in turn, so that both tend to one (Sinkhorn and Knopp, 1967)."""
+    for _ in range(iterations):
+        matrix = matrix / matrix.sum(dim=0, keepdim=True)
+        matrix = matrix / matrix.sum(dim=1, keepdim=True)
+    return matrix
+
+
+def box_mask(map_: Tensor, threshold: float) -> Tensor:
+    """1 in the boxes around the connected parts of a map (h, w) above threshold * maximum, else 0."""
+    above = (map_ > threshold * map_.max()).cpu().numpy()
+    mask = torch.zeros_like(map_)
+    for box in ndimage.find_objects(ndimage.label(above, structure=np.ones((3, 3)))[0]):
+        mask[box] = 1
+    return mask
+
+
+def _stretched(values: Tensor) -> Tensor:
+    """To [0, 1], by the least and the largest."""
+    values = values - values.min()
+    return values / (values.max() + EPSILON)
+
+
+def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+
+
+def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weights: str | None = None) -> ClipEsHost:
+    """The encoder that `clip_es` describes and the texts of the classes; `weights` as when a checkpoint follows.
+
+    Raises UserError for a model or weights that do not exist or do not fit, and for names that are not the classes'.
+    """
+    names = [name.replace("_", " ") for name in settings.names or classes]
+    if len(names) != len(classes):
+        raise UserError(f"clip_es.names: {len(names)} for {len(classes)} classes ({', '.join(classes)})")
+    texts = [settings.template.format(name) for name in (*names, *settings.background)]
+    model = _clip(settings.backbone, settings.weights if weights is None else weights)
+    if not isinstance(getattr(model.visual, "proj", None), nn.Parameter):
+        raise UserError(f"clip_es.backbone {settings.backbone!r} is no transformer of CLIP's; take ViT-B-16-quickgelu")
+    if weights is not None:  # the embeddings follow with the checkpoint
+        text = torch.zeros(len(texts), model.visual.proj.shape[1])
+    else:
+        text = encode_texts(model, open_clip.get_tokenizer(settings.backbone), texts)
+    return ClipEsHost(model.visual, text, model.logit_scale, len(classes), settings)
+
+
+@torch.no_grad()
+def encode_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> Tensor:
+    """Unit embeddings (K, D)."""
+    return F.normalize(model.eval().encode_text(tokenizer(list(texts))), dim=-1)
+
+
+def _clip(name: str, weights: str) -> Any:
+    if name not in open_clip.list_models():
+        raise UserError(f"clip_es.backbone {name!r}: unknown to open_clip; take ViT-B-16-quickgelu")
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it warns of random weights, which are asked for
+    try:
+        model = open_clip.create_model(name, pretrained="openai" if weights == "openai" else None)
+    except Exception as error:  # the hub, the net and open_clip each raise their own
+        raise UserError(
+            f"clip_es.weights: {weights} for {name!r} could not be had ({error}); give the path of a state dict"
+        ) from None
+    finally:
+        logging.disable(level)
+    if weights not in ("openai", "none"):
+        load_clip(model, read_state_dict(Path(weights)), weights)
+    return model.float()
+
+
+def load_clip(model: nn.Module, stored: dict[str, Tensor], name: str) -> None:
+    """Fill open_clip's model from a state dict of its names, which are OpenAI's too.
+
+    Raises UserError when tensors are missing or of another shape.
+    """
+    given = {key: value for key, value in stored.items() if key not in TENSORS_OF_OPENAI_ONLY}
+    target = model.state_dict()
+    missing = [key for key in target if key not in given]
+    if missing:
+        raise UserError(f"clip_es.weights: {name} lacks {len(missing)} tensors of CLIP, such as {missing[0]}")
+    wrong = [key for key in target if given[key].shape != target[key].shape]
+    if wrong:
+        raise UserError(
+            f"clip_es.weights: in {name}, {wrong[0]} has the shape {tuple(given[wrong[0]].shape)}, the network "
+            f"{tuple(target[wrong[0]].shape)}; other backbone?"
+        )
+    model.load_state_dict({key: given[key] for key in target})
