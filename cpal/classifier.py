@@ -116,9 +116,7 @@ def train_classifier(
     learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
     if not any(parameter.requires_grad for parameter in host.parameters()):
         if cpal.projection:
-            raise UserError(
-                f"host: {settings.host} is not trained, so that no projection learns; set cpal.projection to 0"
-            )
+            raise UserError(f"host: {settings.host} is not trained, and no projection learns; set cpal.projection: 0")
         return host, learner, []
     loss = CpalLoss(host, learner if cpal.self_weight > 0 else None, cpal)
     records = dataset.split("train", limit)

@@ -12,8 +12,11 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 import cpal.hosts.clip_es as clip_es
+from cpal.classifier import train_classifier
 from cpal.config import ClipEsConfig, Config
+from cpal.dataset import Dataset
 from cpal.errors import UserError
+from cpal.hosts.build import HostSettings
 from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, load_clip, sinkhorn, spread
 
 NAMES = ("red", "green", "blue")
@@ -229,6 +232,22 @@ def test_published_names_are_open_clips(settings_of: Callable[..., ClipEsConfig]
         expected |= {f"{block}.mlp.c_proj.weight": (768, 3072), f"{block}.mlp.c_proj.bias": (768,)}
     host = build_clip_es_host(settings_of(backbone="ViT-B-16-quickgelu"), NAMES, weights="none")
     assert {key: tuple(value.shape) for key, value in host.visual.state_dict().items()} == expected
+
+
+def test_nothing_is_trained(
+    settings: Callable[..., Config], tiny_dataset: Dataset, tiny_clip: list[str], tmp_path: Path
+) -> None:
+    def train(**keys: Any) -> Any:
+        config = settings(**{"host": "clip_es"} | keys)
+        hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
+        common = {"seed": 0, "folder": tmp_path / "work", "device": torch.device("cpu"), "workers": 0}
+        return train_classifier(tiny_dataset, hosts, config.cpal, diagnose=lambda *_: {}, **common)
+
+    host, learner, rows = train()
+    assert isinstance(host, ClipEsHost) and rows == [] and not (tmp_path / "work").exists()
+    assert learner.bank.entries.shape[-1] == 64
+    with pytest.raises(UserError, match=r"host: clip_es is not trained, and no projection learns"):
+        train(**{"cpal.projection": 8})
 
 
 def test_unknown_models_are_refused(settings_of: Callable[..., ClipEsConfig]) -> None:
