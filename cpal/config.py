@@ -320,6 +320,15 @@ class SegmentationConfig(Optimizer):
         return self
 
 
+class TestCrfConfig(Section):
+    iterations: Natural
+    gaussian_sxy: PositiveFloat
+    gaussian_compat: NonNegative
+    bilateral_sxy: PositiveFloat
+    bilateral_srgb: PositiveFloat
+    bilateral_compat: NonNegative
+
+
 class EvaluateConfig(Section):
     threshold_step: Annotated[float, Field(gt=0, le=0.5)]
 
@@ -344,6 +353,7 @@ class Config(Section):
     affinity: AffinityConfig
     pseudo_mask: PseudoMaskConfig
     segmentation: SegmentationConfig
+    test_crf: TestCrfConfig
     evaluate: EvaluateConfig
     report: ReportConfig
 

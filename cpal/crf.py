@@ -7,8 +7,10 @@ import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
-from cpal.config import CrfConfig
+from cpal.config import CrfConfig, TestCrfConfig
 from cpal.masks import VOID
+
+POSSIBLE = 0.01  # a class that no pixel gives this probability is left out of the CRF at test
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,21 @@ def sure_labels(
     return _named(np.where((high > 0) | (low == 0), high, VOID), classes)
 
 
+def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: TestCrfConfig) -> np.ndarray:
+    """Label map uint8 (H, W) of a model's probabilities (K, H, W), on the image uint8 (H, W, 3) as it was taken.
+
+    Only classes that reach POSSIBLE somewhere take part: with 81 classes the others would cost most of the time. The
+    common code hands in the image less its mean, cast to bytes, where dark colors become bright ones.
+    """
+    possible = np.flatnonzero(probability.max(axis=(1, 2)) >= POSSIBLE)
+    chosen = probability[possible]
+    if len(possible) == 1:
+        return np.full(image.shape[:2], possible[0], np.uint8)
+    unary = unary_from_softmax(chosen / chosen.sum(axis=0))
+    found = _infer(_field(image, len(possible), settings), unary, settings)
+    return possible[found.argmax(axis=0)].reshape(image.shape[:2]).astype(np.uint8)
+
+
 def _named(index: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Index among background and `classes`, or VOID -> label map uint8."""
     names = np.full(256, VOID, np.uint8)
@@ -68,7 +85,7 @@ def _label_unary(scores: np.ndarray, settings: CrfConfig) -> np.ndarray:
     return unary_from_labels(scores.argmax(axis=0), len(scores), gt_prob=settings.certainty, zero_unsure=False)
 
 
-def _field(image: np.ndarray, num_labels: int, settings: CrfConfig) -> DenseCRF2D:
+def _field(image: np.ndarray, num_labels: int, settings: CrfConfig | TestCrfConfig) -> DenseCRF2D:
     """The image's pairwise energies over this many labels."""
     height, width = image.shape[:2]
     field = DenseCRF2D(width, height, num_labels)
@@ -82,7 +99,7 @@ def _field(image: np.ndarray, num_labels: int, settings: CrfConfig) -> DenseCRF2
     return field
 
 
-def _infer(field: DenseCRF2D, unary: np.ndarray, settings: CrfConfig) -> np.ndarray:
+def _infer(field: DenseCRF2D, unary: np.ndarray, settings: CrfConfig | TestCrfConfig) -> np.ndarray:
     """Probabilities (K, H * W) for these energies."""
     field.setUnaryEnergy(np.ascontiguousarray(unary))
     return np.array(field.inference(settings.iterations))

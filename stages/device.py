@@ -11,7 +11,7 @@ from stages.options import DEFAULT_WORKERS
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Loaders = Annotated[
     int,
-    typer.Option("--workers", min=0, help="Processes that read images ahead of the network."),
+    typer.Option("--loaders", min=0, help="Processes that read images ahead of the network."),
 ]
 
 DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself

@@ -24,7 +24,7 @@ from stages.remember import remembering
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Loaders = DEFAULT_LOADERS,
+    loaders: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -38,7 +38,7 @@ def main(
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
     loader = pyramid_loader(
-        dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
+        dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
     )
     passes = 1 + config.cpal.refinements
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
@@ -46,7 +46,7 @@ def main(
     write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, hosts.training, limit)(host, learner))
     val = dataset.split("val", limit)
     loader = pyramid_loader(
-        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=workers
+        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
     )
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
     probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))

@@ -21,7 +21,7 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Loaders = DEFAULT_LOADERS,
+    loaders: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -42,7 +42,7 @@ def main(
     folder = work_folder("make_cams", [hosts.effective(), config.cpal.model_dump(), views, limit])
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
-    loader = pyramid_loader(dataset, records, **views, workers=workers)
+    loader = pyramid_loader(dataset, records, **views, workers=loaders)
     for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
         label = image_label(records[index], dataset.num_foreground, learner.shift.device)
         content = localize(seen, learner, label, size, pyramid)

@@ -1,13 +1,20 @@
 """Label maps of the validation images, and of the training images that are scored (of all where none is)."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
 from cpal.config import load_config
-from cpal.dataset import read_dataset
+from cpal.crf import refine_probabilities
+from cpal.dataset import Record, read_dataset, read_image
 from cpal.masks import write_mask
 from cpal.pyramid import pyramid_loader
-from cpal.segmentation import build_segmentor, describe, predict
+from cpal.segmentation import build_segmentor, describe, probabilities
 from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import Limit, Out, Params, destination, progress, run
+from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
 from stages.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
 from stages.workdir import publish, work_folder
 
@@ -15,7 +22,8 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Loaders = DEFAULT_LOADERS,
+    loaders: Loaders = DEFAULT_LOADERS,
+    workers: Workers = DEFAULT_WORKERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -26,15 +34,31 @@ def main(
     meta = describe(config.segmentation, dataset.classes)
     load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
     segmentor.to(torch_device(device))
-    folder = work_folder("predict_segmentation", [config.segmentation.model_dump(), limit])
+    settings = [config.segmentation.model_dump(), config.test_crf.model_dump(), limit]
+    folder = work_folder("predict_segmentation", settings)
     (folder / "predictions").mkdir(exist_ok=True)
     wanted = [*dataset.split("val", limit), *dataset.predicted(limit)]
     records = [r for r in wanted if not (folder / "predictions" / f"{r.image_id}.png").exists()]
     scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
-    loader = pyramid_loader(dataset, records, scales=scales, flip=flip, long_side=None, workers=workers)
-    for index, size, views in progress(loader, total=len(records), what="predict"):
-        labels = predict(segmentor, size, views)
-        write_mask(folder / "predictions" / f"{records[index].image_id}.png", labels)
+    loader = pyramid_loader(dataset, records, scales=scales, flip=flip, long_side=None, workers=loaders)
+
+    def probable() -> Iterator[tuple[Record, np.ndarray]]:
+        for index, size, views in loader:
+            yield records[index], probabilities(segmentor, size, views).cpu().numpy()
+
+    def label_one(path: Path, image: Path, probability: np.ndarray) -> None:
+        labels = probability.argmax(axis=0).astype(np.uint8)
+        if config.test_crf.iterations:
+            labels = refine_probabilities(read_image(image), probability, config.test_crf)
+        write_mask(path, labels)
+
+    jobs = max(1, workers) if config.test_crf.iterations else 1
+    work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(
+        delayed(label_one)(folder / "predictions" / f"{record.image_id}.png", dataset.image_path(record), probability)
+        for record, probability in probable()
+    )
+    for _ in progress(work, total=len(records), what="predict"):
+        pass
     publish(folder, {"predictions": predictions})
 
 

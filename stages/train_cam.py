@@ -16,7 +16,7 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Loaders = DEFAULT_LOADERS,
+    loaders: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -34,7 +34,7 @@ def main(
         seed=config.seed,
         folder=folder,
         device=torch_device(device),
-        workers=workers,
+        workers=loaders,
         masks=FIRST_ROUND if config.host == "amn" else None,
         diagnose=diagnoser(dataset, hosts.training, limit),
         limit=limit,

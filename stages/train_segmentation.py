@@ -13,7 +13,7 @@ from stages.workdir import publish, work_folder
 def main(
     params: Params = PARAMS,
     device: Device = "auto",
-    workers: Loaders = DEFAULT_LOADERS,
+    loaders: Loaders = DEFAULT_LOADERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -29,7 +29,7 @@ def main(
         seed=config.seed,
         folder=folder,
         device=torch_device(device),
-        workers=workers,
+        workers=loaders,
         limit=limit,
     )
     meta = describe(config.segmentation, dataset.classes) | {"long_side": typical_side(dataset)}

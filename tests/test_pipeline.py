@@ -174,7 +174,8 @@ def test_a_killed_stage_continues_to_the_same_files(clone: Path, stage: str, beg
     """SIGKILL once there is a first checkpoint or file; the next start ends with the bytes of a run in one go."""
     text, _ = merged((clone / "params.yaml").read_text(encoding="utf-8"), LONGER, name="longer")
     (clone / "longer.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", f"stages.{stage}", "--params", "longer.yaml", "--workers", "1"]
+    command = [sys.executable, "-m", f"stages.{stage}", "--params", "longer.yaml"]
+    command += ["--workers" if stage == "refine_crf" else "--loaders", "1"]
     cache = clone / ".cache" / stage
     shutil.rmtree(cache, ignore_errors=True)
     call(clone, *command)

@@ -215,7 +215,7 @@ def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     with pytest.raises(SystemExit, match="^0$"):
         stages.options.run(importlib.import_module(f"stages.{path.stem}").main)
     text = capsys.readouterr().out
-    assert "--params" in text or path.stem in ("import_cams", "import_labels")
+    assert "--params" in text or path.stem in ("import_cams", "import_labels", "convert_weights", "export_voc")
 
 
 def test_every_stage_has_a_module_and_a_description() -> None:

@@ -1,0 +1,23 @@
+"""Pack label maps for the VOC test server: results/VOC2012/Segmentation/comp5_test_cls/ID.png in a tar, checked."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpal.voc_server import write_submission
+from stages.options import run
+
+
+def main(
+    masks: Annotated[Path, typer.Argument(metavar="DIR", help="Label maps ID.png, as stages.predict writes them.")],
+    images: Annotated[Path, typer.Argument(metavar="LIST", help="The ids, as ImageSets/Segmentation/test.txt.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, .tar.")],
+) -> None:
+    names = images.read_text(encoding="utf-8").split()
+    write_submission(target, masks, names)
+    print(f"{target}: {len(names)} label maps")
+
+
+if __name__ == "__main__":
+    run(main)
