@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_random_walk import dense
 
 from cpal.affinity import (
     EPSILON,
@@ -17,10 +18,11 @@ from cpal.affinity import (
     pair_losses,
     train_affinity,
 )
+from cpal.cam import map_size
 from cpal.config import AffinityConfig, Config
-from cpal.dataset import Dataset
+from cpal.dataset import Dataset, read_image
 from cpal.masks import VOID
-from cpal.random_walk import line
+from cpal.random_walk import line, propagate
 from cpal.weights import save_weights
 
 SMALL = {
@@ -135,3 +137,25 @@ def test_training_takes_the_mean_displacement_off_and_survives_its_file(
     with torch.no_grad():
         for a, b in zip(network(image), loaded(image), strict=True):
             assert torch.equal(a, b)
+
+
+def test_walk_on_trained_edges_is_the_dense_matrix(
+    small: AffinityConfig, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for record in tiny_dataset.split("train"):
+        (masks / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
+    longer = small.model_copy(update={"epochs": 30, "learning_rate": 0.1})
+    network = train_affinity(
+        tiny_dataset, masks, longer, seed=0, folder=tmp_path, device=torch.device("cpu"), workers=0
+    ).eval()
+    record = tiny_dataset.split("train")[2]
+    image = read_image(tiny_dataset.image_path(record))
+    edge = edges(network, torch.from_numpy(image).permute(2, 0, 1), map_size(image.shape[:2]))
+    assert edge.max() - edge.min() > 0.2, "it has learned something"
+    maps = torch.rand(3, *edge.shape)
+    expected = dense(maps.double().numpy(), edge.double().numpy(), 5, beta=10, doublings=8)
+    found = propagate(maps, edge, radius=5, beta=10, steps=256).numpy()
+    assert abs(found / expected - 1).max() < 1e-4
+    assert (found.argmax(0) == expected.argmax(0)).all()

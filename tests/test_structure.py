@@ -224,7 +224,7 @@ def test_every_stage_has_a_module_and_a_description() -> None:
         assert entry["desc"], stage
 
 
-DOCUMENTS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md"))]
+DOCUMENTS = [path for pattern in ("*.md", "data/*.md", "docs/*.md", "docs/hosts/*.md") for path in ROOT.glob(pattern)]
 README = [path for path in DOCUMENTS if path.name == "README.md" and path.parent == ROOT]
 
 
