@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 AFTER_CRF = [
     "refine_crf",
+    "first_round",
+    "train_affinity",
     "propagate_affinity",
     "write_pseudo_masks",
     "train_segmentation",
@@ -203,7 +205,8 @@ def content(path: Path) -> dict[str, bytes]:
 
 def test_an_experiment_runs_what_it_changes(clone: Path) -> None:
     output = call(clone, "dvc", "exp", "run", "--name", "tried", "-S", "crf.bilateral_compat=1", "evaluate_crf")
-    assert ran(output) == ["refine_crf", "evaluate_crf"]
+    # first_round makes labels with a CRF as well; with this host it has none to make.
+    assert sorted(ran(output)) == ["evaluate_crf", "first_round", "refine_crf"]
     rows = list(csv.DictReader(call(clone, "dvc", "exp", "show", "--csv").splitlines()))
     assert "tried" in [row["Experiment"] for row in rows]
     assert "crf.bilateral_compat" in call(clone, "dvc", "params", "diff")
