@@ -12,6 +12,7 @@ from cpal.dataset import Dataset, Record
 from cpal.maps import read_maps
 from cpal.masks import BACKGROUND, read_mask
 from cpal.metrics import class_rows, confusion_matrix, mean_iou, summary
+from cpal.propagation import read_walk
 
 
 def score_masks(
@@ -52,19 +53,40 @@ def score_seeds(
     parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
     confusion = sum_up(part["seed"] for part in parts)
     metrics = summary(confusion, dataset.splits["score"])
-    for name in fixed:
-        curve = sweep(sum_up(part[name] for part in parts))
-        best = int(np.argmax(curve))
-        free = otsu(sum_up(part[f"{name}_pixels"] for part in parts), grid[name])
-        metrics[name] = {
-            "miou": round(curve[int(np.flatnonzero(grid[name] == fixed[name])[0])], 3),
-            "threshold": fixed[name],
-            "miou_otsu": round(curve[free], 3),
-            "threshold_otsu": round(float(grid[name][free]), 4),
-            "miou_oracle": round(curve[best], 3),
-            "threshold_oracle": round(float(grid[name][best]), 4),
-        }
+    for name, value in fixed.items():
+        counts, pixels = (sum_up(part[key] for part in parts) for key in (name, f"{name}_pixels"))
+        metrics[name] = at_thresholds(counts, pixels, grid[name], value)
     return metrics, class_rows(confusion, dataset.classes)
+
+
+def score_walk(
+    dataset: Dataset, records: list[Record], folder: Path, power: int, threshold: float, *, step: float, workers: int
+) -> dict[str, Any]:
+    """The walk's maps at the power of this index, whose background is a constant, at thresholds as in `score_seeds`."""
+    grid = np.unique(np.append(np.arange(step, 1, step), threshold))
+    classes = dataset.num_classes
+
+    def score(record: Record, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        walked = read_walk(folder / f"{record.image_id}.npz")
+        maps = CamFile(walked.classes, walked.scores[power], None, walked.size)
+        return sweep_counts(read_mask(path), maps, "cam", grid, classes), score_histogram(maps, "cam", grid)
+
+    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
+    return at_thresholds(sum_up(part[0] for part in parts), sum_up(part[1] for part in parts), grid, threshold)
+
+
+def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixed: float) -> dict[str, Any]:
+    """mIoU at the fixed threshold, at Otsu's and at the best, from `sweep_counts` and `score_histogram` summed up."""
+    curve, free = sweep(counts), otsu(pixels, grid)
+    best = int(np.argmax(curve))
+    return {
+        "miou": round(curve[int(np.flatnonzero(grid == fixed)[0])], 3),
+        "threshold": fixed,
+        "miou_otsu": round(curve[free], 3),
+        "threshold_otsu": round(float(grid[free]), 4),
+        "miou_oracle": round(curve[best], 3),
+        "threshold_oracle": round(float(grid[best]), 4),
+    }
 
 
 def seed_map(content: CamFile, rule: SeedRule) -> np.ndarray:

@@ -20,9 +20,9 @@ from cpal.files import write_json
 from cpal.maps import read_maps
 from cpal.masks import read_mask
 from cpal.metrics import class_rows, summary, void_percent
-from cpal.scoring import score_masks, score_seeds, seed_map
+from cpal.scoring import score_masks, score_seeds, score_walk, seed_map
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
-from stages.paths import CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
+from stages.paths import AFFINITY, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 
 
 class What(str, Enum):
@@ -64,6 +64,16 @@ def main(
         metrics, rows = summary(confusion, split), class_rows(confusion, dataset.classes)
         if what.value == "pseudo_mask":
             metrics["void_percent"] = void_percent(confusion)
+            if config.affinity.method != "none" and config.affinity.background == "threshold":
+                metrics["walk"] = score_walk(
+                    dataset,
+                    scored,
+                    AFFINITY,
+                    config.affinity.powers.index(config.pseudo_mask.walk_power),
+                    config.pseudo_mask.background_threshold,
+                    step=config.evaluate.threshold_step,
+                    workers=workers,
+                )
     if what.value == "segmentation" and (seen := dataset.scored("train", limit)):
         confusion = score_masks(dataset, seen, readers["segmentation"], workers=workers)
         metrics["train"] = summary(confusion, dataset.splits["score"])

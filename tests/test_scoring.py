@@ -9,7 +9,17 @@ from cpal.cam import CamFile, SeedRule, resize_maps, write_cam
 from cpal.dataset import Dataset
 from cpal.masks import VOID, read_mask
 from cpal.metrics import confusion_matrix, mean_iou
-from cpal.scoring import otsu, score_histogram, score_masks, score_seeds, seed_map, sweep, sweep_counts
+from cpal.propagation import WalkFile, walked_labels, write_walk
+from cpal.scoring import (
+    otsu,
+    score_histogram,
+    score_masks,
+    score_seeds,
+    score_walk,
+    seed_map,
+    sweep,
+    sweep_counts,
+)
 
 RULE = SeedRule("pacam", 0.25, 0.5)
 
@@ -96,3 +106,21 @@ def test_histogram_counts_every_pixel_of_images_with_a_class() -> None:
     assert score_histogram(content, "cam", np.array([0.3, 0.5, 0.6, 0.7])).tolist() == [0, 0, 35, 0, 0]
     none = CamFile(np.zeros(0, np.int64), np.zeros((0, 2, 2)), None, (7, 5))
     assert score_histogram(none, "cam", np.array([0.5])).tolist() == [0, 0]
+
+
+def test_walk_is_scored_as_its_labels_are(tiny_dataset: Dataset, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    contents = {}
+    for record in tiny_dataset.split("train"):
+        shape = (2, len(record.labels), (record.height - 1) // 4 + 1, (record.width - 1) // 4 + 1)
+        size = (record.height, record.width)
+        contents[record.image_id] = WalkFile(np.array(record.labels, np.int64), rng.random(shape), size)
+        write_walk(tmp_path / f"{record.image_id}.npz", contents[record.image_id])
+    scored = tiny_dataset.scored("train")
+    found = score_walk(tiny_dataset, scored, tmp_path, 1, 0.37, step=0.1, workers=1)
+    total = sum(
+        confusion_matrix(read_mask(tiny_dataset.mask_path(r)), walked_labels(contents[r.image_id], 1, 0.37).label, 4)
+        for r in scored
+    )
+    assert found["threshold"] == 0.37 and found["miou"] == pytest.approx(mean_iou(total), abs=0.3)  # stored in float16
+    assert found["miou_oracle"] >= max(found["miou"], found["miou_otsu"])
