@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from cpal.errors import UserError
+from cpal.state_dicts import read_state_dict
 from cpal.wide_resnet38 import WideResNet38
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -207,24 +208,6 @@ def _caffe_resnet101() -> nn.Module:
     for layer in (network.layer3, network.layer4):
         layer[0].conv2.dilation = layer[0].conv2.padding = layer[1].conv2.dilation
     return network
-
-
-def read_state_dict(path: Path) -> dict[str, Any]:
-    """The tensors of a file that holds a state dict, or one under the key state_dict or model.
-
-    Raises UserError when the file is missing, unsafe to load, or holds something else.
-    """
-    try:
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
-    except Exception as error:  # pickle, zip and torch each raise their own
-        raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
-    if isinstance(stored, dict):
-        stored = stored.get("state_dict", stored.get("model", stored))
-    if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
-        raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
-    return stored
 
 
 def _load_weights(body: nn.Module, path: str) -> None:

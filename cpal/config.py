@@ -4,126 +4,29 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cpal.data_config import DataConfig, ToyConfig, Voc2012Config
 from cpal.errors import UserError
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    if twice := [name for n, name in enumerate(names) if name in names[:n]]:
-        raise ValueError(f"names {', '.join(twice)} twice")
-    return names
-
-
-Positive = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Floats = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
-Ints = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
-IntRange = Annotated[tuple[Positive, Positive], Field(strict=False)]
-Amp = Literal["off", "bf16", "fp16"]
-Contrast = Literal["none", "difference", "ratio", "normalized"]
-LABELS = {  # where each data.source can take image-level labels from
-    "voc": ("masks", "xml", "csv"),
-    "voc2012": ("xml", "masks", "csv"),
-    "coco2014": ("coco",),
-    "folder": ("csv", "folders", "coco", "masks"),
-}
-
-
-class Section(BaseModel):
-    """Settings of one block of params.yaml; their meaning is written there, beside the values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataConfig(Section):
-    source: Literal["toy", "voc", "voc2012", "coco2014", "folder"]
-    root: str
-    images: str
-    train_list: str
-    score_list: str
-    val_list: str
-    masks: str | None
-    mask_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
-    classes: Names | None
-    other_classes: Literal["background", "void"]
-    labels: Literal["masks", "xml", "csv", "folders", "coco"]
-    labels_file: str | None
-    without_labels: Literal["keep", "drop"]
-    val_share: Annotated[float, Field(gt=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> "DataConfig":
-        if self.source == "toy":  # draws its own images, and reads no other key
-            return self
-        known = LABELS[self.source]
-        if self.labels not in known:
-            raise ValueError(f"labels: {self.labels} does not go with source: {self.source}; take {' or '.join(known)}")
-        if self.labels == "masks" and self.masks is None:
-            raise ValueError("labels: masks needs masks, the folder that holds them")
-        if self.source != "coco2014" and self.labels in ("csv", "coco") and self.labels_file is None:
-            raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
-        if self.source in ("coco2014", "folder") and self.score_list != self.train_list:
-            raise ValueError(
-                f"score_list: {self.score_list} is another list than train_list; source: {self.source} scores every "
-                f"training image that has a mask, so write {self.train_list}"
-            )
-        if self.source == "coco2014" and self.masks not in (None, "annotations"):
-            raise ValueError(f"masks: {self.masks}: with source: coco2014 write annotations, or null for none")
-        if self.source == "folder" and self.masks is not None and not (self.mask_classes or self.classes):
-            raise ValueError(
-                "masks needs mask_classes, the class names of the mask values 1, 2, ...; without masks write "
-                "masks: null"
-            )
-        return self
-
-
-class Voc2012Config(Section):
-    download: bool
-    trainval_url: str
-    trainval_md5: str
-    sbd_url: str
-    sbd_md5: str
-
-
-class ToyConfig(Section):
-    train_images: Positive
-    val_images: Positive
-    min_side: Annotated[int, Field(ge=64)]
-    max_side: Positive
-    max_objects: Positive
-    scene_bias: Share
-    empty_scene: Share
-    occlusion: Share
-    void_border: Natural
-
-    @model_validator(mode="after")
-    def _check(self) -> "ToyConfig":
-        if self.max_side < self.min_side:
-            raise ValueError(f"max_side {self.max_side} is below min_side {self.min_side}")
-        return self
-
-
-class Optimizer(Section):
-    """What the trainings share."""
-
-    optimizer: Literal["sgd", "adam", "adamw"]
-    batch_size: Positive
-    crop_size: Positive
-    learning_rate: PositiveFloat
-    head_learning_rate: PositiveFloat
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegative
-    poly_power: NonNegative
-    clip_grad_norm: NonNegative
-    amp: Amp
+from cpal.section import (
+    Contrast,
+    Floats,
+    IntRange,
+    Ints,
+    Names,
+    Natural,
+    NonNegative,
+    Optimizer,
+    Positive,
+    PositiveFloat,
+    Range,
+    Section,
+    Share,
+    check_range,
+    check_sure,
+)
 
 
 class ClassifierConfig(Optimizer):
@@ -140,7 +43,7 @@ class ClassifierConfig(Optimizer):
     def _check(self) -> "ClassifierConfig":
         if self.crop_size % self.output_stride:
             raise ValueError(f"crop_size {self.crop_size} is no multiple of output_stride {self.output_stride}")
-        _check_range("resize_long", self.resize_long)
+        check_range("resize_long", self.resize_long)
         return self
 
 
@@ -159,7 +62,7 @@ class AmnConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "AmnConfig":
-        _check_sure(self.sure_background, self.sure_foreground)
+        check_sure(self.sure_background, self.sure_foreground)
         return self
 
 
@@ -255,15 +158,20 @@ class CamConfig(Section):
         return self
 
 
-class CrfConfig(Section):
+class Pairwise(Section):
+    """DenseCRF's iterations and what pairs of pixels cost."""
+
     iterations: Natural
-    unary: Literal["labels", "scores"]
-    certainty: Annotated[float, Field(gt=0, lt=1)]
     gaussian_sxy: PositiveFloat
     gaussian_compat: NonNegative
     bilateral_sxy: PositiveFloat
     bilateral_srgb: PositiveFloat
     bilateral_compat: NonNegative
+
+
+class CrfConfig(Pairwise):
+    unary: Literal["labels", "scores"]
+    certainty: Annotated[float, Field(gt=0, lt=1)]
 
 
 class AffinityConfig(Optimizer):
@@ -285,8 +193,8 @@ class AffinityConfig(Optimizer):
 
     @model_validator(mode="after")
     def _check(self) -> "AffinityConfig":
-        _check_sure(self.sure_background, self.sure_foreground)
-        _check_range("scale_range", self.scale_range)
+        check_sure(self.sure_background, self.sure_foreground)
+        check_range("scale_range", self.scale_range)
         return self
 
 
@@ -312,7 +220,7 @@ class SegmentationConfig(Optimizer):
 
     @model_validator(mode="after")
     def _check(self) -> "SegmentationConfig":
-        _check_range("scale_range", self.scale_range)
+        check_range("scale_range", self.scale_range)
         if self.iterations % self.checkpoint_interval:
             raise ValueError(
                 f"iterations {self.iterations} is no multiple of checkpoint_interval {self.checkpoint_interval}"
@@ -320,13 +228,8 @@ class SegmentationConfig(Optimizer):
         return self
 
 
-class TestCrfConfig(Section):
-    iterations: Natural
-    gaussian_sxy: PositiveFloat
-    gaussian_compat: NonNegative
-    bilateral_sxy: PositiveFloat
-    bilateral_srgb: PositiveFloat
-    bilateral_compat: NonNegative
+class TestCrfConfig(Pairwise):
+    """Over the segmentation model's probabilities."""
 
 
 class EvaluateConfig(Section):
@@ -412,13 +315,3 @@ def _describe(problem: Any) -> str:
         return f"{key}: {problem['ctx']['error']}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}: {message}, got {problem['input']!r}"
-
-
-def _check_sure(background: float, foreground: float) -> None:
-    if background > foreground:
-        raise ValueError(f"sure_background {background} exceeds sure_foreground {foreground}")
-
-
-def _check_range(name: str, limits: tuple[float, float]) -> None:
-    if limits[0] > limits[1]:
-        raise ValueError(f"{name}: the first value {limits[0]} exceeds the second {limits[1]}")

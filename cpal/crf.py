@@ -7,7 +7,7 @@ import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
-from cpal.config import CrfConfig, TestCrfConfig
+from cpal.config import CrfConfig, Pairwise
 from cpal.masks import VOID
 
 POSSIBLE = 0.01  # a class that no pixel gives this probability is left out of the CRF at test
@@ -59,7 +59,7 @@ def sure_labels(
     return _named(np.where((high > 0) | (low == 0), high, VOID), classes)
 
 
-def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: TestCrfConfig) -> np.ndarray:
+def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: Pairwise) -> np.ndarray:
     """Label map uint8 (H, W) of a model's probabilities (K, H, W), on the image uint8 (H, W, 3) as it was taken.
 
     Only classes that reach POSSIBLE somewhere take part: with 81 classes the others would cost most of the time. The
@@ -85,7 +85,7 @@ def _label_unary(scores: np.ndarray, settings: CrfConfig) -> np.ndarray:
     return unary_from_labels(scores.argmax(axis=0), len(scores), gt_prob=settings.certainty, zero_unsure=False)
 
 
-def _field(image: np.ndarray, num_labels: int, settings: CrfConfig | TestCrfConfig) -> DenseCRF2D:
+def _field(image: np.ndarray, num_labels: int, settings: Pairwise) -> DenseCRF2D:
     """The image's pairwise energies over this many labels."""
     height, width = image.shape[:2]
     field = DenseCRF2D(width, height, num_labels)
@@ -99,7 +99,7 @@ def _field(image: np.ndarray, num_labels: int, settings: CrfConfig | TestCrfConf
     return field
 
 
-def _infer(field: DenseCRF2D, unary: np.ndarray, settings: CrfConfig | TestCrfConfig) -> np.ndarray:
+def _infer(field: DenseCRF2D, unary: np.ndarray, settings: Pairwise) -> np.ndarray:
     """Probabilities (K, H * W) for these energies."""
     field.setUnaryEnergy(np.ascontiguousarray(unary))
     return np.array(field.inference(settings.iterations))

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
 from cpal.image_facts import ImageFacts, earlier_alike
 from cpal.sources.listing import Listed, Listing, read_labels_csv

@@ -1,6 +1,7 @@
 """From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal import cam as cams
-from cpal.cam import CamFile, map_size
+from cpal.cam import CamFile, map_size, write_cam
 from cpal.classifier import select
 from cpal.dataset import Dataset, Record
+from cpal.files import whole_file
 from cpal.hosts import Host, HostOutput
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
@@ -70,6 +72,22 @@ def localize(
     if learner.settings.contrast in ("none", "difference"):  # a ratio's scale carries meaning: 0.5 is background's
         pacam = _over_maximum(pacam)
     return CamFile(classes, cam.numpy(), pacam.numpy(), size)
+
+
+def write_cams(
+    host: nn.Module,
+    learner: ContextPrototypeLearner | None,
+    dataset: Dataset,
+    records: list[Record],
+    loader: Iterable[View],
+    folder: Path,
+    device: torch.device,
+) -> None:
+    """Write folder/ID.npz of each record, see `localize`; the loader gives the records' views."""
+    for index, size, views in loader:
+        label = image_label(records[index], dataset.num_foreground, device)
+        with whole_file(folder / f"{records[index].image_id}.npz") as temporary:
+            write_cam(temporary, localize(host, learner, label, size, views))
 
 
 @torch.no_grad()

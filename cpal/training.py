@@ -20,9 +20,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from cpal.config import Optimizer
 from cpal.errors import UserError
 from cpal.samples import SampleStream, TrainingSamples
+from cpal.section import Optimizer
 
 CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import torch
 import typer
 
-from cpal.backbones import read_state_dict
 from cpal.deeplab_weights import convert
 from cpal.files import whole_file
+from cpal.state_dicts import read_state_dict
 from stages.options import run
 
 

@@ -5,13 +5,11 @@ A plain classifier is trained as IRN's host, and two CRFs over its CAMs say wher
 
 from typing import Any
 
-from cpal.cam import write_cam
 from cpal.classifier import train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
-from cpal.files import whole_file
 from cpal.hosts.build import HostSettings
-from cpal.localize import image_label, localize
+from cpal.localize import write_cams
 from cpal.pyramid import pyramid_loader
 from cpal.sure_labels import write_sure_labels
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -57,10 +55,8 @@ def main(
         host.to(chosen)
         left = [r for r in records if not (folder / "cams" / f"{r.image_id}.npz").exists()]
         loader = pyramid_loader(dataset, left, **views, workers=loaders)
-        for index, size, pyramid in progress(loader, total=len(left), what="first CAMs"):
-            label = image_label(left[index], dataset.num_foreground, chosen)
-            with whole_file(folder / "cams" / f"{left[index].image_id}.npz") as temporary:
-                write_cam(temporary, localize(host, None, label, size, pyramid))
+        bar = progress(loader, total=len(left), what="first CAMs")
+        write_cams(host, None, dataset, left, bar, folder / "cams", chosen)
     left = [r for r in records if not (folder / "first_round" / f"{r.image_id}.png").exists()]
     done = write_sure_labels(
         dataset,

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from cpal.cam import write_cam
 from cpal.classifier import load_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
-from cpal.files import whole_file
 from cpal.hosts.build import HostSettings
-from cpal.localize import image_label, localize
+from cpal.localize import write_cams
 from cpal.pyramid import pyramid_loader
 from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -43,11 +41,8 @@ def main(
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
     loader = pyramid_loader(dataset, records, **views, workers=loaders)
-    for index, size, pyramid in progress(loader, total=len(records), what="make CAMs"):
-        label = image_label(records[index], dataset.num_foreground, learner.shift.device)
-        content = localize(seen, learner, label, size, pyramid)
-        with whole_file(folder / "cams" / f"{records[index].image_id}.npz") as temporary:
-            write_cam(temporary, content)
+    bar = progress(loader, total=len(records), what="make CAMs")
+    write_cams(seen, learner, dataset, records, bar, folder / "cams", learner.shift.device)
     publish(folder, {"cams": cams})
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cpal.config import DataConfig, load_config
+from cpal.config import load_config
+from cpal.data_config import DataConfig
 from cpal.dataset import Dataset, read_dataset
 from cpal.files import whole_folder
 from cpal.sources.coco import import_coco, instances_file

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from cpal.config import Config, DataConfig, parse_config
+from cpal.config import Config, parse_config
+from cpal.data_config import DataConfig
 from cpal.dataset import Dataset, Record, read_dataset, write_dataset
 from cpal.masks import VOID, write_mask
 

@@ -17,7 +17,8 @@ from cpal.config import ClipEsConfig, Config
 from cpal.dataset import Dataset
 from cpal.errors import UserError
 from cpal.hosts.build import HostSettings
-from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, load_clip, sinkhorn, spread
+from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, sinkhorn, spread
+from cpal.state_dicts import fill
 
 NAMES = ("red", "green", "blue")
 
@@ -206,12 +207,12 @@ def test_state_dicts(tmp_path: Path) -> None:
     stored = {key: torch.randn_like(value).half() for key, value in tiny().state_dict().items()}
     openai = stored | {name: torch.tensor(64) for name in ("input_resolution", "context_length", "vocab_size")}
     model = tiny()
-    load_clip(model, openai, "x")
+    fill(model, openai, "x")
     assert all(torch.equal(value, stored[key].float()) for key, value in model.state_dict().items())
-    with pytest.raises(UserError, match=r"x lacks 1 tensors of CLIP, such as visual\.proj"):
-        load_clip(tiny(), {k: v for k, v in stored.items() if k != "visual.proj"}, "x")
-    with pytest.raises(UserError, match=r"in x, visual\.proj has the shape \(2,\), the network \(64, 32\)"):
-        load_clip(tiny(), stored | {"visual.proj": torch.zeros(2)}, "x")
+    with pytest.raises(UserError, match=r"x lacks 1 tensors of the network, such as visual\.proj"):
+        fill(tiny(), {k: v for k, v in stored.items() if k != "visual.proj"}, "x")
+    with pytest.raises(UserError, match=r"x: visual\.proj has the shape \(2,\), the network's is \(64, 32\)"):
+        fill(tiny(), stored | {"visual.proj": torch.zeros(2)}, "x")
 
 
 def test_published_names_are_open_clips(settings_of: Callable[..., ClipEsConfig]) -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import cpal.sources.coco as coco
-from cpal.config import Config, DataConfig
+from cpal.config import Config
+from cpal.data_config import DataConfig
 from cpal.dataset import Dataset, read_dataset
 from cpal.errors import UserError
 from cpal.health import examine, look_at_all

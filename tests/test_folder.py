@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.dataset import Dataset, read_dataset
 from cpal.errors import UserError
 from cpal.masks import VOID, read_mask

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.download import unpack
 from cpal.errors import UserError
 from cpal.masks import write_mask

@@ -152,7 +152,7 @@ def test_a_plain_transformers_token_serves_every_class(
         ({"blocks.3.mlp.fc1.weight": None}, r"lacks 1 tensors of the network, such as blocks\.3\.mlp\.fc1\.weight"),
         (
             {"patch_embed.proj.bias": torch.zeros(7)},
-            r"patch_embed\.proj\.bias has the shape \(7,\), the network \(192,\)",
+            r"patch_embed\.proj\.bias has the shape \(7,\), the network's is \(192,\)",
         ),
         ({"cls_token": torch.zeros(1, 20, 192)}, r"cls_token has the shape \(1, 20, 192\).*other classes\?"),
     ],

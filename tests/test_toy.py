@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.config import Config, ToyConfig
+from cpal.config import Config
+from cpal.data_config import ToyConfig
 from cpal.dataset import read_dataset, read_image
 from cpal.masks import BACKGROUND, VOID, read_mask
 from cpal.sources.toy import CLASSES, HOMES, NEUTRAL, choose_scene, draw_dataset, draw_image, void_rim

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.config import DataConfig, Voc2012Config
+from cpal.data_config import DataConfig, Voc2012Config
 from cpal.dataset import read_dataset
 from cpal.download import ATTEMPTS, download, unpack
 from cpal.errors import UserError

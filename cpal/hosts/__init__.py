@@ -1,5 +1,6 @@
 """Networks that CPAL plugs into: each yields features, a CAM and logits, and the losses that train it."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ class HostOutput(NamedTuple):
     logits: Tensor
 
 
-class Host(nn.Module):
+class Host(nn.Module, ABC):
     """What the learner, the CAM stage and the checkpoints know of a network.
 
     `channels` are D of the four stages' maps, `padding` the color (R, G, B in 0..255) of what lies outside a picture.
@@ -22,14 +23,14 @@ class Host(nn.Module):
     channels: list[int]
     padding: tuple[float, float, float]
 
+    @abstractmethod
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
         """images (B, 3, H, W) RGB in 0..255, image_label (B, N) of 0/1. A cam's absent classes mean nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
         """The output and the host's own named losses; mask (B, H, W) int64 is the first round's labels, or unused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def new_layers(self) -> list[nn.Module]:
         """What is not pretrained, and learns at head_learning_rate."""
-        raise NotImplementedError

@@ -16,15 +16,14 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from cpal.backbones import read_state_dict
 from cpal.config import ClipEsConfig
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
+from cpal.state_dicts import fill, read_state_dict
 
 CLIP_MEAN = (122.7709, 116.7460, 104.0937)
 CLIP_STD = (68.5005, 66.6322, 70.3232)
 EPSILON = 1e-7
-TENSORS_OF_OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}
 
 
 class ClipEsHost(Host):
@@ -219,24 +218,5 @@ def _clip(name: str, weights: str) -> Any:
     finally:
         logging.disable(level)
     if weights not in ("openai", "none"):
-        load_clip(model, read_state_dict(Path(weights)), weights)
+        fill(model, read_state_dict(Path(weights)), f"clip_es.weights: {weights}")  # OpenAI's names are open_clip's
     return model.float()
-
-
-def load_clip(model: nn.Module, stored: dict[str, Tensor], name: str) -> None:
-    """Fill open_clip's model from a state dict of its names, which are OpenAI's too.
-
-    Raises UserError when tensors are missing or of another shape.
-    """
-    given = {key: value for key, value in stored.items() if key not in TENSORS_OF_OPENAI_ONLY}
-    target = model.state_dict()
-    missing = [key for key in target if key not in given]
-    if missing:
-        raise UserError(f"clip_es.weights: {name} lacks {len(missing)} tensors of CLIP, such as {missing[0]}")
-    wrong = [key for key in target if given[key].shape != target[key].shape]
-    if wrong:
-        raise UserError(
-            f"clip_es.weights: in {name}, {wrong[0]} has the shape {tuple(given[wrong[0]].shape)}, the network "
-            f"{tuple(target[wrong[0]].shape)}; other backbone?"
-        )
-    model.load_state_dict({key: given[key] for key in target})

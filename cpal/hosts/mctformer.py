@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cpal.backbones import IMAGENET_MEAN, IMAGENET_STD, read_state_dict
+from cpal.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cpal.config import MctformerConfig
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
+from cpal.state_dicts import fill, read_state_dict
 
 
 class MctformerHost(Host):
@@ -170,14 +171,4 @@ def load_transformer(host: MctformerHost, stored: dict[str, Tensor], name: str) 
         first, rest = found["pos_embed"][:, :1], found["pos_embed"][:, 1:]
         found["pos_embed"] = torch.cat([first.expand(-1, host.num_foreground, -1), rest], dim=1)
         found |= {f"head.{key}": value for key, value in host.head.state_dict().items()}
-    target = host.state_dict()
-    missing = [key for key in target if key not in found]
-    if missing:
-        raise UserError(f"mctformer.weights: {name} lacks {len(missing)} tensors of the network, such as {missing[0]}")
-    wrong = [key for key in target if found[key].shape != target[key].shape]
-    if wrong:
-        raise UserError(
-            f"mctformer.weights: in {name}, {wrong[0]} has the shape {tuple(found[wrong[0]].shape)}, the network "
-            f"{tuple(target[wrong[0]].shape)}; other backbone, or other classes?"
-        )
-    host.load_state_dict({key: found[key] for key in target})
+    fill(host, found, f"mctformer.weights: {name}")

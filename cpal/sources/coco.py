@@ -15,7 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from pycocotools import mask as coco_mask
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.dataset import Record, Split, read_image, write_dataset
 from cpal.errors import UserError
 from cpal.files import write_json

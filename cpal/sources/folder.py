@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
 from cpal.masks import VOID
 from cpal.sources.instances_json import read_instances

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cpal.config import ToyConfig
+from cpal.data_config import ToyConfig
 from cpal.dataset import Record, Split, write_dataset
 from cpal.files import whole_file
 from cpal.masks import BACKGROUND, VOID, write_mask

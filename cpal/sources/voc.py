@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.config import DataConfig
+from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
 from cpal.sources.listing import Listed, Listing, missing_folder, read_labels_csv, some
 

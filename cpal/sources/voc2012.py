@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cpal.config import DataConfig, Voc2012Config
+from cpal.data_config import DataConfig, Voc2012Config
 from cpal.download import Report, download, no_report, unpack
 from cpal.errors import UserError
 from cpal.sources.listing import Listing, missing_folder

@@ -1,0 +1,46 @@
+"""Weights that others have trained: read safely, and checked against the network that they are for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cpal.errors import UserError
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """The tensors of a file that holds a state dict, or one under the key state_dict or model.
+
+    Raises UserError when the file is missing, unsafe to load, or holds something else.
+    """
+    try:
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
+    except Exception as error:  # pickle, zip and torch each raise their own
+        raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
+    if isinstance(stored, dict):
+        stored = stored.get("state_dict", stored.get("model", stored))
+    if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
+        raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
+    return stored
+
+
+def fill(network: nn.Module, stored: Mapping[str, Tensor], source: str) -> None:
+    """Load the network's every tensor; what else is stored is left.
+
+    Raises UserError, in which `source` stands for the setting and the file, when tensors are missing or misshapen.
+    """
+    target = network.state_dict()
+    missing = [key for key in target if key not in stored]
+    if missing:
+        raise UserError(f"{source} lacks {len(missing)} tensors of the network, such as {missing[0]}")
+    wrong = [key for key in target if stored[key].shape != target[key].shape]
+    if wrong:
+        raise UserError(
+            f"{source}: {wrong[0]} has the shape {tuple(stored[wrong[0]].shape)}, the network's is "
+            f"{tuple(target[wrong[0]].shape)}; other backbone, or other classes?"
+        )
+    network.load_state_dict({key: stored[key] for key in target})
