@@ -39,6 +39,16 @@ def small(settings: Callable[..., Config]) -> AffinityConfig:
     return settings(**SMALL).affinity
 
 
+@pytest.fixture
+def masks(tiny_dataset: Dataset, tmp_path: Path) -> Path:
+    """The ground truth as the labels to learn from."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for record in tiny_dataset.split("train"):
+        (folder / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
+    return folder
+
+
 def test_losses_against_a_loop_over_pairs() -> None:
     radius, size = 4, (7, 10)
     edge, displacement = torch.rand(2, *size), torch.randn(2, 2, *size)
@@ -121,12 +131,8 @@ def test_mean_shift_is_of_inference_only(small: AffinityConfig) -> None:
 
 
 def test_training_takes_the_mean_displacement_off_and_survives_its_file(
-    small: AffinityConfig, tiny_dataset: Dataset, tmp_path: Path
+    small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path
 ) -> None:
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    for record in tiny_dataset.split("train"):
-        (masks / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
     network = train_affinity(
         tiny_dataset, masks, small, seed=0, folder=tmp_path, device=torch.device("cpu"), workers=0
     ).eval()
@@ -140,12 +146,8 @@ def test_training_takes_the_mean_displacement_off_and_survives_its_file(
 
 
 def test_walk_on_trained_edges_is_the_dense_matrix(
-    small: AffinityConfig, tiny_dataset: Dataset, tmp_path: Path
+    small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path
 ) -> None:
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    for record in tiny_dataset.split("train"):
-        (masks / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
     longer = small.model_copy(update={"epochs": 30, "learning_rate": 0.1})
     network = train_affinity(
         tiny_dataset, masks, longer, seed=0, folder=tmp_path, device=torch.device("cpu"), workers=0
