@@ -110,9 +110,9 @@ def _scores(report: Report) -> str:
             rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
         else:
             rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
-        for source in [source for source in ("cam", "pacam") if source in metrics]:
+        for source in [source for source in ("cam", "pacam", "walk") if source in metrics]:
             part = metrics[source]
-            for kind, name_of in (("", "threshold"), ("_oracle", "oracle threshold")):
+            for kind, name_of in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
                 note = f"{name_of} {part[f'threshold{kind}']:.4g}"
                 rows.append(_row(f"part{kind}", source.upper(), note, part[f"miou{kind}"], None, metrics["split"]))
         if "train" in metrics:
@@ -123,7 +123,8 @@ def _scores(report: Report) -> str:
     head = "<tr><th>Step</th><th></th><th>mIoU</th><th>Pixel accuracy</th><th>Split</th></tr>"
     return (
         "<p>In percent, over background and all classes. Pixels that are void in the ground truth do not count; void "
-        "in a pseudo-mask counts as a miss. The oracle threshold is the best on this ground truth: an upper bound.</p>"
+        "in a pseudo-mask counts as a miss. Otsu's threshold is read off the maps alone; the oracle's is the best on "
+        "this ground truth: an upper bound.</p>"
         f'<div class="wide"><table class="scores"><thead>{head}</thead>\n<tbody>{"".join(rows)}</tbody></table></div>\n'
     )
 

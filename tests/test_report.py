@@ -30,13 +30,25 @@ from cpal.report import Report, Scores, render
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 VOID_ELEMENTS = {"meta", "img", "rect", "line", "circle", "polyline"}
+
+
+def otsu(miou: float, threshold: float) -> dict[str, float]:
+    return {"miou_otsu": miou, "threshold_otsu": threshold}
+
+
 METRICS: dict[str, dict[str, Any]] = {
     "seed": {
         "miou": 51.234,
         "pixel_accuracy": 81.2,
         "split": "train_official",
-        "cam": {"miou": 41.987, "threshold": 0.31, "miou_oracle": 43.456, "threshold_oracle": 0.26},
-        "pacam": {"miou": 51.234, "threshold": 0.535, "miou_oracle": 52.111, "threshold_oracle": 0.52},
+        "cam": {"miou": 41.987, "threshold": 0.31, **otsu(42.2, 0.28), "miou_oracle": 43.456, "threshold_oracle": 0.26},
+        "pacam": {
+            "miou": 51.234,
+            "threshold": 0.535,
+            **otsu(50.1, 0.6),
+            "miou_oracle": 52.111,
+            "threshold_oracle": 0.52,
+        },
     },
     "crf": {"miou": 55.55, "pixel_accuracy": 84.4, "split": "train_official"},
     "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "split": "train_official", "void_percent": 12.34},
@@ -172,11 +184,13 @@ def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
 def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
     page = report_page()
     rows = [[cell for cell in row if cell] for row in page.rows]
-    assert rows[1:10] == [
+    assert rows[1:12] == [
         ["Seedsmade from PACAM", "51.2", "81.2", "train_official"],
         ["CAMthreshold 0.31", "42.0", "train_official"],
+        ["CAMOtsu's threshold 0.28", "42.2", "train_official"],
         ["CAMoracle threshold 0.26", "43.5", "train_official"],
         ["PACAMthreshold 0.535", "51.2", "train_official"],
+        ["PACAMOtsu's threshold 0.6", "50.1", "train_official"],
         ["PACAMoracle threshold 0.52", "52.1", "train_official"],
         ["CRF", "55.5", "84.4", "train_official"],
         ["Pseudo-masks12.3% of the pixels void", "57.8", "86.6", "train_official"],
@@ -187,7 +201,7 @@ def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
         assert [name, *[f"{iou:.1f}"] * 4] in rows
     assert ["mean", "51.2", "55.5", "57.8", "60.0"] in rows
     widths = [a["width"] for tag, a in page.tags if tag == "rect" and a.get("class") == "value"]
-    assert widths[0] == "51.23%" and len(widths) == 9
+    assert widths[0] == "51.23%" and len(widths) == 11
 
 
 def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
