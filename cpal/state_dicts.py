@@ -1,5 +1,7 @@
 """Weights that others have trained: read safely, and checked against the network that they are for."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,21 @@ from torch import Tensor, nn
 
 from cpal.errors import UserError
 
+CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # torch.hub's, as in resnet50-19c8e357.pth
+BLOCK = 1 << 20
+
 
 def read_state_dict(path: Path) -> dict[str, Any]:
     """The tensors of a file that holds a state dict, or one under the key state_dict or model.
 
-    Raises UserError when the file is missing, unsafe to load, or holds something else.
+    Raises UserError when the file is missing, is not what its name says (see `verify`), is unsafe to load, or holds
+    something else.
     """
     try:
+        verify(path)  # first: of a download that broke off, torch would only say that it is no archive
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
     except Exception as error:  # pickle, zip and torch each raise their own
@@ -26,6 +35,28 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
         raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
     return stored
+
+
+def verify(path: Path) -> None:
+    """Compare a file with the first digits of its SHA-256 where its name has them, 8 or more, as torch.hub does.
+
+    Raises UserError when the file has others. A date looks the same, and is taken for digits there as well.
+    """
+    named = CHECKSUM.search(path.name)
+    if named is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    expected = named[1].lower()
+    found = digest.hexdigest()[: len(expected)]
+    if found != expected:
+        raise UserError(
+            f"weights: {path}: by its name, read as torch.hub does, its SHA-256 begins with {expected}, but it begins "
+            f"with {found}; download the file again, or rename it if it is meant to be another or if {named[1]} is no "
+            "checksum but a date, say"
+        )
 
 
 def fill(network: nn.Module, stored: Mapping[str, Tensor], source: str) -> None:

@@ -1,5 +1,6 @@
 """Feature extractors: sizes, weights tensor for tensor, what is frozen, and IRN's network."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cpal.backbones import Backbone, build_backbone
 from cpal.config import Config
 from cpal.errors import UserError
 from cpal.hosts.irn import build_irn_host
+from cpal.state_dicts import read_state_dict
 
 Settings = Callable[..., Config]
 LITE0 = "tf_efficientnet_lite0"
@@ -171,6 +173,71 @@ class TestWeightsFromAPath:
             build_backbone("resnet18", weights=str(path), output_stride=16)
         with pytest.raises(UserError, match="no file .*missing.pth; give a path, or imagenet, bundled or none"):
             build_backbone("resnet18", weights=str(tmp_path / "missing.pth"), output_stride=16)
+
+
+class TestChecksumInTheName:
+    """torch.hub's convention: resnet50-19c8e357.pth has the first digits of the file's SHA-256."""
+
+    @pytest.fixture
+    def stored(self, tmp_path: Path) -> Path:
+        torch.save({"a": torch.arange(3)}, tmp_path / "stored")
+        return tmp_path / "stored"
+
+    @staticmethod
+    def digest(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("digits", [8, 9, 64])
+    @pytest.mark.parametrize("ending", [".pth", ".pth.tar", ".PT"])
+    def test_right_digits_are_read(self, stored: Path, digits: int, ending: str) -> None:
+        path = stored.rename(stored.with_name(f"net-v2-{self.digest(stored)[:digits]}{ending}"))
+        assert read_state_dict(path)["a"].tolist() == [0, 1, 2]
+
+    def test_capital_digits_are_the_same(self, stored: Path) -> None:
+        path = stored.rename(stored.with_name(f"net-{self.digest(stored).upper()}.pth"))
+        assert read_state_dict(path)["a"].tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("place", [0, 7, 63])
+    def test_one_wrong_digit_is_refused(self, stored: Path, place: int) -> None:
+        found = self.digest(stored)
+        expected = found[:place] + format(15 - int(found[place], 16), "x") + found[place + 1 :]
+        digits = max(8, place + 1)
+        path = stored.rename(stored.with_name(f"net-{expected[:digits]}.pth"))
+        with pytest.raises(UserError) as error:
+            read_state_dict(path)
+        for part in (str(path), f"begins with {expected[:digits]}, ", f"begins with {found[:digits]};"):
+            assert part in str(error.value)
+        assert "download the file again, or rename it" in str(error.value)
+
+    def test_a_download_that_broke_off_is_called_so(self, stored: Path) -> None:
+        path = stored.rename(stored.with_name(f"net-{self.digest(stored)[:8]}.pth"))
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(UserError, match="download the file again"):
+            read_state_dict(path)
+
+    def test_a_date_counts_as_digits_and_the_message_says_so(self, stored: Path) -> None:
+        path = stored.rename(stored.with_name("net-20240131.pth"))
+        with pytest.raises(UserError, match="rename it .* if 20240131 is no checksum but a date"):
+            read_state_dict(path)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["net.pth", "net-1234567.pth", "net-12345678", "net_12345678.pth", "12345678.pth", "net-12345678-coco.pth"],
+    )
+    def test_other_names_say_nothing(self, stored: Path, name: str) -> None:
+        assert read_state_dict(stored.rename(stored.with_name(name)))["a"].tolist() == [0, 1, 2]
+
+    def test_what_cannot_be_read_is_told_as_with_other_names(self, tmp_path: Path) -> None:
+        (tmp_path / "folder-12345678.pth").mkdir()
+        with pytest.raises(UserError, match="folder-12345678.pth is no plain state dict"):
+            read_state_dict(tmp_path / "folder-12345678.pth")
+        with pytest.raises(UserError, match="no file .*missing-12345678.pth; give a path"):
+            read_state_dict(tmp_path / "missing-12345678.pth")
+
+    def test_it_holds_for_the_weights_of_a_backbone(self, stored: Path) -> None:
+        path = stored.rename(stored.with_name("resnet18-00000000.pth"))
+        with pytest.raises(UserError, match="begins with 00000000, but it begins with"):
+            build_backbone("resnet18", weights=str(path), output_stride=16)
 
 
 class TestNames:
