@@ -15,6 +15,12 @@ CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # torch.hub's
 BLOCK = 1 << 20
 
 
+def given_files(weights: str) -> list[Path]:
+    """The file that a setting `weights` names; none where it names a source, such as bundled, or what is not there."""
+    path = Path(weights)
+    return [path] if path.is_file() else []
+
+
 def read_state_dict(path: Path) -> dict[str, Any]:
     """The tensors of a file that holds a state dict, or one under the key state_dict or model.
 

@@ -11,6 +11,7 @@ from cpal.dataset import read_dataset
 from cpal.hosts.build import HostSettings
 from cpal.localize import write_cams
 from cpal.pyramid import pyramid_loader
+from cpal.state_dicts import given_files
 from cpal.sure_labels import write_sure_labels
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
@@ -35,7 +36,8 @@ def main(
     sure = (config.amn.sure_background, config.amn.sure_foreground)
     needed = config.host == "amn"
     settings = [config.seed, hosts.effective(), views, config.crf.model_dump(), sure, limit] if needed else []
-    folder = work_folder("first_round", settings)
+    inputs = given_files(hosts.training.weights) if needed else []
+    folder = work_folder("first_round", settings, inputs=inputs)
     for name in ("cams", "first_round"):
         (folder / name).mkdir(exist_ok=True)
     records = dataset.split("train", limit) if needed else []

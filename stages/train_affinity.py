@@ -6,6 +6,7 @@ from cpal.affinity import describe, train_affinity
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.files import whole_file
+from cpal.state_dicts import given_files
 from cpal.sure_labels import write_sure_labels
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -33,7 +34,12 @@ def main(
             save_weights(temporary, {}, {"method": "none"})
         return
     learned = [config.affinity.model_dump(exclude=WALK_ONLY), config.crf.model_dump(), config.cam.source]
-    folder = work_folder("train_affinity", [config.seed, *learned, limit], values={"cam.maps": config.cam.maps})
+    folder = work_folder(
+        "train_affinity",
+        [config.seed, *learned, limit],
+        values={"cam.maps": config.cam.maps},
+        inputs=given_files(config.affinity.weights),
+    )
     records = dataset.split("train", limit)
     left = [r for r in records if not (folder / "labels" / f"{r.image_id}.png").exists()]
     done = write_sure_labels(

@@ -6,6 +6,7 @@ from cpal.dataset import read_dataset
 from cpal.diagnostics import diagnoser
 from cpal.files import write_json
 from cpal.hosts.build import HostSettings
+from cpal.state_dicts import given_files
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, run
@@ -26,7 +27,8 @@ def main(
     hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
     # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
     learned = config.cpal.model_dump(exclude={"contrast"}) if config.cpal.self_weight > 0 else None
-    folder = work_folder("train_cam", [config.seed, hosts.effective(), learned, limit])
+    settings = [config.seed, hosts.effective(), learned, limit]
+    folder = work_folder("train_cam", settings, inputs=given_files(hosts.training.weights))
     host, learner, diagnostics = train_classifier(
         dataset,
         hosts,

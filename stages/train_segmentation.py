@@ -3,6 +3,7 @@
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.segmentation import describe, train_segmentation, typical_side
+from cpal.state_dicts import given_files
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, run
@@ -21,7 +22,8 @@ def main(
     weights, curves = destination(SEGMENTATION, limit, out), destination(SEGMENTATION_CURVES, limit, out)
     dataset = read_dataset(DATASET)
     learned = config.segmentation.model_dump(exclude={"test_scales", "test_flip"})
-    folder = work_folder("train_segmentation", [config.seed, learned, limit])
+    inputs = given_files(config.segmentation.weights)
+    folder = work_folder("train_segmentation", [config.seed, learned, limit], inputs=inputs)
     segmentor = train_segmentation(
         dataset,
         PSEUDO_MASKS,

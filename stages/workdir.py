@@ -2,7 +2,7 @@
 
 DVC removes a stage's outputs before it runs. Work therefore grows in .cache/<stage>/<fingerprint>/ and moves to the
 output when done. The fingerprint covers the stage's settings and the content of its `deps` in dvc.yaml, which are its
-code and its inputs.
+code and its inputs, and of files that only a setting names, such as first weights.
 """
 
 import hashlib

@@ -1,10 +1,15 @@
 """Unfinished work is continued by the same stage with the same settings and inputs, and by no other."""
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cpal.config import Config
+from cpal.dataset import Dataset
 from cpal.errors import UserError
+from cpal.state_dicts import given_files
 from stages.workdir import KEPT, publish, work_folder
 
 PIPELINE = """\
@@ -48,6 +53,77 @@ def test_another_folder_for_other_work(change: str) -> None:
         Path("inputs/a").rename("inputs/b")
     stage = "other" if change == "stage" else "grow"
     assert work_folder(stage, [2] if change == "settings" else [1]) != before
+
+
+def test_another_folder_for_other_weights_under_the_same_name() -> None:
+    def folder() -> Path:
+        return work_folder("grow", ["first.pth"], inputs=given_files("first.pth"))
+
+    missing = folder()
+    Path("first.pth").write_text("a")
+    before = folder()
+    Path("first.pth").write_text("b")
+    other = folder()
+    Path("first.pth").unlink()
+    Path("first.pth").write_text("a")
+    assert folder() == before, "the content counts, not the file's time"
+    assert len({missing, before, other}) == 3
+
+
+def test_sources_of_weights_are_no_files() -> None:
+    Path("imagenet").mkdir()
+    for weights in ("bundled", "imagenet", "none", "openai", "missing.pth", "", "inputs"):
+        assert given_files(weights) == []
+    assert given_files("inputs/a") == [Path("inputs/a")]
+
+
+class Started(Exception):
+    """Stands for a training: carries the folder that it would resume from."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "changes"),
+    [
+        ("first_round", "classifier", {"host": "amn"}),
+        ("train_cam", "classifier", {"host": "irn"}),
+        ("train_cam", "classifier", {"host": "amn"}),
+        ("train_cam", "mctformer", {"host": "mctformer"}),
+        ("train_cam", "clip_es", {"host": "clip_es"}),
+        ("train_affinity", "affinity", {"affinity.method": "irn"}),
+        ("train_segmentation", "segmentation", {}),
+    ],
+)
+def test_stages_that_train_notice_other_weights(
+    stage: str,
+    key: str,
+    changes: dict[str, str],
+    settings: Callable[..., Config],
+    tiny_dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module(f"stages.{stage}")
+
+    def train(*_: object, folder: Path, **__: object) -> None:
+        raise Started(folder)
+
+    def folder() -> Path:
+        with pytest.raises(Started) as started:
+            module.main(device="cpu")
+        return started.value.args[0]
+
+    config = settings(**changes, **{f"{key}.weights": "first.pth"})
+    Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
+    monkeypatch.setattr(module, "load_config", lambda _: config)
+    monkeypatch.setattr(module, "read_dataset", lambda _: tiny_dataset)
+    for name in ("train_classifier", "train_affinity", "train_segmentation"):
+        monkeypatch.setattr(module, name, train, raising=False)
+    if stage == "train_affinity":
+        monkeypatch.setattr(module, "write_sure_labels", lambda *_, **__: [])
+    Path("first.pth").write_text("a")
+    before = folder()
+    assert folder() == before
+    Path("first.pth").write_text("b")
+    assert folder() != before
 
 
 def test_publish_moves_and_drops_the_rest() -> None:
