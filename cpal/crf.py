@@ -60,18 +60,21 @@ def sure_labels(
 
 
 def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: Pairwise) -> np.ndarray:
-    """Label map uint8 (H, W) of a model's probabilities (K, H, W), on the image uint8 (H, W, 3) as it was taken.
+    """A model's probabilities (K, H, W) after mean-field inference on the image uint8 (H, W, 3) as it was taken.
 
-    Only classes that reach POSSIBLE somewhere take part: with 81 classes the others would cost most of the time. The
-    common code hands in the image less its mean, cast to bytes, where dark colors become bright ones.
+    Only classes that reach POSSIBLE somewhere take part, the others get 0: with 81 classes they would cost most of the
+    time. The common code hands in the image less its mean, cast to bytes, where dark colors become bright ones.
     """
     possible = np.flatnonzero(probability.max(axis=(1, 2)) >= POSSIBLE)
-    chosen = probability[possible]
+    refined = np.zeros_like(probability)
     if len(possible) == 1:
-        return np.full(image.shape[:2], possible[0], np.uint8)
+        refined[possible] = 1
+        return refined
+    chosen = probability[possible]
     unary = unary_from_softmax(chosen / chosen.sum(axis=0))
     found = _infer(_field(image, len(possible), settings), unary, settings)
-    return possible[found.argmax(axis=0)].reshape(image.shape[:2]).astype(np.uint8)
+    refined[possible] = found.reshape(chosen.shape)
+    return refined
 
 
 def _named(index: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Photographs that a user names, found in files and folders, and the files of their results."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
 
-from cpal.dataset import ENDINGS
+from cpal.dataset import ENDINGS, read_image
 from cpal.errors import UserError
 from cpal.figures import class_palette, fit, legend, overlay, stack
 from cpal.files import whole_file
@@ -81,6 +82,26 @@ def utf8(text: str | Path) -> str:
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
+def label_photos(
+    photos: Iterable[tuple[Path, str]], out: Path, label: Callable[[np.ndarray], Labeled], classes: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Label photographs and write the results -> rows of the summary: those done, and files that are no pictures."""
+    for name in ("masks", "overlays"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    rows, failed = [], []
+    with warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses from 179 on: in between is what memory is bounded for.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for path, name in photos:
+            try:
+                image = read_image(path)
+            except UserError as error:
+                failed.append({"file": utf8(path), "error": utf8(str(error))})
+                continue
+            rows.append({"file": utf8(path)} | write_result(out, name, image, label(image), classes))
+    return rows, failed
+
+
 def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:
     """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
     mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
@@ -98,6 +119,7 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
         "height": image.shape[0],
         "mask": utf8(mask),
         "overlay": utf8(drawn),
+        "crf_size": labeled.crf_size and labeled.crf_size[::-1],
         "classes": {
             ("background", *classes)[n]: {
                 "percent_of_pixels": round(float(labeled.share[n]), 3),

@@ -4,22 +4,19 @@ Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/su
 """
 
 import hashlib
-import warnings
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image
 
 from cpal.config import load_config
-from cpal.dataset import read_image
 from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.inference import label_photo, load_segmentor
 from cpal.onnx_export import export_checked
-from cpal.photos import check_folder, class_colors, find_photos, utf8, write_result
+from cpal.photos import check_folder, class_colors, find_photos, label_photos, utf8
 from stages.device import Device, torch_device
 from stages.options import Params, progress, run
 from stages.paths import PARAMS, SEGMENTATION
@@ -53,7 +50,8 @@ def main(
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
-    settings = load_config(params).segmentation
+    config = load_config(params)
+    settings = config.segmentation
     photos = find_photos(paths or [], (out / "masks", out / "overlays"))
     segmentor, meta = load_segmentor(weights, settings)
     side = long_side or meta.get("long_side")
@@ -69,20 +67,12 @@ def main(
         raise UserError("name photographs, or folders of them: python -m stages.predict PATH... --out DIR")
     check_folder(out)
     segmentor.to(torch_device(device))
-    for name in ("masks", "overlays"):
-        (out / name).mkdir(parents=True, exist_ok=True)
-    rows, failed = [], []
-    with warnings.catch_warnings():
-        # Pillow warns from 89 megapixels on, and refuses from 179 on: in between is what memory is bounded for.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for path, name in progress(photos, total=len(photos), what="predict"):
-            try:
-                image = read_image(path)
-            except UserError as error:
-                failed.append({"file": utf8(path), "error": utf8(str(error))})
-                continue
-            labeled = label_photo(segmentor, image, settings, long_side=side)
-            rows.append({"file": utf8(path)} | write_result(out, name, image, labeled, meta["classes"]))
+    rows, failed = label_photos(
+        progress(photos, total=len(photos), what="predict"),
+        out,
+        lambda image: label_photo(segmentor, image, settings, config.test_crf, long_side=side),
+        meta["classes"],
+    )
     summary = {
         "weights": utf8(weights),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -90,12 +80,15 @@ def main(
         "long_side": side,
         "test_scales": list(settings.test_scales),
         "test_flip": settings.test_flip,
+        "test_crf": config.test_crf.model_dump(),
         "classes": class_colors(meta["classes"]),
         "images": rows,
         "failed": failed,
     }
     write_json(out / "summary.json", summary)
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
+    if reduced := sum(row["crf_size"] is not None for row in rows):
+        print(f"{reduced} of them too large for the CRF: refined at the smaller crf_size that the summary names")
     if failed:
         lines = [f"{len(failed)} of {len(photos)} file(s) are no readable pictures:", *(f["error"] for f in failed)]
         raise UserError("\n  - ".join(lines))

@@ -47,10 +47,9 @@ def main(
             yield records[index], probabilities(segmentor, size, views).cpu().numpy()
 
     def label_one(path: Path, image: Path, probability: np.ndarray) -> None:
-        labels = probability.argmax(axis=0).astype(np.uint8)
         if config.test_crf.iterations:
-            labels = refine_probabilities(read_image(image), probability, config.test_crf)
-        write_mask(path, labels)
+            probability = refine_probabilities(read_image(image), probability, config.test_crf)
+        write_mask(path, probability.argmax(axis=0).astype(np.uint8))
 
     jobs = max(1, workers) if config.test_crf.iterations else 1
     work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(

@@ -187,11 +187,15 @@ class TestCrfAtTest:
         probability[0], probability[7] = 0.3, 0.65
         probability[0, :, 20:], probability[7, :, 20:] = 0.65, 0.3
         config = settings(**{"test_crf.iterations": 10} | {f"test_crf.{k}": v for k, v in keys.items()})
-        return refine_probabilities(image, probability, config.test_crf)
+        refined = refine_probabilities(image, probability, config.test_crf)
+        assert refined.shape == probability.shape and refined.dtype == np.float32
+        np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
+        assert not np.delete(refined, (0, 7), axis=0).any(), "a class that is nowhere possible came in"
+        return refined.argmax(axis=0)
 
     def test_labels_end_where_the_colors_do(self, settings: Settings) -> None:
         labels = self.crf(settings)
-        assert labels.dtype == np.uint8 and (labels[:, :18] == 7).all() and (labels[:, 18:] == 0).all()
+        assert (labels[:, :18] == 7).all() and (labels[:, 18:] == 0).all()
 
     def test_without_pairs_it_is_the_argmax(self, settings: Settings) -> None:
         labels = self.crf(settings, gaussian_compat=0.0, bilateral_compat=0.0)
@@ -201,7 +205,7 @@ class TestCrfAtTest:
         probability = np.full((4, 5, 6), 0.001, np.float32)
         probability[2] = 0.997
         found = refine_probabilities(np.zeros((5, 6, 3), np.uint8), probability, settings().test_crf)
-        assert found.dtype == np.uint8 and (found == 2).all()
+        assert found.shape == probability.shape and (found[2] == 1).all() and found.sum() == 30
 
 
 class TestVocServer:

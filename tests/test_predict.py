@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +15,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from cpal import onnx_export
+from cpal import inference, onnx_export
 from cpal.config import Config
-from cpal.dataset import read_image
+from cpal.crf import refine_probabilities
+from cpal.dataset import Dataset, read_image
 from cpal.errors import UserError
 from cpal.inference import enlarged, label_photo
 from cpal.masks import read_mask
-from cpal.segmentation import build_segmentor, describe, predict
-from cpal.weights import save_weights
+from cpal.pyramid import image_views
+from cpal.segmentation import build_segmentor, describe, predict, probabilities
+from cpal.weights import load_weights, save_weights
 from stages import predict as stage
+from stages import predict_segmentation
 
 CLASSES = ("red", "green")
 PAGE = Path(__file__).parent.parent / "docs/predict.md"
@@ -34,14 +38,8 @@ def here(tmp_path: Path, settings: Callable[..., Config], monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     params = (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(params, encoding="utf-8")
-    config = settings().segmentation
-    torch.manual_seed(0)
-    segmentor = build_segmentor(config, len(CLASSES) + 1)
-    for branch in segmentor.decode_head.branches:
-        torch.nn.init.normal_(branch.weight, std=0.2)
     Path("data").mkdir()
-    meta = describe(config, CLASSES) | {"long_side": 64}
-    save_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, meta)
+    save_model(settings(), CLASSES)
     rng = np.random.default_rng(0)
     Path("photos/deep").mkdir(parents=True)
     for name, size in {"a.jpg": (50, 64), "deep/b.PNG": (90, 41)}.items():
@@ -51,16 +49,30 @@ def here(tmp_path: Path, settings: Callable[..., Config], monkeypatch: pytest.Mo
     return tmp_path
 
 
+def save_model(config: Config, classes: tuple[str, ...]) -> None:
+    torch.manual_seed(4)  # gives a.jpg all three labels, and b.PNG two
+    segmentor = build_segmentor(config.segmentation, len(classes) + 1)
+    for branch in segmentor.decode_head.branches:
+        torch.nn.init.normal_(branch.weight, std=0.02)
+    meta = describe(config.segmentation, classes) | {"long_side": 64}
+    save_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, meta)
+
+
+def set_crf(iterations: int) -> None:
+    """Write test_crf.iterations into params.yaml."""
+    before, section, after = Path("params.yaml").read_text(encoding="utf-8").partition("\ntest_crf:")
+    after = after.replace("iterations: 0", f"iterations: {iterations}", 1)
+    Path("params.yaml").write_text(before + section + after, encoding="utf-8")
+
+
 def run(*paths: str, **options: Any) -> dict[str, Any]:
     stage.main([Path(path) for path in paths], out=Path("out"), device="cpu", **options)
     return json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
 
 
-def segmentor_of(config: Config) -> Any:
-    from cpal.weights import load_weights
-
-    segmentor = build_segmentor(config.segmentation, len(CLASSES) + 1, weights="none")
-    meta = describe(config.segmentation, CLASSES)
+def segmentor_of(config: Config, classes: tuple[str, ...] = CLASSES) -> Any:
+    segmentor = build_segmentor(config.segmentation, len(classes) + 1, weights="none")
+    meta = describe(config.segmentation, classes)
     load_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, meta, stage="x")
     return segmentor
 
@@ -80,20 +92,45 @@ def test_files_and_figures(here: Path, settings: Callable[..., Config]) -> None:
         assert all(100 / 3 <= entry["confidence"] <= 100 for entry in row["classes"].values())
         overlay = read_image(Path(row["overlay"]))
         assert overlay.shape[1] == image.shape[1] and overlay.shape[0] >= image.shape[0]
-    # A photograph no larger than the training images has the labels of the predict_segmentation stage.
-    config = settings().segmentation
-    from cpal.pyramid import image_views
+        assert row["crf_size"] is None
 
-    pixels = torch.from_numpy(read_image(Path("photos/a.jpg"))).permute(2, 0, 1)
-    views = image_views(pixels, config.test_scales, flip=config.test_flip, long_side=None)
-    expected = predict(segmentor_of(settings()), (50, 64), views)
-    np.testing.assert_array_equal(read_mask(Path("out/masks/a.png")), expected)
+
+@pytest.mark.parametrize("iterations", [0, 5])
+def test_same_masks_as_predict_segmentation(
+    here: Path, settings: Callable[..., Config], tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, iterations: int
+) -> None:
+    save_model(settings(), tiny_dataset.classes)
+    set_crf(iterations)
+    shutil.copytree(tiny_dataset.mask_root, "data/dataset")
+    work = here / "works/one"  # publishing clears all that lies beside it
+    work.mkdir(parents=True)
+    monkeypatch.setattr(predict_segmentation, "work_folder", lambda *_: work)
+    predict_segmentation.main(device="cpu", loaders=0, workers=1)
+    summary = run("data/dataset/images")
+    assert summary["test_crf"]["iterations"] == iterations
+    compared = sorted(Path("data/predictions").glob("*.png"))
+    assert len(compared) == 7
+    segmentor, changed = segmentor_of(settings(), tiny_dataset.classes), 0
+    for path in compared:
+        mask = read_mask(path)
+        np.testing.assert_array_equal(read_mask(Path("out/masks") / path.name), mask)
+        size, views = views_of(Path("data/dataset/images") / path.name, settings())
+        changed += int((predict(segmentor, size, views) != mask).sum())
+    assert (changed > 0) == (iterations > 0)
+
+
+def views_of(photo: Path, config: Config) -> tuple[tuple[int, int], list[torch.Tensor]]:
+    """Size and views of a photograph at its own size."""
+    image = read_image(photo)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
+    return (image.shape[0], image.shape[1]), image_views(pixels, scales, flip=flip, long_side=None)
 
 
 def test_confidence_by_a_plain_loop(here: Path, settings: Callable[..., Config]) -> None:
     config = settings(**{"segmentation.test_scales": [1.0], "segmentation.test_flip": False})
     segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
-    labeled = label_photo(segmentor, image, config.segmentation, long_side=64)
+    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
     with torch.no_grad():
         logits = segmentor(torch.from_numpy(image).permute(2, 0, 1)[None], mode="tensor")
     probability = F.interpolate(logits, size=(50, 64), mode="bilinear", align_corners=False).softmax(1)[0].numpy()
@@ -115,13 +152,63 @@ def test_bands_are_the_whole(small: tuple[int, int], large: tuple[int, int], ban
 
 def test_large_photographs_are_seen_small(here: Path, settings: Callable[..., Config]) -> None:
     """A photograph enlarged eight times, seen at its first size, has nearly the labels that it had."""
-    config = settings().segmentation
+    config, crf = settings().segmentation, settings().test_crf
     segmentor, image = segmentor_of(settings()), read_image(Path("photos/a.jpg"))
     large = np.array(Image.fromarray(image).resize((512, 400), Image.Resampling.BICUBIC))
-    plain = label_photo(segmentor, image, config, long_side=64).labels
-    seen = label_photo(segmentor, large, config, long_side=64).labels
-    assert seen.shape == (400, 512)
+    plain = label_photo(segmentor, image, config, crf, long_side=64).labels
+    seen = label_photo(segmentor, large, config, crf, long_side=64).labels
+    assert seen.shape == (400, 512) and len(np.unique(plain)) == 3
     assert (seen[4::8, 4::8] == plain).mean() > 0.9
+
+
+def test_confidence_is_the_crfs_probability(here: Path, settings: Callable[..., Config]) -> None:
+    config = settings(**{"test_crf.iterations": 5})
+    segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
+    found = probabilities(segmentor, *views_of(Path("photos/a.jpg"), config)).numpy()
+    best = refine_probabilities(image, found, config.test_crf).max(axis=0)
+    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
+    own = [best[labeled.labels == n] for n in range(3)]
+    np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
+    before = [found.max(axis=0)[found.argmax(axis=0) == n] for n in range(3)]
+    assert not np.allclose(labeled.confidence, [100 * mean(of) for of in before], atol=1)
+
+
+def mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+@pytest.mark.parametrize(
+    ("pixels", "long_side", "seen"),
+    [
+        (10**6, 64, None),  # few pixels
+        (10**6, 16, None),  # the same, though the network sees fewer
+        (800, 16, [32, 25]),  # too many
+        (800, 40, [40, 31]),  # too many, but the network sees more than the CRF may
+        (800, 64, None),  # the same: all of them
+    ],
+)
+def test_crf_sees_large_photographs_small_and_says_so(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pixels: int,
+    long_side: int,
+    seen: list[int] | None,
+) -> None:
+    set_crf(5)
+    sizes = []
+
+    def spy(image: np.ndarray, probability: np.ndarray, crf: Any) -> np.ndarray:
+        assert image.shape[:2] == probability.shape[1:]
+        sizes.append([image.shape[1], image.shape[0]])
+        return refine_probabilities(image, probability, crf)
+
+    monkeypatch.setattr(inference, "CRF_PIXELS", pixels)
+    monkeypatch.setattr(inference, "refine_probabilities", spy)
+    (row,) = run("photos/a.jpg", long_side=long_side)["images"]
+    assert row["crf_size"] == seen and sizes == [seen or [64, 50]]
+    assert read_mask(Path("out/masks/a.png")).shape == (50, 64)
+    assert ("1 of them too large for the CRF" in capsys.readouterr().out) == (seen is not None)
 
 
 def test_unreadable_pictures_are_told_and_the_rest_is_done(here: Path) -> None:
