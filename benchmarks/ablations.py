@@ -47,9 +47,13 @@ def settings() -> dict[str, Any]:
 
 @cache
 def project() -> str:
-    """All that decides what an experiment gives, beside its change: settings, pipeline and code."""
+    """All that decides what an experiment gives, beside its change: settings, pipeline and code.
+
+    Of the settings only the values: `dvc exp apply` breaks long lines of params.yaml.
+    """
     code = sorted([*Path("cpal").rglob("*.py"), *Path("stages").glob("*.py")])
-    return "\n".join(path.read_text(encoding="utf-8") for path in [Path("params.yaml"), Path("dvc.yaml"), *code])
+    texts = [path.read_text(encoding="utf-8") for path in [Path("dvc.yaml"), *code]]
+    return "\n".join([json.dumps(settings(), sort_keys=True), *texts])
 
 
 def ended() -> set[str]:

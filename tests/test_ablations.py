@@ -88,6 +88,24 @@ def test_a_name_stands_for_its_settings_and_steps() -> None:
     assert re.fullmatch(r"ablation-[0-9a-f]{10}", name)
 
 
+def test_a_name_outlives_the_layout_of_params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(text: str) -> str:
+        (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+        (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+        ablations.settings.cache_clear()
+        ablations.project.cache_clear()
+        return ablations.experiment({}, 0, SEED)[0]
+
+    monkeypatch.chdir(tmp_path)
+    try:
+        first = name("seed: 0  # of every generator\nhost: irn\n")
+        assert first == name("seed:\n  0\nhost: irn\n")
+        assert first != name("seed: 0\nhost: amn\n")
+    finally:  # what follows reads the project's own again
+        ablations.settings.cache_clear()
+        ablations.project.cache_clear()
+
+
 def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
     alone = {"affinity.method": "irn", "cpal.self_weight": 0.0, "cam.source": "cam"}
     toy = {row.name: row.change for row in tables.rows("table4", settings(""))}
