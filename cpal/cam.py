@@ -11,6 +11,7 @@ from torch import Tensor
 
 EPSILON = 1e-5
 MAP_STRIDE = 4  # image pixels per stored map cell
+MAP_NAMES = {"cam": "CAM", "pacam": "PACAM", "taught": "Taught CAM"}
 
 
 def map_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -41,20 +42,26 @@ def with_background(cam: Tensor, background_from: Tensor | None = None) -> Tenso
 class CamFile:
     """Maps of one image's present classes at a quarter of its size.
 
-    classes int64 (K,) are mask values 1..N; cam and pacam float16 (K, h, w) in [0, 1]; size is the image's (H, W).
-    Maps imported from another method are `cam`, and there is no pacam.
+    classes int64 (K,) are mask values 1..N; cam, pacam and taught (the taught CAM) float16 (K, h, w) in [0, 1]; size is
+    the image's (H, W). Maps imported from another method are `cam`, and there are no others; with `taught_cam.decay: 0`
+    there is no taught.
     """
 
     classes: np.ndarray
     cam: np.ndarray
     pacam: np.ndarray | None
     size: tuple[int, int]
+    taught: np.ndarray | None = None
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Those that there are, by name."""
+        return {name: map_ for name in MAP_NAMES if (map_ := getattr(self, name)) is not None}
 
 
 def write_cam(path: Path, content: CamFile) -> None:
     """Write one .npz without pickles; the caller hands in a temporary path where the file must be whole."""
-    maps = {"cam": content.cam, "pacam": content.pacam}
-    stored: dict[str, Any] = {name: map_.astype(np.float16) for name, map_ in maps.items() if map_ is not None}
+    stored: dict[str, Any] = {name: map_.astype(np.float16) for name, map_ in content.maps.items()}
     with path.open("wb") as stream:
         np.savez_compressed(
             stream,
@@ -69,11 +76,13 @@ def read_cam(path: Path) -> CamFile:
     """Read what `write_cam` wrote; maps come back as float32."""
     with np.load(path, allow_pickle=False) as stored:
         size = stored["size"]
+        maps = {name: stored[name].astype(np.float32) for name in MAP_NAMES if name in stored}
         return CamFile(
             stored["classes"],
-            stored["cam"].astype(np.float32),
-            stored["pacam"].astype(np.float32) if "pacam" in stored else None,
+            maps["cam"],
+            maps.get("pacam"),
             (int(size[0]), int(size[1])),
+            maps.get("taught"),
         )
 
 
@@ -89,17 +98,20 @@ def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SeedRule:
-    """What seeds are made from, cam | pacam | both (mean of the calibrated maps) | imported, and each map's background
-    score. Imported maps are in `cam`."""
+    """What seeds are made from, and each map's background score.
+
+    source: cam | pacam | taught | both (mean of the calibrated cam and pacam) | imported, whose maps are in `cam`.
+    """
 
     source: str
     cam_threshold: float
     pacam_threshold: float
+    taught_threshold: float
 
     @property
     def maps(self) -> tuple[str, ...]:
         """The fields of a CamFile that the seeds are made from."""
-        return {"both": ("cam", "pacam"), "pacam": ("pacam",)}.get(self.source, ("cam",))
+        return {"both": ("cam", "pacam"), "imported": ("cam",)}.get(self.source, (self.source,))
 
 
 def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:

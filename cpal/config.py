@@ -140,14 +140,27 @@ class CpalConfig(Section):
         return self
 
 
+class TaughtCamConfig(Section):
+    decay: NonNegative
+    sure_background: Annotated[float, Field(gt=0, lt=1)]
+    sure_foreground: Annotated[float, Field(gt=0, lt=1)]
+    cells: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> "TaughtCamConfig":
+        check_sure(self.sure_background, self.sure_foreground)
+        return self
+
+
 class CamConfig(Section):
     long_side: Positive | None
     scales: Floats
     flip: bool
-    source: Literal["pacam", "cam", "both", "imported"]
+    source: Literal["taught", "pacam", "cam", "both", "imported"]
     maps: str
     cam_threshold: Annotated[float, Field(gt=0, lt=1)]
     pacam_threshold: Annotated[float, Field(gt=0, lt=1)]
+    taught_threshold: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
     def _check(self) -> "CamConfig":
@@ -251,6 +264,7 @@ class Config(Section):
     mctformer: MctformerConfig
     clip_es: ClipEsConfig
     cpal: CpalConfig
+    taught_cam: TaughtCamConfig
     cam: CamConfig
     crf: CrfConfig
     affinity: AffinityConfig
@@ -262,6 +276,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
+        if self.cam.source == "taught" and self.taught_cam.decay == 0:
+            raise ValueError("cam.source: taught needs taught_cam.decay above 0; or choose pacam")
         if self.pseudo_mask.walk_power not in self.affinity.powers:
             raise ValueError(
                 f"pseudo_mask.walk_power {self.pseudo_mask.walk_power} is none of affinity.powers, which are walked: "
@@ -312,6 +328,6 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing"
     if problem["type"] == "value_error":
-        return f"{key}: {problem['ctx']['error']}"
+        return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}: {message}, got {problem['input']!r}"

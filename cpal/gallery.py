@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.cam import resize_maps
+from cpal.cam import MAP_NAMES, resize_maps
 from cpal.config import CamConfig
 from cpal.crf import read_crf
 from cpal.dataset import Dataset, Record, Split, read_image
@@ -77,7 +77,7 @@ def spread(ranked: list[Ranked], count: int) -> list[Record]:
 
 
 def draw_panels(dataset: Dataset, record: Record, folders: Folders, settings: CamConfig, *, width: int) -> Panels:
-    """Image, CAM, PACAM, CRF, pseudo-mask, prediction and ground truth, as far as they exist for this record.
+    """Image, maps, CRF, pseudo-mask, prediction and ground truth, as far as they exist for this record.
 
     Validation images have no maps, CRF or pseudo-mask; of the training images some may have no prediction. Imported
     maps are a CAM alone.
@@ -86,9 +86,9 @@ def draw_panels(dataset: Dataset, record: Record, folders: Folders, settings: Ca
     pictures, masks = {"Image": image}, {}
     if record.split == "train":
         maps = read_maps(folders.cams, record)
-        pictures["CAM"] = heat(image, resize_maps(maps.cam, image.shape[:2]), settings.cam_threshold)
-        if maps.pacam is not None:
-            pictures["PACAM"] = heat(image, resize_maps(maps.pacam, image.shape[:2]), settings.pacam_threshold)
+        for name, map_ in maps.maps.items():
+            threshold = getattr(settings, f"{name}_threshold")
+            pictures[MAP_NAMES[name]] = heat(image, resize_maps(map_, image.shape[:2]), threshold)
         masks["CRF"] = read_crf(folders.crf / f"{record.image_id}.npz").label
         masks["Pseudo-mask"] = read_mask(folders.pseudo_masks / f"{record.image_id}.png")
     if record.split == "val" or record in dataset.predicted():

@@ -140,10 +140,8 @@ class ContextPrototypeLearner(nn.Module):
         images, tell object from background better than any single mask.
         """
         with torch.no_grad():
-            # The difference, whatever `contrast` is: over its maximum it means the same for any features.
-            maps = P.contrast(self.similarity(step, image_label), "difference")
             mask = P.prototype_masks(
-                maps,
+                self.difference(step, image_label),
                 threshold=self.settings.refined_threshold,
                 background_threshold=self.settings.refined_background,
                 exclusive=self.settings.mask_exclusive,
@@ -157,6 +155,10 @@ class ContextPrototypeLearner(nn.Module):
             prototypes=torch.where(better[..., None], prototypes, step.prototypes),
             present=step.present | better,
         )
+
+    def difference(self, step: Instances, image_label: Tensor) -> Tensor:
+        """PACAM as relu(s - b) / max, whatever `contrast` is: over its maximum it means the same for any features."""
+        return P.contrast(self.similarity(step, image_label), "difference")
 
     def embed(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """z = v(f): maps (B, D, h', w') -> (B, sum of D, h, w)."""

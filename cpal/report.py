@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cpal.cam import MAP_NAMES
 from cpal.dataset import Dataset
 from cpal.figures import RAMP, bar, class_palette, line_chart
 from cpal.masks import VOID
@@ -99,7 +100,7 @@ def render(report: Report) -> str:
 
 
 def _scores(report: Report) -> str:
-    """The four steps, and within the seeds both maps at both thresholds."""
+    """The four steps, and within the seeds each map at each threshold."""
     rows = []
     for step, name in STEPS.items():
         metrics = report.scores[step].metrics
@@ -110,11 +111,12 @@ def _scores(report: Report) -> str:
             rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
         else:
             rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
-        for source in [source for source in ("cam", "pacam", "walk") if source in metrics]:
-            part = metrics[source]
+        for source, map_name in {**MAP_NAMES, "walk": "WALK"}.items():
+            part = metrics.get(source, {})
             for kind, name_of in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
-                note = f"{name_of} {part[f'threshold{kind}']:.4g}"
-                rows.append(_row(f"part{kind}", source.upper(), note, part[f"miou{kind}"], None, metrics["split"]))
+                if part:
+                    note = f"{name_of} {part[f'threshold{kind}']:.4g}"
+                    rows.append(_row(f"part{kind}", map_name, note, part[f"miou{kind}"], None, metrics["split"]))
         if "train" in metrics:
             part = metrics["train"]
             rows.append(

@@ -31,13 +31,14 @@ def score_masks(
 def score_seeds(
     dataset: Dataset, records: list[Record], folder: Path, rule: SeedRule, *, step: float, workers: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Metrics and rows by class of the seeds in `folder`, and in `cam` and `pacam` each map's own threshold sweep.
+    """Metrics and rows by class of the seeds in `folder`, and in `cam`, `pacam`, `taught` that map's threshold sweep.
 
     Each map is scored at its fixed threshold, at Otsu's, which no ground truth and no one chose, and at the best of a
     grid, found with the ground truth: an upper bound that no one can use.
-    Imported maps are in `cam`, and there is no `pacam`.
+    Only maps that the files have are swept; imported maps are in `cam`.
     """
-    fixed = {"cam": rule.cam_threshold} | ({} if rule.source == "imported" else {"pacam": rule.pacam_threshold})
+    names = read_maps(folder, records[0]).maps
+    fixed = {name: getattr(rule, f"{name}_threshold") for name in names}
     grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
 
     classes = dataset.num_classes

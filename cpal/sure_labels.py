@@ -29,7 +29,7 @@ def write_sure_labels(
     `source` says which of the maps, as in a SeedRule; `thresholds` are the background scores on them below which a
     pixel is surely background, and above which it is surely a class.
     """
-    low, high = (SeedRule(source, value, value) for value in thresholds)
+    low, high = (SeedRule(source, value, value, value) for value in thresholds)
 
     def write(record: Record, image: Path) -> None:
         content = read_maps(maps, record)

@@ -43,7 +43,9 @@ def main(
     folder = destination(METRICS, limit, out)
     dataset = read_dataset(DATASET)
     maps = Path(config.cam.maps)
-    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    rule = SeedRule(
+        config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold, config.cam.taught_threshold
+    )
     readers: dict[str, Read] = {
         "seed": lambda record: seed_map(read_maps(maps, record), rule),
         "crf": lambda record: read_crf(CRF / f"{record.image_id}.npz").label,

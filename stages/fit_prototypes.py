@@ -1,9 +1,10 @@
-"""Fill the support bank with the final network, find the context prototypes, measure the alignment shift.
+"""Fill the support bank with the final network, find the context prototypes, measure the shift, teach the taught CAM.
 
 The network's labels of the validation images are scored as well: mAP and F1 need no mask.
 """
 
 import numpy as np
+from torch import nn
 
 from cpal.classifier import load_classifier
 from cpal.config import load_config
@@ -12,7 +13,7 @@ from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
 from cpal.hosts.build import HostSettings
 from cpal.label_scores import score_labels
-from cpal.localize import classify, fit_prototypes
+from cpal.localize import classify, fit_prototypes, fit_taught_cam
 from cpal.pyramid import pyramid_loader
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -53,8 +54,22 @@ def main(
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
     write_json(destination(LABEL_METRICS, limit, out), metrics)
     write_json(destination(LABEL_PRECISION, limit, out), rows)
+    modules: dict[str, nn.Module] = {"learner": learner}
+    if config.taught_cam.decay:
+        loader = pyramid_loader(
+            dataset,
+            records,
+            scales=config.cam.scales,
+            flip=config.cam.flip,
+            long_side=config.cam.long_side,
+            workers=loaders,
+        )
+        bar = progress(loader, total=len(records), what="teach the CAM")
+        modules["taught"] = fit_taught_cam(
+            seen, learner, dataset, records, bar, settings=config.taught_cam, seed=config.seed
+        )
     with whole_file(prototypes) as temporary:
-        save_weights(temporary, {"learner": learner}, {"classes": list(dataset.classes)})
+        save_weights(temporary, modules, {"classes": list(dataset.classes)})
 
 
 if __name__ == "__main__":

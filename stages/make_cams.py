@@ -1,6 +1,8 @@
-"""Multi-scale CAM and PACAM of every training image."""
+"""Multi-scale CAM, PACAM and taught CAM of every training image."""
 
 from typing import Any
+
+from torch import nn
 
 from cpal.classifier import load_classifier
 from cpal.config import load_config
@@ -8,6 +10,7 @@ from cpal.dataset import read_dataset
 from cpal.hosts.build import HostSettings
 from cpal.localize import write_cams
 from cpal.pyramid import pyramid_loader
+from cpal.taught_cam import TaughtCam
 from cpal.weights import load_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
@@ -31,18 +34,25 @@ def main(
         CLASSIFIER, dataset, hosts, config.cpal, seed=config.seed, device=torch_device(device)
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
-    load_weights(PROTOTYPES, {"learner": learner}, {"classes": list(dataset.classes)}, stage="fit_prototypes")
+    modules: dict[str, nn.Module] = {"learner": learner}
+    taught = None
+    if config.taught_cam.decay:
+        taught = TaughtCam(dataset.num_classes, learner.shift.shape[1]).to(learner.shift.device)
+        modules["taught"] = taught
+    load_weights(PROTOTYPES, modules, {"classes": list(dataset.classes)}, stage="fit_prototypes")
     views: dict[str, Any] = {
         "scales": config.cam.scales,
         "flip": config.cam.flip,
         "long_side": config.cam.long_side,
     }
-    folder = work_folder("make_cams", [hosts.effective(), config.cpal.model_dump(), views, limit])
+    folder = work_folder(
+        "make_cams", [hosts.effective(), config.cpal.model_dump(), config.taught_cam.model_dump(), views, limit]
+    )
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
     loader = pyramid_loader(dataset, records, **views, workers=loaders)
     bar = progress(loader, total=len(records), what="make CAMs")
-    write_cams(seen, learner, dataset, records, bar, folder / "cams", learner.shift.device)
+    write_cams(seen, learner, dataset, records, bar, folder / "cams", learner.shift.device, taught=taught)
     publish(folder, {"cams": cams})
 
 

@@ -37,7 +37,9 @@ def main(
     config = load_config(params)
     affinity = destination(AFFINITY, limit, out)
     dataset = read_dataset(DATASET)
-    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    rule = SeedRule(
+        config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold, config.cam.taught_threshold
+    )
     maps, settings = Path(config.cam.maps), config.affinity
     folder = work_folder(
         "propagate_affinity",

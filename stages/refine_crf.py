@@ -20,7 +20,9 @@ def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Lim
     config = load_config(params)
     crf = destination(CRF, limit, out)
     dataset = read_dataset(DATASET)
-    rule = SeedRule(config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold)
+    rule = SeedRule(
+        config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold, config.cam.taught_threshold
+    )
     maps = Path(config.cam.maps)
     folder = work_folder(
         "refine_crf", [config.crf.model_dump(), asdict(rule), limit], values={"cam.maps": config.cam.maps}

@@ -35,6 +35,7 @@ STAGE_OF = {
 SEED_SOURCE = {
     "pacam": "PACAM",
     "cam": "CAM",
+    "taught": "the taught CAM",
     "both": "the mean of CAM and PACAM",
     "imported": "imported CAMs",
 }

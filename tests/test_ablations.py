@@ -110,7 +110,7 @@ def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
     alone = {"affinity.method": "irn", "cpal.self_weight": 0.0, "cam.source": "cam"}
     toy = {row.name: row.change for row in tables.rows("table4", settings(""))}
     assert toy == {
-        "irn": alone,
+        "irn": alone | {"affinity.sure_background": 0.15, "affinity.sure_foreground": 0.45},
         "irn + CPAL": {"affinity.method": "irn"},
         "amn": {**alone, "host": "amn"},
         "amn + CPAL": {"affinity.method": "irn", "host": "amn"},
@@ -119,9 +119,9 @@ def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
     animals["data"]["root"] = "/elsewhere"
     changes = {row.name: row.change for row in tables.rows("table4", animals)}
     profile = {"host": "amn", "cam.cam_threshold": 0.6, "cam.pacam_threshold": 0.58, "cpal.refinements": 0}
-    assert changes["irn"] == alone
+    assert changes["irn"] == alone | {"affinity.sure_background": 0.25, "affinity.sure_foreground": 0.5}
     assert changes["amn"].items() >= (alone | profile).items()
-    assert changes["amn + CPAL"].items() >= profile.items() and "cam.source" not in changes["amn + CPAL"]
+    assert changes["amn + CPAL"].items() >= profile.items() and changes["amn + CPAL"]["cam.source"] != "cam"
     animals["data"]["classes"] = ["cat", "dog"]
     assert {row.name: row.change for row in tables.rows("table4", animals)} == toy
 

@@ -1,5 +1,6 @@
 """CAM arithmetic by hand, and its file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,8 @@ class TestCalibrate:
 def content(classes: int = 2, size: tuple[int, int] = (17, 22)) -> CamFile:
     rng = np.random.default_rng(0)
     shape = (classes, (size[0] + 3) // 4, (size[1] + 3) // 4)
-    return CamFile(np.arange(classes) * 3 + 1, rng.random(shape, np.float32), rng.random(shape, np.float32), size)
+    cam, pacam, taught = (rng.random(shape, np.float32) for _ in range(3))
+    return CamFile(np.arange(classes) * 3 + 1, cam, pacam, size, taught)
 
 
 class TestFile:
@@ -73,8 +75,13 @@ class TestFile:
         read = cams.read_cam(tmp_path / "a.npz")
         assert read.size == written.size and read.classes.dtype == np.int64 and read.cam.dtype == np.float32
         np.testing.assert_array_equal(read.classes, written.classes)
-        np.testing.assert_allclose(read.cam, written.cam, atol=2**-11)  # half a step of float16 below 1
-        np.testing.assert_allclose(read.pacam, written.pacam, atol=2**-11)
+        for name in ("cam", "pacam", "taught"):  # atol: half a step of float16 below 1
+            np.testing.assert_allclose(read.maps[name], getattr(written, name), atol=2**-11)
+
+    def test_maps_that_are_not_there_stay_so(self, tmp_path: Path) -> None:
+        cams.write_cam(tmp_path / "a.npz", replace(content(), pacam=None, taught=None))
+        read = cams.read_cam(tmp_path / "a.npz")
+        assert read.pacam is None and read.taught is None and list(read.maps) == ["cam"]
 
     def test_holds_no_pickle_and_small_numbers(self, tmp_path: Path) -> None:
         cams.write_cam(tmp_path / "a.npz", content())
@@ -84,22 +91,31 @@ class TestFile:
                 "classes": np.int64,
                 "cam": np.float16,
                 "pacam": np.float16,
+                "taught": np.float16,
                 "size": np.int64,
             }
 
 
 class TestSeed:
-    THRESHOLDS = {"cam_threshold": 0.3, "pacam_threshold": 0.6}
+    THRESHOLDS = {"cam_threshold": 0.3, "pacam_threshold": 0.6, "taught_threshold": 0.4}
 
     def test_argmax_is_the_class_above_its_threshold(self) -> None:
         cam = np.array([[[0.31, 0.29, 0.8]], [[0.1, 0.2, 0.9]]], np.float32)
         pacam = np.array([[[0.59, 0.61, 0.7]], [[0.1, 0.2, 0.65]]], np.float32)
-        file = CamFile(np.array([2, 5]), cam, pacam, (1, 3))
+        taught = np.array([[[0.41, 0.39, 0.5]], [[0.42, 0.38, 0.4]]], np.float32)
+        file = CamFile(np.array([2, 5]), cam, pacam, (1, 3), taught)
         labels = {
             source: cams.seed_scores(file, cams.SeedRule(source, **self.THRESHOLDS)).argmax(0).tolist()
-            for source in ("cam", "pacam", "both")
+            for source in ("cam", "pacam", "taught", "both", "imported")
         }
-        assert labels == {"cam": [[1, 0, 2]], "pacam": [[0, 1, 1]], "both": [[0, 0, 2]]}
+        cam_labels = [[1, 0, 2]]
+        assert labels == {
+            "cam": cam_labels,
+            "pacam": [[0, 1, 1]],
+            "taught": [[2, 0, 1]],
+            "both": [[0, 0, 2]],
+            "imported": cam_labels,
+        }
 
     def test_both_is_the_mean_of_the_calibrated_maps(self) -> None:
         cam, pacam, both = (

@@ -230,6 +230,14 @@ class TestProblems:
                 {"cam.source": "imported"},
                 "cam: source: imported does not go with maps: data/cams; imported with data/imported_cams",
             ),
+            (
+                {"cam.source": "taught", "taught_cam.decay": 0},
+                "cam.source: taught needs taught_cam.decay above 0; or choose pacam",
+            ),
+            (
+                {"taught_cam.sure_background": 0.7, "taught_cam.sure_foreground": 0.3},
+                "taught_cam: sure_background 0.7 exceeds sure_foreground 0.3",
+            ),
             ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
             ({"data.classes": ["cat", "dog", "cat"]}, "data.classes: names cat twice"),
         ],

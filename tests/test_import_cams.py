@@ -557,7 +557,7 @@ class TestPipeline:
     def test_seeds_and_scores_are_those_of_the_same_cam(self, both: Dataset) -> None:
         records = both.scored("train")
         own, imported = (
-            score_seeds(both, records, Path(folder), SeedRule(source, 0.6, 0.9), step=0.1, workers=1)
+            score_seeds(both, records, Path(folder), SeedRule(source, 0.6, 0.9, 0.9), step=0.1, workers=1)
             for folder, source in (("data/cams", "cam"), ("data/imported_cams", "imported"))
         )
         assert "pacam" in own[0] and set(imported[0]) == set(own[0]) - {"pacam"}
@@ -565,7 +565,7 @@ class TestPipeline:
 
     def test_scores_show_both_sides_of_the_threshold(self, both: Dataset) -> None:
         content = read_maps(Path("data/imported_cams"), record_of(both, "a"))
-        scores = seed_scores(content, SeedRule("imported", 0.6, 0.9))
+        scores = seed_scores(content, SeedRule("imported", 0.6, 0.9, 0.9))
         assert scores.shape == (2, 40, 33) and {0, 1} == set(scores.argmax(axis=0).flatten())
 
     def test_stages_read_the_folder_that_the_settings_name(

@@ -168,7 +168,9 @@ def test_three_lines_plug_it_in(cpal: Callable[..., CpalConfig]) -> None:
 
 
 class TestPresets:
-    @pytest.mark.parametrize(("preset", "matters"), [("literal", False), ("sipe", True), (None, True)])
+    @pytest.mark.parametrize(
+        ("preset", "matters"), [("literal", False), ("sipe", True), ("default", True), (None, True)]
+    )
     def test_positiveness_is_a_no_op_in_the_literal_reading_only(
         self, raw_params: dict[str, Any], preset: str | None, matters: bool
     ) -> None:

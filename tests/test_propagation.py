@@ -14,7 +14,7 @@ from cpal.errors import UserError
 from cpal.propagation import WalkFile, read_walk, start_maps, walk, walked_labels, write_walk
 
 CLASSES = np.array([2, 5])
-RULE = SeedRule("both", 0.3, 0.5)
+RULE = SeedRule("both", 0.3, 0.5, 0.6)
 
 
 def cams(size: tuple[int, int] = (30, 41)) -> CamFile:
@@ -32,7 +32,7 @@ def test_seeds_walk_raw_beside_a_constant_background() -> None:
 def test_seeds_that_walk_with_their_background_are_calibrated() -> None:
     """The argmax of the start is the seed: a class where it is above its threshold, else background."""
     content = cams()
-    start = start_maps(content, CLASSES, SeedRule("cam", 0.3, 0.5), "walk").numpy()
+    start = start_maps(content, CLASSES, SeedRule("cam", 0.3, 0.5, 0.6), "walk").numpy()
     assert start.shape == (3, 8, 11)
     seed = np.where(content.cam.max(axis=0) > 0.3, 1 + content.cam.argmax(axis=0), 0)
     np.testing.assert_array_equal(start.argmax(axis=0), seed)

@@ -49,6 +49,13 @@ METRICS: dict[str, dict[str, Any]] = {
             "miou_oracle": 52.111,
             "threshold_oracle": 0.52,
         },
+        "taught": {
+            "miou": 51.234,
+            "threshold": 0.61,
+            **otsu(50.8, 0.63),
+            "miou_oracle": 53.123,
+            "threshold_oracle": 0.59,
+        },
     },
     "crf": {"miou": 55.55, "pixel_accuracy": 84.4, "split": "train_official"},
     "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "split": "train_official", "void_percent": 12.34},
@@ -148,7 +155,7 @@ def _write_maps(record: Record, mask: np.ndarray) -> None:
     maps = np.random.default_rng(1).random(shape)
     for folder in ("cams", "crf"):
         Path("data", folder).mkdir(exist_ok=True)
-    content = CamFile(np.array(record.labels, np.int64), maps, maps / 2 + 0.3, (height, width))
+    content = CamFile(np.array(record.labels, np.int64), maps, maps / 2 + 0.3, (height, width), maps / 3)
     write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
     write_crf(Path(f"data/crf/{record.image_id}.npz"), CrfFile(mask, np.full(mask.shape, 200, np.uint8)))
     pseudo = mask.copy()
@@ -184,14 +191,17 @@ def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
 def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
     page = report_page()
     rows = [[cell for cell in row if cell] for row in page.rows]
-    assert rows[1:12] == [
-        ["Seedsmade from PACAM", "51.2", "81.2", "train_official"],
+    assert rows[1:15] == [
+        ["Seedsmade from the taught CAM", "51.2", "81.2", "train_official"],
         ["CAMthreshold 0.31", "42.0", "train_official"],
         ["CAMOtsu's threshold 0.28", "42.2", "train_official"],
         ["CAMoracle threshold 0.26", "43.5", "train_official"],
         ["PACAMthreshold 0.535", "51.2", "train_official"],
         ["PACAMOtsu's threshold 0.6", "50.1", "train_official"],
         ["PACAMoracle threshold 0.52", "52.1", "train_official"],
+        ["Taught CAMthreshold 0.61", "51.2", "train_official"],
+        ["Taught CAMOtsu's threshold 0.63", "50.8", "train_official"],
+        ["Taught CAMoracle threshold 0.59", "53.1", "train_official"],
         ["CRF", "55.5", "84.4", "train_official"],
         ["Pseudo-masks12.3% of the pixels void", "57.8", "86.6", "train_official"],
         ["Segmentation", "60.0", "88.8", "val_list"],
@@ -201,17 +211,17 @@ def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
         assert [name, *[f"{iou:.1f}"] * 4] in rows
     assert ["mean", "51.2", "55.5", "57.8", "60.0"] in rows
     widths = [a["width"] for tag, a in page.tags if tag == "rect" and a.get("class") == "value"]
-    assert widths[0] == "51.23%" and len(widths) == 11
+    assert widths[0] == "51.23%" and len(widths) == 14
 
 
 def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
     page = report_page()
     pictures = page.images()
     # a to d have all seven panels ("empty" is not ranked); e and f have image, prediction and ground truth.
-    assert len(pictures) == 4 * 7 + 2 * 3
+    assert len(pictures) == 4 * 8 + 2 * 3
     assert all(picture.shape[1] == 280 and picture.ndim == 3 for picture in pictures)
-    for start in range(0, 28, 7):
-        assert len({picture.shape for picture in pictures[start : start + 7]}) == 1
+    for start in range(0, 32, 8):
+        assert len({picture.shape for picture in pictures[start : start + 8]}) == 1
     assert page.text.count("train/loss") == 2 and "learning_rate:" not in page.text.partition("params.yaml")[0]
     points = [a["points"] or "" for tag, a in page.tags if tag == "polyline"]
     assert [len(p.split()) for p in points] == [4, 2, 1, 4], "the step without a number is left out"
@@ -240,7 +250,7 @@ def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:
             for folder in (Path("data/report"), Path("again/report"))
         }
         assert len(digests) == 1, name
-    assert np.array(Image.open("data/report/strips.png")).shape[1] == 7 * 176 + 6 * 6
+    assert np.array(Image.open("data/report/strips.png")).shape[1] == 8 * 176 + 7 * 6
 
 
 def test_nothing_half_written_remains(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +313,7 @@ def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None
     assert page.text.count("Not scored: the data set has no ground truth") == 5
     assert "Training images: the first of the list" in page.text
     # Image, CAM, PACAM, CRF, pseudo-mask and prediction of all five; image and prediction of e and f.
-    assert len(page.images()) == 5 * 6 + 2 * 2
+    assert len(page.images()) == 5 * 7 + 2 * 2
     assert "Ground truth" not in page.text
 
 
@@ -313,23 +323,28 @@ def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
         _write_metrics(name, {})
     page = report_page()
     assert ["Segmentation", "", "60.0", "88.8", "val_list"] in page.rows
-    assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 6 + 2 * 3
+    assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 7 + 2 * 3
 
 
 def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
-    text = text.replace("source: pacam", "source: imported").replace("maps: data/cams", "maps: data/imported_cams")
+    text = text.replace("source: taught", "source: imported").replace("maps: data/cams", "maps: data/imported_cams")
     Path("params.yaml").write_text(text, encoding="utf-8")
     for path in Path("data/cams").iterdir():
-        write_cam(path, replace(read_cam(path), pacam=None))
+        write_cam(path, replace(read_cam(path), pacam=None, taught=None))
     Path("data/cams").rename("data/imported_cams")
-    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k != "pacam"})
+    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k not in ("pacam", "taught")})
     with_curves = report_page().text
     shutil.rmtree("data/metrics/train_cam")
     page = report_page()
     assert page.text == with_curves, "what another run left is not shown"
     shown = page.text.replace(text, "")
-    assert "made from imported CAMs" in shown and "PACAM" not in shown and "Classifier" not in shown
+    assert (
+        "made from imported CAMs" in shown
+        and "PACAM" not in shown
+        and "Taught" not in shown
+        and "Classifier" not in shown
+    )
     assert page.text.count("train/loss") == 1 and len(page.images()) == 4 * 6 + 2 * 3
     shutil.rmtree("data/imported_cams")
     with pytest.raises(UserError, match="python -m stages.import_cams"):

@@ -21,7 +21,7 @@ from cpal.scoring import (
     sweep_counts,
 )
 
-RULE = SeedRule("pacam", 0.25, 0.5)
+RULE = SeedRule("pacam", 0.25, 0.5, 0.6)
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def cam_folder(tiny_dataset: Dataset, tmp_path: Path) -> Path:
     for record in tiny_dataset.records:
         shape = (len(record.labels), (record.height - 1) // 4 + 1, (record.width - 1) // 4 + 1)
         size = (record.height, record.width)
-        content = CamFile(np.array(record.labels, np.int64), rng.random(shape), rng.random(shape), size)
+        cam, pacam, taught = (rng.random(shape) for _ in range(3))
+        content = CamFile(np.array(record.labels, np.int64), cam, pacam, size, taught)
         write_cam(tmp_path / f"{record.image_id}.npz", content)
     return tmp_path
 
@@ -64,12 +65,12 @@ def test_image_without_class_is_background() -> None:
 def test_scores_of_seeds_agree_with_scores_of_their_maps(tiny_dataset: Dataset, cam_folder: Path) -> None:
     """The seeds of one source score as that source's entry in the sweep, at the same fixed threshold."""
     records = tiny_dataset.scored("train")
-    for source in ("cam", "pacam"):
-        rule = SeedRule(source, 0.25, 0.5)
+    for source in ("cam", "pacam", "taught"):
+        rule = SeedRule(source, 0.25, 0.5, 0.6)
         metrics, rows = score_seeds(tiny_dataset, records, cam_folder, rule, step=0.1, workers=1)
         assert metrics["miou"] == metrics[source]["miou"]
         assert metrics["split"] == "t"
-        for name in ("cam", "pacam"):
+        for name in ("cam", "pacam", "taught"):
             assert metrics[name]["miou_oracle"] >= metrics[name]["miou"]
             assert metrics[name]["threshold"] == getattr(rule, f"{name}_threshold")
         assert np.mean([row["iou"] for row in rows]) == pytest.approx(metrics["miou"], abs=0.01)

@@ -1,0 +1,62 @@
+"""The taught CAM (ours): what L_Self is for, taken to its end once the network is trained.
+
+Eq. 14 lets PACAM teach the CAM step by step, against the classifier's own loss and under prototypes that still move.
+Here a CAM of its own, a 1x1 convolution on z, learns from the pixels that the final PACAM is sure of. A prototype is a
+mean, so that a channel counts by its size; the convolution weighs channels by what tells the classes apart. Nothing
+else learns, so the problem is convex: the same features give the same map, from any start.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ITERATIONS = 80  # of L-BFGS; the loss no longer moves in its third digit after about 40
+
+
+class TaughtCam(nn.Module):
+    """A 1x1 convolution on z: weight (K, D), bias (K,); background first."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(num_classes, channels))
+        self.register_buffer("bias", torch.zeros(num_classes))
+
+    def forward(self, z: Tensor, image_label: Tensor) -> Tensor:
+        """z (B, D, h, w), image_label (B, N) of 0/1 -> (B, N, h, w) in [0, 1], 0 for absent classes.
+
+        A cell holds p / (p + b) of the probabilities of class and background among background and present classes, so
+        that 0.5 is where the two are equal, as with PACAM's ratio.
+        """
+        logits = torch.einsum("bdhw,kd->bkhw", z, self.weight) + self.bias[:, None, None]
+        versus = (logits[:, 1:] - logits[:, :1]).sigmoid()
+        return versus * image_label[:, :, None, None]
+
+    @torch.no_grad()
+    def learn(self, z: Tensor, label: Tensor, *, decay: float) -> None:
+        """Multinomial logistic regression of label (P,) of 0..N on z (P, D), by L-BFGS.
+
+        Classes weigh the same, however many pixels they have; decay is the factor on the squared weights, of z centered
+        and divided by the mean deviation of its channels, so that it means the same for any features.
+        """
+        center, scale = z.mean(dim=0), z.std(dim=0).mean()
+        x = (z - center) / scale
+        count = torch.bincount(label, minlength=len(self.bias)).to(x)
+        share = (1 / (count * (count > 0).sum()).clamp(min=1))[label]
+        weight, bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        weight.requires_grad_(), bias.requires_grad_()
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            error = F.cross_entropy(torch.einsum("pd,kd->pk", x, weight) + bias, label, reduction="none")
+            total = (share * error).sum() + decay * weight.square().sum()
+            total.backward()
+            return total
+
+        with torch.enable_grad():
+            optimizer.step(loss)
+        self.weight.copy_(weight.detach() / scale)
+        self.bias.copy_(bias.detach() - self.weight @ center)

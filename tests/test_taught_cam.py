@@ -1,0 +1,170 @@
+"""The taught CAM: its optimum against scikit-learn's, its map against plain loops, and which cells teach it."""
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from cpal import prototypes as P
+from cpal.config import Config
+from cpal.dataset import Dataset
+from cpal.hosts import HostOutput
+from cpal.learner import ContextPrototypeLearner
+from cpal.localize import fit_prototypes, fit_taught_cam, localize, sure_cells
+from cpal.masks import read_mask
+from cpal.pyramid import ImagePyramid
+from cpal.taught_cam import TaughtCam
+
+Settings = Callable[..., Config]
+N, D = 3, 4
+
+
+def heaps(sizes: tuple[int, ...] = (400, 60, 9, 30)) -> tuple[Tensor, Tensor]:
+    """Overlapping heaps of very different sizes in channels of different scales: z (P, D), label (P,)."""
+    label = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    z = torch.randn(len(label), D) + 1.2 * F.one_hot(label, D)
+    return z * torch.tensor([1.0, 3.0, 0.5, 2.0]) + 5, label
+
+
+@pytest.mark.parametrize("decay", [0.01, 0.1])
+def test_the_optimum_is_scikit_learns(decay: float) -> None:
+    z, label = heaps()
+    taught = TaughtCam(N + 1, D)
+    taught.learn(z, label, decay=decay)
+    scaled = ((z - z.mean(0)) / z.std(0).mean()).double().numpy()
+    # scikit-learn minimizes C times the weighted sum of errors and half the squared weights.
+    reference = LogisticRegression(C=1 / (2 * decay * (N + 1)), tol=1e-10, max_iter=5000)
+    reference.fit(scaled, label, sample_weight=1 / np.bincount(label)[label])
+    ours = torch.einsum("pd,kd->pk", z, taught.weight) + taught.bias
+    np.testing.assert_allclose(ours.softmax(1), reference.predict_proba(scaled), atol=2e-3)
+
+
+def test_the_unit_of_the_features_does_not_matter() -> None:
+    z, label = heaps()
+    one, other = TaughtCam(N + 1, D), TaughtCam(N + 1, D)
+    one.learn(z, label, decay=0.1)
+    other.learn(100 * z - 7, label, decay=0.1)
+    maps = [taught(cells.T[None, :, None], torch.ones(1, N)) for taught, cells in ((one, z), (other, 100 * z - 7))]
+    torch.testing.assert_close(*maps, atol=1e-3, rtol=0)
+
+
+def test_a_class_without_cells_stays_behind_the_background() -> None:
+    z, label = heaps((50, 40, 0, 30))
+    taught = TaughtCam(N + 1, D)
+    taught.learn(z, label, decay=0.1)
+    maps = taught(z.T[None, :, None], torch.ones(1, N))
+    assert torch.isfinite(maps).all() and maps[:, 1].max() < 0.5 < maps[:, 0].max()
+
+
+def test_the_map_is_the_class_against_the_background() -> None:
+    taught = TaughtCam(N + 1, D)
+    taught.weight.normal_(), taught.bias.normal_()
+    z, present = torch.randn(2, D, 3, 5), torch.tensor([[1.0, 0, 1], [0, 0, 0]])
+    maps = taught(z, present)
+    assert maps.shape == (2, N, 3, 5)
+    for b, n, y, x in np.ndindex(*maps.shape):
+        logit = [float(taught.weight[k] @ z[b, :, y, x] + taught.bias[k]) for k in (0, n + 1)]
+        p = [math.exp(value) for value in logit]
+        expected = p[1] / (p[0] + p[1]) if present[b, n] else 0.0
+        assert float(maps[b, n, y, x]) == pytest.approx(expected, abs=1e-6)
+
+
+class Colors(nn.Module):
+    """A host whose features are the picture's colors at a quarter of its size; its CAM is a color's excess."""
+
+    channels = [3, 3, 3, 3]
+
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        small = F.avg_pool2d(images.float() / 255, 4)
+        cam = small - small.mean(dim=1, keepdim=True)
+        return HostOutput([small] * 4, cam, cam.mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def learner(settings: Settings) -> ContextPrototypeLearner:
+    return ContextPrototypeLearner(N, [3], settings().cpal, seed=0).eval()
+
+
+def pictures(dataset: Dataset) -> list[tuple[int, tuple[int, int], list[Tensor]]]:
+    """The training images as a loader gives them, at two scales."""
+    pyramid = ImagePyramid(dataset, dataset.split("train"), scales=(1.0, 2.0), flip=True, long_side=None)
+    return [pyramid[index] for index in range(len(pyramid))]
+
+
+def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototypeLearner, settings: Settings) -> None:
+    """Against loops over the cells of one view, whose mean is itself."""
+    config = settings(**{"taught_cam.sure_background": 0.3, "taught_cam.sure_foreground": 0.6}).taught_cam
+    label = torch.tensor([[1.0, 0, 1]])
+    generator = torch.Generator().manual_seed(0)
+    outputs = []
+    for _ in range(4):  # until there is a context
+        features, cam = torch.rand(1, 3, 4, 5, generator=generator), torch.randn(1, N, 4, 5, generator=generator)
+        learner.enqueue(learner.instances([features], cam, label), cam, label)
+        learner.cluster()
+        outputs.append(HostOutput([features] * 4, cam, cam.mean(dim=(2, 3))))
+    ((cells, labels),) = list(sure_cells(learner, outputs[-1:], label, config))
+    step = learner.instances([outputs[-1].features[0]], outputs[-1].cam, label)
+    similarity = learner.similarity(step, label)[0]
+    maps = [(similarity[k] - similarity[0]).clamp(min=0) for k in (1, 3)]
+    maps = [map_ / map_.max() for map_ in maps]
+    expected = []
+    for y, x in np.ndindex(4, 5):
+        values = [float(map_[y, x]) for map_ in maps]
+        if max(values) > 0.6:
+            expected.append((step.features[0, :, y, x], (1, 3)[int(np.argmax(values))]))
+        elif max(values) < 0.3:
+            expected.append((step.features[0, :, y, x], 0))
+    assert labels.tolist() == [number for _, number in expected] and {0}.issubset(labels.tolist()) and labels.any()
+    torch.testing.assert_close(cells, torch.stack([z for z, _ in expected]))
+
+
+def test_finds_the_boxes_and_repeats_to_the_bit(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset
+) -> None:
+    host, records = Colors(), tiny_dataset.split("train")
+    loader = pictures(tiny_dataset)
+    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]] * 2)
+    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400}).taught_cam
+    first, second = (
+        fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0) for _ in range(2)
+    )
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+    for index, size, views in loader:
+        label = torch.from_numpy(records[index].multi_hot(N))[None]
+        content = localize(host, learner, label, size, views, taught=first)
+        assert content.taught is not None and content.taught.shape == content.cam.shape
+        truth = read_mask(tiny_dataset.mask_path(records[index]))[2::4, 2::4]
+        for class_id, map_ in zip(content.classes, content.taught, strict=True):
+            inside = map_[: truth.shape[0], : truth.shape[1]][truth == class_id]
+            outside = map_[: truth.shape[0], : truth.shape[1]][truth != class_id]
+            assert inside.mean() > 0.5 > outside.mean()
+
+
+def test_no_more_cells_than_asked_for(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, records, loader = Colors(), tiny_dataset.split("train"), pictures(tiny_dataset)
+    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]])
+    seen = SimpleNamespace(count=0)
+
+    def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: float) -> None:
+        seen.count = len(z)
+        assert len(label) == len(z) and decay == 0.5
+
+    monkeypatch.setattr(TaughtCam, "learn", learn)
+    config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": 60}).taught_cam
+    fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0)
+    assert 0 < seen.count <= 60
+
+
+def test_pacam_ratio_and_taught_map_share_their_middle() -> None:
+    """0.5 is where class and background are equal in both, so that one kind of threshold serves them."""
+    similarity = torch.full((1, 2, 1, 1), 0.7)
+    assert float(P.contrast(similarity, "ratio")[0, 1, 0, 0]) == pytest.approx(0.5, abs=1e-4)
+    assert float(TaughtCam(2, 1)(torch.ones(1, 1, 1, 1), torch.ones(1, 1))[0, 0, 0, 0]) == 0.5
