@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ITERATIONS = 80  # of L-BFGS; the loss no longer moves in its third digit after about 40
+ITERATIONS = 80  # of L-BFGS; on photographs the loss moved by less than a thousandth after 40
 
 
 class TaughtCam(nn.Module):
@@ -46,7 +46,8 @@ class TaughtCam(nn.Module):
         count = torch.bincount(label, minlength=len(self.bias)).to(x)
         share = (1 / (count * (count > 0).sum()).clamp(min=1))[label]
         weight, bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        weight.requires_grad_(), bias.requires_grad_()
+        weight.requires_grad_()
+        bias.requires_grad_()
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
