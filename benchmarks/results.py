@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.tables import PAPER_HOSTS, SEED_TO_MASK, Row, has_data_of
+from cpal.cam import MAP_NAMES
 
 RESULTS = Path("docs/results")
 Metrics = dict[str, Any]  # of one experiment: content of the files in data/metrics, by their stem
@@ -104,14 +105,14 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
         f"| mIoU | images of | {' | '.join(f'seed {seed}' for seed in seeds)} | mean ± deviation |",
         f"|---|---|{'---|' * len(seeds)}---|",
     ]
-    for name in ("cam", "pacam"):
+    for name, title in MAP_NAMES.items():
         sweeps = {seed: metrics["seed"][name] for seed, metrics in done.items() if name in metrics["seed"]}
-        if done and not sweeps:  # imported maps are a CAM alone
+        if done and not sweeps:  # a map that these settings do not make
             continue
         fixed = next((f" {sweep['threshold']}" for sweep in sweeps.values()), "")
         for key, threshold in (("", f"fixed threshold{fixed}"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle")):
             values = {seed: sweep[f"miou{key}"] for seed, sweep in sweeps.items()}
-            lines.append(_seed_line(f"{name.upper()}, {threshold}", _split(done, "seed"), values, seeds))
+            lines.append(_seed_line(f"{title}, {threshold}", _split(done, "seed"), values, seeds))
     for step, title in STEP_NAMES.items():
         values = {seed: metrics[step]["miou"] for seed, metrics in done.items()}
         lines.append(_seed_line(title, _split(done, step), values, seeds))

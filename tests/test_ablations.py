@@ -42,6 +42,7 @@ def test_every_row_is_a_valid_setting(table: str, base: str) -> None:
             assert name in place, key
             place[name] = value
         parse_config(values, name=row.name)
+        assert row.score != "taught" or values["taught_cam"]["decay"] > 0, "a row whose map is not made"
 
 
 @pytest.mark.parametrize("base", BASES)
