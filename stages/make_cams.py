@@ -45,9 +45,7 @@ def main(
         "flip": config.cam.flip,
         "long_side": config.cam.long_side,
     }
-    folder = work_folder(
-        "make_cams", [hosts.effective(), config.cpal.model_dump(), config.taught_cam.model_dump(), views, limit]
-    )
+    folder = work_folder("make_cams", [hosts.effective(), config.cpal.model_dump(), views, limit])
     (folder / "cams").mkdir(exist_ok=True)
     records = [r for r in dataset.split("train", limit) if not (folder / "cams" / f"{r.image_id}.npz").exists()]
     loader = pyramid_loader(dataset, records, **views, workers=loaders)
