@@ -62,20 +62,25 @@ def fit_taught_cam(
 ) -> TaughtCam:
     """The taught CAM of the fitted learner: what it learns from are the cells that PACAM is sure of.
 
-    Of them at most about settings.cells take part, an even share of each view of each image, drawn at random.
+    Of them at most about settings.cells take part, an even share of each view of each image, drawn at random. A class's
+    decay is settings.decay over the number of images with such cells: the fewer they are, the less is believed of them.
     """
     device = learner.shift.device
     generator = torch.Generator().manual_seed(seed)
     cells, labels = [], []
+    images = torch.zeros(dataset.num_classes, device=device)
     for index, _, views in loader:
         label = image_label(records[index], dataset.num_foreground, device)
+        found = torch.zeros_like(images)
         share = -(-settings.cells // (len(records) * len(views)))
         for z, target in sure_cells(learner, [view_output(host, view, label) for view in views], label, settings):
             chosen = torch.randperm(len(target), generator=generator)[:share].to(device)
             cells.append(z[chosen])
             labels.append(target[chosen])
+            found[labels[-1]] = 1
+        images += found
     taught = TaughtCam(dataset.num_classes, learner.shift.shape[1]).to(device)
-    taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay)
+    taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay / images.clamp(min=1))
     return taught
 
 

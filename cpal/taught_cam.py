@@ -35,11 +35,11 @@ class TaughtCam(nn.Module):
         return versus * image_label[:, :, None, None]
 
     @torch.no_grad()
-    def learn(self, z: Tensor, label: Tensor, *, decay: float) -> None:
+    def learn(self, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
         """Multinomial logistic regression of label (P,) of 0..N on z (P, D), by L-BFGS.
 
-        Classes weigh the same, however many pixels they have; decay is the factor on the squared weights, of z centered
-        and divided by the mean deviation of its channels, so that it means the same for any features.
+        Classes weigh the same, however many pixels they have; decay (K,) is the factor on a class's squared weights, of
+        z centered and divided by the mean deviation of its channels, so that it means the same for any features.
         """
         center, scale = z.mean(dim=0), z.std(dim=0).mean()
         x = (z - center) / scale
@@ -53,7 +53,7 @@ class TaughtCam(nn.Module):
         def loss() -> Tensor:
             optimizer.zero_grad()
             error = F.cross_entropy(torch.einsum("pd,kd->pk", x, weight) + bias, label, reduction="none")
-            total = (share * error).sum() + decay * weight.square().sum()
+            total = (share * error).sum() + (decay * weight.square().sum(dim=1)).sum()
             total.backward()
             return total
 

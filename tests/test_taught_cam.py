@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from cpal.taught_cam import TaughtCam
 
 Settings = Callable[..., Config]
 N, D = 3, 4
+DECAY = torch.full((N + 1,), 0.1)
 
 
 def heaps(sizes: tuple[int, ...] = (400, 60, 9, 30)) -> tuple[Tensor, Tensor]:
@@ -36,7 +38,7 @@ def heaps(sizes: tuple[int, ...] = (400, 60, 9, 30)) -> tuple[Tensor, Tensor]:
 def test_the_optimum_is_scikit_learns(decay: float) -> None:
     z, label = heaps()
     taught = TaughtCam(N + 1, D)
-    taught.learn(z, label, decay=decay)
+    taught.learn(z, label, decay=torch.full((N + 1,), decay))
     scaled = ((z - z.mean(0)) / z.std(0).mean()).double().numpy()
     # scikit-learn minimizes C times the weighted sum of errors and half the squared weights.
     reference = LogisticRegression(C=1 / (2 * decay * (N + 1)), tol=1e-10, max_iter=5000)
@@ -45,11 +47,32 @@ def test_the_optimum_is_scikit_learns(decay: float) -> None:
     np.testing.assert_allclose(ours.softmax(1), reference.predict_proba(scaled), atol=2e-3)
 
 
+def test_each_class_has_its_own_decay() -> None:
+    """Against SciPy on the loss written out in float64; the weights differ much from those of one decay for all."""
+    z, label = heaps()
+    decay = torch.tensor([0.001, 0.3, 0.02, 1.0])
+    taught = TaughtCam(N + 1, D)
+    taught.learn(z, label, decay=decay)
+    scaled = ((z - z.mean(0)) / z.std(0).mean()).double().numpy()
+    number = np.bincount(label)
+
+    def loss(flat: np.ndarray) -> float:
+        weight, bias = flat[: -N - 1].reshape(N + 1, D), flat[-N - 1 :]
+        errors = [
+            np.log(np.exp(weight @ x + bias - weight[k] @ x - bias[k]).sum()) / number[k]
+            for x, k in zip(scaled, label.tolist(), strict=True)
+        ]
+        return float(sum(errors) / (N + 1) + np.array(decay.tolist()) @ (weight**2).sum(axis=1))
+
+    expected = minimize(loss, np.zeros((N + 1) * (D + 1)), tol=1e-8).x[: -N - 1].reshape(N + 1, D)
+    np.testing.assert_allclose(taught.weight * z.std(0).mean(), expected, atol=2e-3)
+
+
 def test_the_unit_of_the_features_does_not_matter() -> None:
     z, label = heaps()
     one, other = TaughtCam(N + 1, D), TaughtCam(N + 1, D)
-    one.learn(z, label, decay=0.1)
-    other.learn(100 * z - 7, label, decay=0.1)
+    one.learn(z, label, decay=DECAY)
+    other.learn(100 * z - 7, label, decay=DECAY)
     maps = [taught(cells.T[None, :, None], torch.ones(1, N)) for taught, cells in ((one, z), (other, 100 * z - 7))]
     torch.testing.assert_close(*maps, atol=1e-3, rtol=0)
 
@@ -57,7 +80,7 @@ def test_the_unit_of_the_features_does_not_matter() -> None:
 def test_a_class_without_cells_stays_behind_the_background() -> None:
     z, label = heaps((50, 40, 0, 30))
     taught = TaughtCam(N + 1, D)
-    taught.learn(z, label, decay=0.1)
+    taught.learn(z, label, decay=DECAY)
     maps = taught(z.T[None, :, None], torch.ones(1, N))
     assert torch.isfinite(maps).all() and maps[:, 1].max() < 0.5 < maps[:, 0].max()
 
@@ -146,21 +169,24 @@ def test_finds_the_boxes_and_repeats_to_the_bit(
             assert inside.mean() > 0.5 > outside.mean()
 
 
-def test_no_more_cells_than_asked_for(
+def test_no_more_cells_than_asked_for_and_decay_by_images(
     learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, records, loader = Colors(), tiny_dataset.split("train"), pictures(tiny_dataset)
     fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]])
     seen = SimpleNamespace(count=0)
 
-    def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: float) -> None:
-        seen.count = len(z)
-        assert len(label) == len(z) and decay == 0.5
+    def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
+        seen.count, seen.decay = len(z), decay
+        assert len(label) == len(z)
 
     monkeypatch.setattr(TaughtCam, "learn", learn)
-    config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": 60}).taught_cam
-    fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0)
-    assert 0 < seen.count <= 60
+    for cells in (60, 4000):
+        config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": cells}).taught_cam
+        fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0)
+        assert 0 < seen.count <= cells
+    with_class = [sum(k in (0, *record.labels) for record in records) for k in range(N + 1)]  # all of them have cells
+    torch.testing.assert_close(seen.decay, 0.5 / torch.tensor(with_class))
 
 
 def test_pacam_ratio_and_taught_map_share_their_middle() -> None:
