@@ -144,6 +144,7 @@ class TaughtCamConfig(Section):
     decay: NonNegative
     sure_background: Annotated[float, Field(gt=0, lt=1)]
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
+    images: Positive
     cells: Positive
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,21 @@ def fit_prototypes(
             learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
         learner.cluster()
         learner.measure_shift()
+
+
+def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list[Record]:
+    """At least `images` records of each class, or all that there are, and of those without any class, drawn at random.
+
+    They keep their order. A record counts for each of its classes, so that a common class can have more.
+    """
+    count: Counter[int] = Counter()
+    chosen = []
+    for index in torch.randperm(len(records), generator=torch.Generator().manual_seed(seed)).tolist():
+        classes = records[index].labels or (0,)
+        if any(count[class_id] < images for class_id in classes):
+            count.update(classes)
+            chosen.append(index)
+    return [records[index] for index in sorted(chosen)]
 
 
 @torch.no_grad()

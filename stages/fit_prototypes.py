@@ -13,7 +13,7 @@ from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
 from cpal.hosts.build import HostSettings
 from cpal.label_scores import score_labels
-from cpal.localize import classify, fit_prototypes, fit_taught_cam
+from cpal.localize import classify, fit_prototypes, fit_taught_cam, some_of_each_class
 from cpal.pyramid import pyramid_loader
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -56,6 +56,7 @@ def main(
     write_json(destination(LABEL_PRECISION, limit, out), rows)
     modules: dict[str, nn.Module] = {"learner": learner}
     if config.taught_cam.decay:
+        records = some_of_each_class(records, config.taught_cam.images, seed=config.seed)
         loader = pyramid_loader(
             dataset,
             records,

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from cpal import prototypes as P
 from cpal.config import Config
-from cpal.dataset import Dataset
+from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
 from cpal.learner import ContextPrototypeLearner
-from cpal.localize import fit_prototypes, fit_taught_cam, localize, sure_cells
+from cpal.localize import fit_prototypes, fit_taught_cam, localize, some_of_each_class, sure_cells
 from cpal.masks import read_mask
 from cpal.pyramid import ImagePyramid
 from cpal.taught_cam import TaughtCam
@@ -187,6 +187,20 @@ def test_no_more_cells_than_asked_for_and_decay_by_images(
         assert 0 < seen.count <= cells
     with_class = [sum(k in (0, *record.labels) for record in records) for k in range(N + 1)]  # all of them have cells
     torch.testing.assert_close(seen.decay, 0.5 / torch.tensor(with_class))
+
+
+@pytest.mark.parametrize("images", [1, 3, 7, 50])
+def test_some_of_each_class(images: int) -> None:
+    """No class has fewer than asked for, or than there are; only as many as that takes; and in the same order."""
+    labels = [tuple(k + 1 for k in range(3) if number % (k + 2) == 0) for number in range(60)]
+    records = [Record(f"{n:02}", "train", True, "", 1, 1, label, None, "") for n, label in enumerate(labels)]
+    chosen = some_of_each_class(records, images, seed=0)
+    for class_id in range(4):
+        found, there = (sum(class_id in (r.labels or (0,)) for r in some) for some in (chosen, records))
+        assert found >= min(images, there) > 0
+    assert len(chosen) <= 4 * images and [r.image_id for r in chosen] == sorted({r.image_id for r in chosen})
+    assert chosen == some_of_each_class(records, images, seed=0)
+    assert images in (50,) or chosen != some_of_each_class(records, images, seed=1)
 
 
 def test_pacam_ratio_and_taught_map_share_their_middle() -> None:
