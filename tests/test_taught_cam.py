@@ -48,7 +48,7 @@ def test_the_optimum_is_scikit_learns(decay: float) -> None:
 
 
 def test_each_class_has_its_own_decay() -> None:
-    """Against SciPy on the loss written out in float64; the weights differ much from those of one decay for all."""
+    """Against SciPy on the loss written out in float64."""
     z, label = heaps()
     decay = torch.tensor([0.001, 0.3, 0.02, 1.0])
     taught = TaughtCam(N + 1, D)
