@@ -16,8 +16,8 @@ from cpal.classifier import Diagnose, Diagnosis, select
 from cpal.config import ClassifierConfig
 from cpal.dataset import Dataset, Record
 from cpal.hosts import Host
+from cpal.hosts.views import image_label, view_output
 from cpal.learner import ContextPrototypeLearner, Instances
-from cpal.localize import image_label, view_output
 from cpal.masks import VOID, read_mask
 from cpal.pyramid import View, pyramid_loader
 

@@ -18,6 +18,7 @@ from cpal.config import TaughtCamConfig
 from cpal.dataset import Dataset, Record
 from cpal.files import whole_file
 from cpal.hosts import Host, HostOutput
+from cpal.hosts.views import image_label, view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
 from cpal.taught_cam import TaughtCam
@@ -185,25 +186,6 @@ def classify(host: Host, num_foreground: int, loader: Iterable[View]) -> np.ndar
     every = torch.ones(1, num_foreground, device=next(host.parameters()).device)
     found = [view_output(host, views[0], every).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
     return np.array(found, np.float64).reshape(-1, num_foreground)
-
-
-def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
-    """The record's labels as (1, N) of 0/1."""
-    return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
-
-
-def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
-    """Output of one image from its views (V, 3, h, w) and label (1, N)."""
-    return merge_views(host(views.to(label.device), label.expand(len(views), -1)))
-
-
-def merge_views(output: HostOutput) -> HostOutput:
-    """One image's output from its views, image and mirror image: their mean, before the ReLU and the prototypes."""
-
-    def merge(maps: Tensor) -> Tensor:
-        return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
-
-    return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
 
 
 def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ from cpal.config import Config
 from cpal.hosts import HostOutput
 from cpal.hosts.irn import IrnHost, build_irn_host
 from cpal.hosts.remembered import RememberedHost
-from cpal.localize import merge_views
+from cpal.hosts.views import merge_views
 
 LABEL = torch.tensor([[1.0, 0, 1]]).expand(2, -1)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cpal.files import whole_file
 from cpal.hosts import HostOutput
-from cpal.localize import view_output
+from cpal.hosts.views import view_output
 
 
 class RememberedHost(nn.Module):

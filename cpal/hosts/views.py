@@ -1,0 +1,26 @@
+"""One photograph through a host: the image and its mirror image go in, one output comes back."""
+
+import torch
+from torch import Tensor, nn
+
+from cpal.dataset import Record
+from cpal.hosts import HostOutput
+
+
+def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
+    """The record's labels as (1, N) of 0/1."""
+    return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
+
+
+def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
+    """Output of one image from its views (V, 3, h, w) and label (1, N)."""
+    return merge_views(host(views.to(label.device), label.expand(len(views), -1)))
+
+
+def merge_views(output: HostOutput) -> HostOutput:
+    """One image's output from its views, image and mirror image: their mean, before the ReLU and the prototypes."""
+
+    def merge(maps: Tensor) -> Tensor:
+        return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
+
+    return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
