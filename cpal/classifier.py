@@ -45,8 +45,7 @@ class CpalLoss(BaseModel):
         assert mode == "loss"
         output, losses = self.host.training_step(image, image_label, mask)
         if self.learner is not None:
-            stride = padding.shape[-1] // output.cam.shape[-1]
-            padding = F.max_pool2d(padding.float()[:, None], stride)[:, 0] > 0
+            padding = F.adaptive_max_pool2d(padding.float()[:, None], output.cam.shape[2:])[:, 0] > 0
             features = select(output.features, self.settings)
             _, self_loss = self.learner(features, output.cam, image_label, padding=padding)
             losses["loss_self"] = self.settings.self_weight * self_loss * self.warm
@@ -113,7 +112,8 @@ def train_classifier(
     """
     torch.manual_seed(seed)
     host = build_host(settings, dataset.classes)
-    learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
+    # Without L_Self the learner is no part of the model that `train` moves to the device, but is still diagnosed.
+    learner = build_learner(host, dataset.num_foreground, cpal, seed=seed).to(device)
     if not any(parameter.requires_grad for parameter in host.parameters()):
         if cpal.projection:
             raise UserError(f"host: {settings.host} is not trained, and no projection learns; set cpal.projection: 0")

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from dvclive import Live
+from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
@@ -33,9 +34,11 @@ class _Runner(Runner):
     target: torch.device
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        if self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
-        return model.to(_Runner.target)
+        model = model.to(_Runner.target)
+        if not self.distributed:
+            return model
+        gpus = [_Runner.target.index] if _Runner.target.type == "cuda" else None
+        return MMDistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
 
 class TrainingLog(Hook):
@@ -109,11 +112,14 @@ class TrainingLog(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["training_log"] = {"history": self.history, "pending": self.pending}
         checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["rng_cuda"] = torch.cuda.get_rng_state_all()  # none without a GPU; dropout draws from it
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["training_log"]["history"]
         self.pending = checkpoint["training_log"]["pending"]
         torch.set_rng_state(checkpoint["rng"].cpu())
+        for index, state in enumerate(checkpoint["rng_cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state.cpu(), index)
 
     def after_train(self, runner: Runner) -> None:
         self.bar.close()
@@ -140,12 +146,11 @@ def train(
 
     Continues from the newest checkpoint in `folder`, of which there is one every `interval` steps: the stream of
     samples, the optimiser and the curves go on as if nothing had happened. `head` learns at head_learning_rate.
-    Under torchrun each rank takes its share of the batch.
+    Of processes that torch.distributed has joined each takes its share of the batch, and all end with the same model.
     Raises UserError when the loss is no number, or when a setting does not fit the device or the data.
     """
     assert iterations % interval == 0, "a training ends with a checkpoint"
-    distributed = "RANK" in os.environ
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = get_rank(), get_world_size()
     if settings.batch_size % world:
         raise UserError(f"batch_size {settings.batch_size} cannot be shared by {world} processes; take a multiple")
     stream = SampleStream(
@@ -166,7 +171,6 @@ def train(
     )
     optimizer = _optimizer(model, head, settings)
     _Runner.target = device
-    torch.use_deterministic_algorithms(device.type == "cpu")
     with _quiet():
         runner = _Runner(
             model=model,
@@ -181,17 +185,17 @@ def train(
                 "checkpoint": CheckpointHook(interval=1, by_epoch=True, max_keep_ckpts=2),
             },
             custom_hooks=[TrainingLog(folder / "curves", iterations), *(hooks or [])],
-            launcher="pytorch" if distributed else "none",
-            env_cfg={"dist_cfg": {"backend": "nccl" if device.type == "cuda" else "gloo"}},
+            launcher="pytorch" if is_distributed() else "none",
             resume=find_latest_checkpoint(str(folder / "checkpoints")) is not None,
             randomness={"seed": seed, "deterministic": True},
             log_level="ERROR",
             experiment_name=f"train-{uuid.uuid4().hex}",
             cfg={},
         )
+    # The Runner has switched it on, but on a GPU what segmentation needs (NLLLoss) raises an error under it.
+    torch.use_deterministic_algorithms(device.type == "cpu")
     runner.train()
-    trained = runner.model.module if distributed else runner.model
-    return trained.eval()
+    return model.eval()
 
 
 def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: Optimizer) -> torch.optim.Optimizer:

@@ -1,5 +1,7 @@
 """Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
 
+from mmengine.dist import is_main_process
+
 from cpal.classifier import describe, train_classifier
 from cpal.config import load_config
 from cpal.dataset import read_dataset
@@ -8,7 +10,7 @@ from cpal.files import write_json
 from cpal.hosts.build import HostSettings
 from cpal.state_dicts import given_files
 from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.device import DEFAULT_LOADERS, Device, Loaders, training_device
 from stages.options import Limit, Out, Params, destination, run
 from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, FIRST_ROUND, PARAMS
 from stages.workdir import publish, work_folder
@@ -35,12 +37,14 @@ def main(
         config.cpal,
         seed=config.seed,
         folder=folder,
-        device=torch_device(device),
+        device=training_device(device),
         workers=loaders,
         masks=FIRST_ROUND if config.host == "amn" else None,
         diagnose=diagnoser(dataset, hosts.training, limit),
         limit=limit,
     )
+    if not is_main_process():
+        return
     curves_done = folder / "curves" / "plots" / "metrics"
     if not curves_done.exists():  # nothing was trained
         curves_done.mkdir(parents=True)

@@ -1,11 +1,13 @@
 """Train DeepLabV2 on the pseudo-masks, never on ground truth."""
 
+from mmengine.dist import is_main_process
+
 from cpal.config import load_config
 from cpal.dataset import read_dataset
 from cpal.segmentation import describe, train_segmentation, typical_side
 from cpal.state_dicts import given_files
 from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.device import DEFAULT_LOADERS, Device, Loaders, training_device
 from stages.options import Limit, Out, Params, destination, run
 from stages.paths import DATASET, PARAMS, PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 from stages.workdir import publish, work_folder
@@ -30,10 +32,12 @@ def main(
         config.segmentation,
         seed=config.seed,
         folder=folder,
-        device=torch_device(device),
+        device=training_device(device),
         workers=loaders,
         limit=limit,
     )
+    if not is_main_process():
+        return
     meta = describe(config.segmentation, dataset.classes) | {"long_side": typical_side(dataset)}
     save_weights(folder / weights.name, {"segmentor": segmentor}, meta)
     publish(folder, {weights.name: weights, "curves": curves}, keep=True)

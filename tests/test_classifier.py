@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing import spawn
 
+from cpal import classifier, training
 from cpal.classifier import (
     ClusterEachEpoch,
     CpalLoss,
@@ -202,6 +205,79 @@ class TestTraining:
         config = settings(**SMALL | {"cpal.self_weight": 0.0})
         _, learner = self.run(config, tiny_dataset, tmp_path, limit=2)
         assert not learner.bank.count.any() and not learner.clusterings
+
+    def test_without_self_loss_the_learner_too_is_where_the_network_is(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The meta device stands for a GPU: what is left on the CPU cannot meet what is there."""
+        monkeypatch.setattr(classifier, "train", lambda *_, **__: None)
+        _, learner, _ = train_classifier(
+            tiny_dataset,
+            host_settings(settings(**SMALL)),
+            settings(**{"cpal.self_weight": 0.0}).cpal,
+            seed=0,
+            folder=tmp_path,
+            device=torch.device("meta"),
+            workers=0,
+            diagnose=lambda *_: {},
+        )
+        assert {value.device.type for value in learner.state_dict().values()} == {"meta"}
+
+    @pytest.mark.parametrize(("device", "deterministic"), [("cpu", True), ("cuda", False), ("mps", False)])
+    def test_operations_must_be_deterministic_on_a_cpu_only(
+        self,
+        settings: Settings,
+        tiny_dataset: Dataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        device: str,
+        deterministic: bool,
+    ) -> None:
+        """On a GPU some of those that segmentation needs have no such version, and raise an error."""
+        records, seen = tiny_dataset.split("train"), []
+        samples = TrainingSamples(tiny_dataset, records, crop_size=32, scale_range=(1, 2), padding=(0, 0, 0), seed=0)
+        monkeypatch.setattr(training._Runner, "wrap_model", lambda _, __, model: model)
+        monkeypatch.setattr(
+            training._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
+        )
+        training.train(
+            small_loss(settings()),
+            samples,
+            settings().classifier,
+            head=[],
+            iterations=2,
+            interval=2,
+            seed=0,
+            folder=tmp_path,
+            device=torch.device(device),
+            workers=0,
+        )
+        assert seen == [deterministic]
+
+    def test_two_processes_learn_what_one_does(self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+        """With running statistics in batch norm, as on photographs; L_Self takes part in the second epoch."""
+        config = settings(**{"classifier.learning_rate": 0.05, "classifier.epochs": 4})
+        spawn(_train_rank, args=(tmp_path, config, tiny_dataset), nprocs=2)
+        host, learner = self.run(config, tiny_dataset, tmp_path / "alone")
+        alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
+        ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+        fresh = build_irn_host(config.classifier, N).state_dict()
+        near = {"atol": 1e-5, "rtol": 1e-4}
+        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], **near)]
+        assert len(learned) > 10 and learner.valid.sum() > N
+        for key, value in alone.items():
+            assert torch.equal(ranks[0][key], ranks[1][key]), key
+            torch.testing.assert_close(ranks[0][key], value, **near)
+
+
+def _train_rank(rank: int, folder: Path, config: Config, dataset: Dataset) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    host, learner = TestTraining().run(config, dataset, folder / "both")
+    torch.save(nn.ModuleDict({"host": host, "learner": learner}).state_dict(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 META = {"backbone": "x", "classes": ["cat", "dog"], "stride": 16}
