@@ -93,9 +93,9 @@ class AffinityLoss(BaseModel):
     ) -> dict[str, Tensor]:
         """image (B, 3, S, S), mask (B, S, S) of sure labels, 255 elsewhere and on padding -> named losses."""
         assert mode == "loss"
-        edge, displacement = self.network(image)
+        edge, displacement = self.network(image)  # below single precision, the logarithm of a weak edge is far off
         label = F.interpolate(mask[:, None].float(), size=edge.shape[1:], mode="nearest-exact")[:, 0]
-        return pair_losses(edge.sigmoid(), displacement, label, self.radius)
+        return pair_losses(edge.float().sigmoid(), displacement.float(), label, self.radius)
 
 
 def pair_losses(edge: Tensor, displacement: Tensor, label: Tensor, radius: int) -> dict[str, Tensor]:

@@ -133,8 +133,11 @@ class CpalConfig(Section):
     def _check(self) -> "CpalConfig":
         if self.topk > self.num_prototypes:
             raise ValueError(f"topk {self.topk} exceeds num_prototypes {self.num_prototypes}")
-        if self.projection and self.self_weight == 0:
-            raise ValueError("projection learns from L_Self only; set self_weight above 0, or projection to 0")
+        if self.projection and (self.self_weight == 0 or self.detach_target):
+            raise ValueError(
+                "projection learns from the target of L_Self only; set self_weight above 0 and detach_target: false, "
+                "or projection to 0"
+            )
         if self.num_prototypes > self.bank_length:
             raise ValueError(f"num_prototypes {self.num_prototypes} exceeds bank_length {self.bank_length}")
         return self
@@ -279,6 +282,10 @@ class Config(Section):
     def _check(self) -> "Config":
         if self.cam.source == "taught" and self.taught_cam.decay == 0:
             raise ValueError("cam.source: taught needs taught_cam.decay above 0; or choose pacam")
+        if self.cpal.min_probability and self.host != "irn":
+            raise ValueError(
+                f"cpal.min_probability reads the CAM's mean, which is no logit with host: {self.host}; set it to 0"
+            )
         if self.pseudo_mask.walk_power not in self.affinity.powers:
             raise ValueError(
                 f"pseudo_mask.walk_power {self.pseudo_mask.walk_power} is none of affinity.powers, which are walked: "

@@ -108,9 +108,10 @@ class ContextPrototypeLearner(nn.Module):
         if len(features) != len(self.projections):
             raise ValueError(f"{len(features)} feature maps for a learner of {len(self.projections)}")
         z = self.embed(features, cam.shape[2:])
+        inside = torch.ones_like(cam[:, :1]) if padding is None else (~padding[:, None]).to(cam.dtype)
+        cam = cam * inside  # a map's maximum, by which it is divided, may lie on padding
         normalized = cams.normalize(cam, image_label)
         everything = cams.normalize(cam, torch.ones_like(image_label)) if settings.background_from == "all" else None
-        inside = torch.ones_like(cam[:, :1]) if padding is None else (~padding[:, None]).to(cam.dtype)
         maps = cams.with_background(normalized, everything) * inside
         if settings.mask == "structure":
             mask = P.structure_masks(z.detach(), maps.detach())

@@ -183,8 +183,8 @@ def write_cams(
 def classify(host: Host, num_foreground: int, loader: Iterable[View]) -> np.ndarray:
     """Probability of each class in each image, in the loader's order: float (I, N). No label is told to the host."""
     host.eval()
-    every = torch.ones(1, num_foreground, device=next(host.parameters()).device)
-    found = [view_output(host, views[0], every).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
+    unknown = torch.full((1, num_foreground), host.unknown_label, device=next(host.parameters()).device)
+    found = [view_output(host, views[0], unknown).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
     return np.array(found, np.float64).reshape(-1, num_foreground)
 
 

@@ -79,7 +79,7 @@ def walked_labels(content: WalkFile, index: int, background_threshold: float) ->
     scores = resize_maps(content.scores[index], content.size)
     if not content.background_walked:
         scores = np.concatenate([np.full((1, *content.size), background_threshold, np.float32), scores])
-    share = scores.max(axis=0) / scores.sum(axis=0)
+    share = scores.max(axis=0) / scores.sum(axis=0).clip(min=np.finfo(np.float32).tiny)
     label = np.append(0, content.classes).astype(np.uint8)[scores.argmax(axis=0)]
     return CrfFile(label, np.round(255 * share).astype(np.uint8))
 

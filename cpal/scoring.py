@@ -1,6 +1,6 @@
 """Scores of a folder of results against the ground truth, image by image in parallel."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ def score_masks(
 
     classes = dataset.num_classes  # a task is sent what its function names: never the whole data set
 
-    def score(record: Record, truth: Path) -> np.ndarray:
-        return confusion_matrix(read_mask(truth), read(record), classes)
+    def score(record: Record, truth: Path) -> dict[str, np.ndarray]:
+        return {"confusion": confusion_matrix(read_mask(truth), read(record), classes)}
 
-    return sum_up(Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records))
+    return sum_over_images(score, dataset, records, workers=workers)["confusion"]
 
 
 def score_seeds(
@@ -51,13 +51,11 @@ def score_seeds(
             counts[f"{name}_pixels"] = score_histogram(content, name, grid[name])
         return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
 
-    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
-    confusion = sum_up(part["seed"] for part in parts)
-    metrics = summary(confusion, dataset.splits["score"])
+    total = sum_over_images(score, dataset, records, workers=workers)
+    metrics = summary(total["seed"], dataset.splits["score"])
     for name, value in fixed.items():
-        counts, pixels = (sum_up(part[key] for part in parts) for key in (name, f"{name}_pixels"))
-        metrics[name] = at_thresholds(counts, pixels, grid[name], value)
-    return metrics, class_rows(confusion, dataset.classes)
+        metrics[name] = at_thresholds(total[name], total[f"{name}_pixels"], grid[name], value)
+    return metrics, class_rows(total["seed"], dataset.classes)
 
 
 def score_walk(
@@ -67,13 +65,31 @@ def score_walk(
     grid = np.unique(np.append(np.arange(step, 1, step), threshold))
     classes = dataset.num_classes
 
-    def score(record: Record, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
         walked = read_walk(folder / f"{record.image_id}.npz")
         maps = CamFile(walked.classes, walked.scores[power], None, walked.size)
-        return sweep_counts(read_mask(path), maps, "cam", grid, classes), score_histogram(maps, "cam", grid)
+        counts = sweep_counts(read_mask(path), maps, "cam", grid, classes)
+        return {"counts": counts, "pixels": score_histogram(maps, "cam", grid)}
 
-    parts = Parallel(n_jobs=max(1, workers))(delayed(score)(r, dataset.mask_path(r)) for r in records)
-    return at_thresholds(sum_up(part[0] for part in parts), sum_up(part[1] for part in parts), grid, threshold)
+    total = sum_over_images(score, dataset, records, workers=workers)
+    return at_thresholds(total["counts"], total["pixels"], grid, threshold)
+
+
+def sum_over_images(
+    count: Callable[[Record, Path], dict[str, np.ndarray]], dataset: Dataset, records: list[Record], *, workers: int
+) -> dict[str, np.ndarray]:
+    """Sums by name of what `count` gives for each record and the path of its mask.
+
+    Images are counted in parallel and added up as they come: with 81 classes one image's counts take megabytes.
+    """
+    parts = Parallel(n_jobs=max(1, workers), return_as="generator")(
+        delayed(count)(record, dataset.mask_path(record)) for record in records
+    )
+    total: dict[str, np.ndarray] = {}
+    for part in parts:
+        for name, counts in part.items():
+            total[name] = total[name] + counts if name in total else counts
+    return total
 
 
 def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixed: float) -> dict[str, Any]:
@@ -110,8 +126,8 @@ def sweep_counts(
         return counts
     strongest = content.classes[maps.argmax(axis=0)][counted]
     below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")
-    np.add.at(counts, (truth[counted], strongest, below), 1)
-    return counts
+    cells = np.ravel_multi_index((truth[counted], strongest, below), counts.shape)
+    return np.bincount(cells, minlength=counts.size).reshape(counts.shape)
 
 
 def score_histogram(content: CamFile, name: str, thresholds: np.ndarray) -> np.ndarray:
@@ -145,7 +161,3 @@ def sweep(counts: np.ndarray) -> list[float]:
         confusion[:, BACKGROUND] += counts.sum(axis=(1, 2)) - confusion.sum(axis=1)
         curve.append(mean_iou(np.pad(confusion, ((0, 0), (0, 1)))))
     return curve
-
-
-def sum_up(parts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.sum(list(parts), axis=0)

@@ -52,7 +52,8 @@ def main(
         write_mask(path, probability.argmax(axis=0).astype(np.uint8))
 
     jobs = max(1, workers) if config.test_crf.iterations else 1
-    work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(
+    # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
+    work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", max_nbytes=None)(
         delayed(label_one)(folder / "predictions" / f"{record.image_id}.png", dataset.image_path(record), probability)
         for record, probability in probable()
     )

@@ -57,11 +57,13 @@ def main(
         return
     chosen = torch_device(device)
     network = load_affinity_net(AFFINITY_NET, settings, device=chosen)
+    on_gpu = chosen.type == "cuda"  # Apple's has no double precision, in which the walk is
 
     def edge_maps() -> Iterator[tuple[Record, Tensor]]:
         loader = pyramid_loader(dataset, left, scales=(1.0,), flip=False, long_side=None, workers=loaders)
         for index, size, views in loader:
-            yield left[index], edges(network, views[0][0], map_size(size))
+            edge = edges(network, views[0][0], map_size(size))
+            yield left[index], edge if on_gpu else edge.cpu()
 
     def walk_one(record: Record, edge: Tensor) -> None:
         content = read_maps(maps, record)
@@ -71,7 +73,7 @@ def main(
             write_walk(temporary, walk(start, edge, content.classes, content.size, settings))
 
     # On a GPU the walk is there as well; on a CPU the images are walked in parallel.
-    jobs = max(1, workers) if chosen.type == "cpu" else 1
+    jobs = 1 if on_gpu else max(1, workers)
     walks = Parallel(n_jobs=jobs, return_as="generator", prefer="threads", pre_dispatch="2*n_jobs")(
         delayed(walk_one)(record, edge) for record, edge in edge_maps()
     )

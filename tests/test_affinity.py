@@ -10,6 +10,7 @@ from test_random_walk import dense
 
 from cpal.affinity import (
     EPSILON,
+    AffinityLoss,
     AffinityNet,
     build_affinity_net,
     describe,
@@ -87,6 +88,21 @@ def test_nothing_sure_costs_nothing() -> None:
     losses = pair_losses(edge, torch.randn(1, 2, 9, 9), torch.full((1, 9, 9), VOID), 3)
     sum(losses.values()).backward()
     assert all(loss == 0 for loss in losses.values()) and (edge.grad == 0).all()
+
+
+def test_weak_edges_keep_their_loss_in_mixed_precision(small: AffinityConfig) -> None:
+    """In bfloat16 an affinity of 0.999 is 1, and its gradient a hundred times too large."""
+
+    found = []
+    mask = torch.zeros(1, 32, 32, dtype=torch.long)
+    mask[..., 16:] = 1
+    for kind in (torch.float32, torch.bfloat16):
+        output = torch.full((1, 8, 8), -7.0, dtype=kind), torch.zeros(1, 2, 8, 8, dtype=kind)
+        losses = AffinityLoss(lambda _, output=output: output, 4)(
+            torch.zeros(1, 3, 32, 32), torch.ones(1, 1), mask, mask > 1
+        )
+        found.append(losses["loss_apart"])
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_an_edge_between_labels_is_the_optimum() -> None:

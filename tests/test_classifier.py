@@ -129,11 +129,19 @@ class TestFeatures:
 
     @pytest.mark.parametrize(("stages", "projection"), [([1, 2, 3, 4], 0), ([4], 0), ([1, 3], 7)])
     def test_the_learner_is_as_wide_as_they_are(self, settings: Settings, stages: list[int], projection: int) -> None:
-        config = settings(**{"cpal.features": stages, "cpal.projection": projection})
+        config = settings(
+            **{"cpal.features": stages, "cpal.projection": projection, "cpal.detach_target": not projection}
+        )
         loss = small_loss(config)
         width = sum(projection or loss.host.channels[stage - 1] for stage in stages)
         assert loss.learner.bank.entries.shape == (N + 1, config.cpal.bank_length, width)
         loss(*batch())
+
+    def test_any_map_size_has_its_padding(self, settings: Settings) -> None:
+        """Crops of 60 pixels make maps of 4 cells, and 60 / 4 is no stride of a pooling without a rest."""
+        loss = small_loss(settings())
+        images, labels, masks, padding = batch()
+        loss(images[..., :60, :60], labels, masks[..., :60, :60], padding[..., :60, :60])
 
 
 class TestSchedule:
@@ -297,7 +305,7 @@ class TestFile:
                 assert torch.equal(read[name].state_dict()[key], value)
 
     def test_a_learner_with_its_bank(self, settings: Settings, tmp_path: Path) -> None:
-        config = settings(**{"cpal.projection": 4}).cpal
+        config = settings(**{"cpal.projection": 4, "cpal.detach_target": False}).cpal
         learners = [ContextPrototypeLearner(N, [5, 6], config, seed=0) for _ in range(2)]
         learners[0].train()([torch.randn(2, 5, 4, 4), torch.randn(2, 6, 4, 4)], torch.randn(2, N, 4, 4), LABELS)
         learners[0].cluster()

@@ -110,6 +110,12 @@ def test_an_image_without_a_class_has_no_map(host: ClipEsHost) -> None:
     assert (host(pictures(32, 32), torch.zeros(2, 3)).cam == 0).all()
 
 
+def test_logits_know_nothing_of_the_labels(host: ClipEsHost) -> None:
+    images = pictures(48, 40)
+    told, untold = (host(images, torch.full((2, 3), value)).logits for value in (1.0, host.unknown_label))
+    assert host.unknown_label == 0 and torch.equal(told, untold)
+
+
 def test_logits_are_log_odds(host: ClipEsHost) -> None:
     with torch.no_grad():
         _, tokens, _, grid = host.attend(pictures(32, 32))
@@ -248,7 +254,7 @@ def test_nothing_is_trained(
     assert isinstance(host, ClipEsHost) and rows == [] and not (tmp_path / "work").exists()
     assert learner.bank.entries.shape[-1] == 64
     with pytest.raises(UserError, match=r"host: clip_es is not trained, and no projection learns"):
-        train(**{"cpal.projection": 8})
+        train(**{"cpal.projection": 8, "cpal.detach_target": False})
 
 
 def test_unknown_models_are_refused(settings_of: Callable[..., ClipEsConfig]) -> None:

@@ -231,6 +231,15 @@ class TestProblems:
                 "cam: source: imported does not go with maps: data/cams; imported with data/imported_cams",
             ),
             (
+                {"cpal.projection": 8},
+                "cpal: projection learns from the target of L_Self only; set self_weight above 0 and detach_target: "
+                "false, or projection to 0",
+            ),
+            (
+                {"cpal.min_probability": 0.5, "host": "amn"},
+                "cpal.min_probability reads the CAM's mean, which is no logit with host: amn; set it to 0",
+            ),
+            (
                 {"cam.source": "taught", "taught_cam.decay": 0},
                 "cam.source: taught needs taught_cam.decay above 0; or choose pacam",
             ),

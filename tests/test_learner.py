@@ -289,6 +289,16 @@ class TestSelfLoss:
                 cells.append((step.maps[b, :, y, x] - pacam_target[b, :, y, x]).abs().mean())
         torch.testing.assert_close(loss, torch.stack(cells).mean())
 
+    def test_the_maximum_is_that_of_the_picture(self, cpal: Callable[..., CpalConfig]) -> None:
+        learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
+        features, cam, labels = batch(4)
+        padding = torch.zeros(len(cam), H, W, dtype=torch.bool)
+        padding[..., 4:] = True
+        expected = learner.instances([features[..., :4]], cam[..., :4], labels).maps
+        cam[..., 4:] += 9
+        step = learner.instances([features], cam, labels, padding=padding)
+        torch.testing.assert_close(step.maps[..., :4], expected)
+
     def test_nothing_but_padding(self, cpal: Callable[..., CpalConfig]) -> None:
         learner = trained(cpal(detach_target=False))
         before = learner.bank.count.clone()

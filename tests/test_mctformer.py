@@ -146,6 +146,15 @@ def test_a_plain_transformers_token_serves_every_class(
     assert torch.equal(host.pos_embed[0, 5:], stored["pos_embed"][0, 1:])
 
 
+def test_a_plain_transformer_serves_a_single_class(settings_of: Callable[..., MctformerConfig], tmp_path: Path) -> None:
+    """Its head, of ImageNet's classes, is no class-token map's."""
+    stored = published(1, width=192)
+    stored["head.weight"], stored["head.bias"] = torch.zeros(1000, 192), torch.zeros(1000)
+    torch.save(stored, tmp_path / "weights.pth")
+    host = build_mctformer_host(settings_of(weights=str(tmp_path / "weights.pth")), 1)
+    assert torch.equal(host.cls_token, stored["cls_token"]) and host.head.weight.abs().sum() > 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -88,6 +88,11 @@ def test_labels_with_a_walked_background_need_no_threshold() -> None:
         assert (refined.label == 0).all() and (refined.confidence == 128).all()
 
 
+def test_where_no_map_reaches_there_is_unsure_background() -> None:
+    refined = walked_labels(WalkFile(CLASSES, np.zeros((1, 3, 2, 2), np.float32), (8, 8)), 0, 0.25)
+    assert not refined.label.any() and not refined.confidence.any()
+
+
 def test_an_image_without_a_class_is_background(affinity: Callable[..., AffinityConfig]) -> None:
     none = np.zeros(0, np.int64)
     for background in ("walk", "threshold"):

@@ -18,10 +18,12 @@ class Host(nn.Module, ABC):
     """What the learner, the CAM stage and the checkpoints know of a network.
 
     `channels` are D of the four stages' maps, `padding` the color (R, G, B in 0..255) of what lies outside a picture.
+    `unknown_label` stands for each class of an image whose labels are not told, when only the logits are wanted.
     """
 
     channels: list[int]
     padding: tuple[float, float, float]
+    unknown_label = 1.0
 
     @abstractmethod
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:

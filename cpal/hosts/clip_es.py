@@ -29,6 +29,7 @@ EPSILON = 1e-7
 class ClipEsHost(Host):
     """CLIP's image encoder and the embeddings of the texts: N classes and then the backgrounds. Nothing learns."""
 
+    unknown_label = 0.0  # each label costs a Grad-CAM, and no logit depends on it
     visual: Any  # open_clip's, whose parts carry no types
     text: Tensor
     logit_scale: Tensor

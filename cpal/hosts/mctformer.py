@@ -166,7 +166,8 @@ def load_transformer(host: MctformerHost, stored: dict[str, Tensor], name: str) 
     Raises UserError when tensors are missing or of another shape.
     """
     found = {key.removeprefix("module."): value for key, value in stored.items()}
-    if "cls_token" in found and found["cls_token"].shape[1] == 1 != host.num_foreground:
+    own = "head.weight" in found and found["head.weight"].ndim == 4  # MCTformer's is a convolution
+    if "cls_token" in found and found["cls_token"].shape[1] == 1 and (host.num_foreground > 1 or not own):
         found["cls_token"] = found["cls_token"].expand_as(host.cls_token)
         first, rest = found["pos_embed"][:, :1], found["pos_embed"][:, 1:]
         found["pos_embed"] = torch.cat([first.expand(-1, host.num_foreground, -1), rest], dim=1)
