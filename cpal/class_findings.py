@@ -17,7 +17,7 @@ LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 5
 def multi_hot(classes: Sequence[str], seen: Sequence[Seen], split: str) -> np.ndarray:
     """bool (images of the split whose labels are known, N)."""
     labels = [one.labels for one in seen if one.item.split == split and one.labels is not None]
-    return np.array([[name in shown for name in classes] for shown in labels], bool).reshape(-1, len(classes))
+    return np.array([[name in shown for name in classes] for shown in labels], bool).reshape(len(labels), len(classes))
 
 
 def of_classes(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -221,3 +222,35 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
     assert health["together"] == [[1, 0], [0, 1]]
     code, text = check("--limit", "1")
     assert (code, text.splitlines()[-1]) == (0, "0 errors, 0 warnings, 0 notes"), "b is not among the first"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.root": "none"}, "data.root: no folder none"),
+        ({"data.images": "none"}, "mine/none: no such folder; data.images names"),
+        ({"data.labels_file": "none.csv"}, "data.labels_file: no file mine/none.csv"),
+        ({"data.labels_file": "images/a.png"}, "mine/images/a.png: not a csv file in UTF-8"),
+        ({"data.labels": "coco", "data.labels_file": "labels.csv"}, "mine/labels.csv: damaged, or no JSON"),
+        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "no image has a label"),
+    ],
+)
+def test_check_where_no_class_is_known(
+    params: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine/images").mkdir(parents=True)
+    (tmp_path / "mine/labels.csv").write_text("image,labels\na,cup\n")
+    Image.new("RGB", (70, 80)).save(tmp_path / "mine/images/a.png")
+    values = {"source": "folder", "root": "mine", "images": "images", "labels": "csv", "labels_file": "labels.csv"}
+    own = {f"data.{key}": value for key, value in (values | {"masks": None}).items()} | {"data.classes": None}
+    path = params(**own | changes)
+    with pytest.raises(typer.Exit) as caught:
+        stages.prepare.main(stages.prepare.What.check, params=path, workers=1)
+    assert caught.value.exit_code == 2
+    assert message in " ".join(capsys.readouterr().out.split())
