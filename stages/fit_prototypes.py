@@ -30,7 +30,9 @@ def main(
     out: Out = None,
 ) -> None:
     config = load_config(params)
-    prototypes = destination(PROTOTYPES, limit, out)
+    prototypes, diagnosed, labels, precision = (
+        destination(path, limit, out) for path in (PROTOTYPES, PROTOTYPE_METRICS, LABEL_METRICS, LABEL_PRECISION)
+    )
     dataset = read_dataset(DATASET)
     records = dataset.split("train", limit)
     hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
@@ -44,7 +46,7 @@ def main(
     passes = 1 + config.cpal.refinements
     bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
     fit_prototypes(seen, learner, dataset, records, bars)
-    write_json(destination(PROTOTYPE_METRICS, limit, out), diagnoser(dataset, hosts.training, limit)(host, learner))
+    write_json(diagnosed, diagnoser(dataset, hosts.training, limit)(host, learner))
     val = dataset.split("val", limit)
     loader = pyramid_loader(
         dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
@@ -52,8 +54,8 @@ def main(
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
     probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
-    write_json(destination(LABEL_METRICS, limit, out), metrics)
-    write_json(destination(LABEL_PRECISION, limit, out), rows)
+    write_json(labels, metrics)
+    write_json(precision, rows)
     modules: dict[str, nn.Module] = {"learner": learner}
     if config.taught_cam.decay:
         records = some_of_each_class(records, config.taught_cam.images, seed=config.seed)

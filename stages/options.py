@@ -26,6 +26,7 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs."),
 ]
 
+WRITTEN = ".cpal"  # below --out: names of what stages wrote there, and may replace
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -52,13 +53,26 @@ def _fail(message: str) -> NoReturn:
 
 
 def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
-    """Where a stage writes: its DVC output, or the same name below --out.
+    """Where a stage writes: its DVC output, or the same name below --out; to be called before any work.
 
-    Raises UserError for --limit without --out, which would leave a partial result in DVC's hands.
+    Raises UserError for --limit without --out, and --out where DVC's outputs lie, which would leave a partial result in
+    DVC's hands; and where the user's own files would be replaced.
     """
-    if limit is not None and debug is None:
-        raise UserError("--limit makes a partial result, which must not become a DVC output; add --out DIR")
-    return out if debug is None else debug / out.name
+    if debug is None:
+        if limit is not None:
+            raise UserError("--limit makes a partial result, which must not become a DVC output; add --out DIR")
+        return out
+    target, written = debug / out.name, debug / WRITTEN
+    if target.resolve() == out.resolve():
+        raise UserError(f"--out {debug}: there lies DVC's output {out}; give --out a new folder")
+    if not debug.exists():
+        debug.mkdir(parents=True, exist_ok=True)
+    if not written.exists() or out.name not in written.read_text(encoding="utf-8").splitlines():
+        if any(target.iterdir()) if target.is_dir() else target.exists():
+            raise UserError(f"{debug}: holds {out.name}, which this command did not write; give --out a new folder")
+        with written.open("a", encoding="utf-8") as stream:
+            stream.write(f"{out.name}\n")
+    return target
 
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:

@@ -44,6 +44,7 @@ ROWS = 5  # of the README's picture
 
 def main(params: Params = PARAMS, out: Out = None) -> None:
     config = load_config(params)
+    target = destination(REPORT, None, out)
     dataset = read_dataset(DATASET)
     folders = Folders(Path(config.cam.maps), CRF, PSEUDO_MASKS, PREDICTIONS)
     trained = config.cam.source != "imported"  # else the classifier's curves, if any, are of another run
@@ -72,7 +73,7 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
     )
     shown = spread(train, ROWS) or dataset.split("train", ROWS)
     pictures = {"strips.png": strip_rows(dataset, shown, folders, config.cam), "samples.png": samples(dataset)}
-    with whole_folder(destination(REPORT, None, out)) as folder:
+    with whole_folder(target) as folder:
         (folder / "index.html").write_text(render(report), encoding="utf-8")
         for name, picture in pictures.items():
             Image.fromarray(picture).save(folder / name, optimize=True)

@@ -19,7 +19,7 @@ import stages.prepare
 from cpal.config import Config
 from cpal.dataset import read_dataset
 from cpal.errors import UserError
-from stages.options import run
+from stages.options import destination, run
 
 PROJECT = Path(__file__).parent.parent
 TOY = {"toy.train_images": 6, "toy.val_images": 2, "toy.max_side": 128}
@@ -49,7 +49,7 @@ def test_toy_dataset_is_deterministic(
     stages.prepare.main(params=params(seed=1), workers=1, out=tmp_path / "other")
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert content(tmp_path / "one") != content(tmp_path / "other")
-    assert len(content(tmp_path / "one")) == 1 + 2 * (6 + 2)
+    assert len(content(tmp_path / "one" / "dataset")) == 1 + 2 * (6 + 2)
     header, lists, images, *classes = capsys.readouterr().out.splitlines()[: 3 + 6]
     assert header.split() == ["train", "score", "val"]
     assert lists.split() == ["list", "train", "train", "val"]
@@ -69,13 +69,37 @@ def test_a_new_result_replaces_the_old_one(params: Callable[..., Path], tmp_path
         "val_0000.png",
         "val_0001.png",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".cpal", "dataset", "params.yaml"]
+
+
+def test_files_of_others_are_not_replaced(params: Callable[..., Path], tmp_path: Path) -> None:
+    """A project folder with photographs in dataset/ is no place for results; an empty folder is."""
+    (tmp_path / "mine" / "dataset" / "images").mkdir(parents=True)
+    with pytest.raises(UserError, match="mine: holds dataset, which this command did not write; give --out a new fold"):
+        stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["dataset", "images"]
+    (tmp_path / "mine" / "dataset" / "images").rmdir()
+    stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "mine")
+    assert (tmp_path / "mine" / "dataset" / "dataset.json").is_file()
+    (tmp_path / "mine" / "cams").mkdir()
+    (tmp_path / "mine" / "cams" / "a.npy").touch()
+    with pytest.raises(UserError, match="mine: holds cams"):
+        destination(Path("data/cams"), None, tmp_path / "mine")
+    (tmp_path / "mine" / "classifier.safetensors").touch()
+    with pytest.raises(UserError, match=r"mine: holds classifier\.safetensors"):
+        destination(Path("data/classifier.safetensors"), None, tmp_path / "mine")
+
+
+def test_a_partial_result_does_not_become_an_output(params: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="--out data: there lies DVC's output data/dataset"):
+        stages.prepare.main(params=params(), workers=1, limit=1, out=Path("data"))
 
 
 def test_link_to_another_disk_stays_a_link(params: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "roomy" / "place").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "dataset").symlink_to(tmp_path / "roomy" / "place", target_is_directory=True)
+    stages.prepare.main(params=params(), workers=1, limit=2, out=tmp_path / "out")
     stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "out")
     assert (tmp_path / "out" / "dataset").is_symlink()
     assert (tmp_path / "roomy" / "place" / "dataset.json").is_file()
@@ -128,7 +152,7 @@ def test_place_that_cannot_be_written(
     assert text.startswith(f"error: {tmp_path / 'file'}") and "Not a directory; check that the path exists" in text
     (tmp_path / "dataset").write_text("precious")
     text = fails(monkeypatch, capsys, "--params", params(), "--out", tmp_path)
-    assert text.startswith(f"error: {tmp_path / 'dataset'}: Not a directory")
+    assert text.startswith(f"error: {tmp_path}: holds dataset, which this command did not write")
     assert (tmp_path / "dataset").read_text() == "precious"
 
 
@@ -145,7 +169,7 @@ def test_other_trouble_keeps_its_traceback(
 
 
 def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None:
-    """The whole way, in a folder of its own: relative data.root, one message, exit code 2, nothing written."""
+    """The whole way, in a folder of its own: relative data.root, one message, exit code 2, no result."""
     (tmp_path / "photos" / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "photos" / "JPEGImages").mkdir()
     (tmp_path / "photos" / "ImageSets" / "Segmentation" / "val.txt").write_text("a\na\n")
@@ -166,7 +190,7 @@ def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path
         "  - photos/ImageSets/Segmentation/val.txt: 1 image(s) named more than once: a\n"
     )
     assert "Traceback" not in done.stderr
-    assert content(tmp_path) == before
+    assert content(tmp_path) == before | {"out/.cpal": b"dataset\n"}
 
 
 def test_check_of_the_toy_has_nothing_to_say(
