@@ -6,10 +6,27 @@ from pathlib import Path
 import typer
 
 from cpal.config import load_config
+from cpal.data_config import DataConfig
+from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.health import examine, look_at_all, render
 from cpal.sources.dispatch import list_images
 from stages.options import progress
+from stages.paths import DATASET, OUTPUTS
+
+
+def check_root(settings: DataConfig, target: Path) -> None:
+    """Refuse a data set that lies in `target` or another folder of results: they replace it, or DVC removes it."""
+    if settings.source == "toy":
+        return
+    root = Path(settings.root)
+    for path in (root, *(root / name for name in (settings.images, settings.masks, settings.labels_file) if name)):
+        for output in (target, *OUTPUTS):
+            if path.resolve().is_relative_to(output.resolve()):
+                raise UserError(
+                    f"data.root: {path} lies in {output}, which results replace; move the data set to a folder of its "
+                    "own, such as data/raw/NAME"
+                )
 
 
 def check_health(params: Path, workers: int, limit: int | None, out: Path | None) -> None:
@@ -18,6 +35,7 @@ def check_health(params: Path, workers: int, limit: int | None, out: Path | None
     if config.data.source == "toy":
         print("data.source: toy: prepare draws this data set; there is nothing to check")
         return
+    check_root(config.data, DATASET)
     listing = list_images(config.data, seed=config.seed, limit=limit)
     health = examine(listing, look_at_all(listing, workers=workers, progress=progress), config, complete=limit is None)
     print(render(health))

@@ -19,7 +19,7 @@ from cpal.sources.dispatch import list_images
 from cpal.sources.listing import import_listing
 from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
-from stages.data_health import check_health
+from stages.data_health import check_health, check_root
 from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, progress_of_bytes, run
 from stages.paths import DATASET, PARAMS
 from stages.workdir import publish, work_folder
@@ -41,6 +41,7 @@ def main(
         check_health(params, workers, limit, out)
         return
     config = load_config(params)
+    check_root(config.data, DATASET if out is None else out / DATASET.name)
     folder = destination(DATASET, limit, out)
     if config.data.source == "voc2012" and config.voc2012.download:
         fetch_voc2012(Path(config.data.root), config.voc2012, report=progress_of_bytes)

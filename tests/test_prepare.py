@@ -24,6 +24,14 @@ from stages.options import destination, run
 PROJECT = Path(__file__).parent.parent
 TOY = {"toy.train_images": 6, "toy.val_images": 2, "toy.max_side": 128}
 
+FOLDER = {
+    "data.source": "folder",
+    "data.labels": "csv",
+    "data.labels_file": "labels.csv",
+    "data.masks": None,
+    "data.score_list": "train",
+}
+
 
 @pytest.fixture
 def params(settings: Callable[..., Config], tmp_path: Path) -> Callable[..., Path]:
@@ -88,6 +96,54 @@ def test_files_of_others_are_not_replaced(params: Callable[..., Path], tmp_path:
     (tmp_path / "mine" / "classifier.safetensors").touch()
     with pytest.raises(UserError, match=r"mine: holds classifier\.safetensors"):
         destination(Path("data/classifier.safetensors"), None, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("data/dataset", {"data.root": "data/dataset"}),
+        ("data/dataset/photos", {"data.root": "data/dataset/photos"}),
+        ("data/cams", {"data.root": "data", "data.images": "cams"}),
+        ("data/metrics/mine", {"data.root": "data/raw", "data.images": "../metrics/mine"}),
+        ("data/dataset", {"data.root": "link", "data.images": "."}),
+        ("out/dataset", {"data.root": "out", "data.images": "dataset"}),
+    ],
+)
+@pytest.mark.parametrize("what", stages.prepare.What)
+def test_photographs_among_the_outputs_are_refused(
+    params: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    changes: dict[str, str],
+    what: stages.prepare.What,
+) -> None:
+    if place == "out/dataset" and what is stages.prepare.What.check:
+        pytest.skip("check does not write there")
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("link").symlink_to("data/dataset")
+    Path(place).mkdir(parents=True)
+    Image.new("RGB", (80, 80)).save(Path(place) / "a.png")
+    path = params(**FOLDER | changes)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"data\.root: .* lies in .*; move the data set to .*data/raw/NAME"):
+        stages.prepare.main(what, params=path, workers=1, out=Path("out") if place == "out/dataset" else None)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("root", ["data/raw", "data", "."])
+def test_photographs_beside_the_outputs_are_used(
+    params: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cup/a", "cup/b", "fork/c", "fork/d"):
+        Path(root, "mine", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 80)).save(Path(root, "mine", f"{name}.png"))
+    path = params(**FOLDER | {"data.root": root, "data.images": "mine", "data.labels": "folders"})
+    for _ in range(2):
+        stages.prepare.main(params=path, workers=1)
+    assert len(read_dataset(Path("data/dataset")).records) == 4
 
 
 def test_a_partial_result_does_not_become_an_output(params: Callable[..., Path]) -> None:
