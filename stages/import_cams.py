@@ -35,6 +35,10 @@ def main(
 ) -> None:
     if method not in PEERS:
         raise UserError(f"--from {method}: unknown; choose {', '.join(PEERS)}")
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder")
+    if source.resolve().is_relative_to(IMPORTED_CAMS.resolve()):
+        raise UserError(f"{source}: lies in {IMPORTED_CAMS}, which the result replaces; move the files elsewhere")
     peer, dataset = PEERS[method], read_dataset(DATASET)
     columns = _columns(classes, dataset.classes)
     records = dataset.split("train")

@@ -191,7 +191,7 @@ class TestCommand:
             UserError, match=r"^peer: lacks 2 of the 4 training images .*: b.npy, d.npy; let the method"
         ):
             import_cams.main(Path("peer"), method="irn", workers=1)
-        with pytest.raises(UserError, match="nowhere: lacks 4 of the 4"):
+        with pytest.raises(UserError, match="nowhere: no such folder"):
             import_cams.main(Path("nowhere"), method="irn", workers=1)
 
     def test_other_labels_are_counted(
@@ -216,6 +216,16 @@ class TestCommand:
             import_cams.main(folder / "peer", method="irn", workers=workers)
         assert {path.name: path.read_bytes() for path in Path("data/imported_cams").iterdir()} == before
         assert sorted(path.name for path in Path("data").iterdir()) == ["dataset", "imported_cams"]
+
+    @pytest.mark.parametrize("place", ["data/imported_cams", "data/imported_cams/mine", "link"])
+    def test_files_where_the_result_goes_are_refused(self, folder: Path, tiny_dataset: Dataset, place: str) -> None:
+        save_all(tiny_dataset, "irn")
+        Path("link").symlink_to("data/imported_cams")
+        shutil.copytree("peer", "data/imported_cams" if place == "link" else place)
+        before = sorted(Path("data").rglob("*"))
+        with pytest.raises(UserError, match=f"{place}: lies in data/imported_cams, which the result replaces; move"):
+            import_cams.main(Path(place), method="irn", workers=1)
+        assert sorted(Path("data").rglob("*")) == before
 
     @pytest.mark.parametrize(
         ("options", "message"),
