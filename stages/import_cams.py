@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from joblib import Parallel, delayed
 
-from cpal.cam import CamFile, write_cam
+from cpal.cam import CamFile, map_size, write_cam
 from cpal.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
@@ -60,7 +60,8 @@ def main(
         results = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(import_one)(r) for r in labeled)
         counts = np.array(list(progress(results, total=len(labeled), what="import CAMs"))).reshape(-1, 2).sum(axis=0)
         for record in (r for r in records if not r.labels):  # background throughout, whatever the method made of them
-            nothing = CamFile(np.zeros(0, np.int64), np.zeros((0, 1, 1)), None, (record.height, record.width))
+            size = (record.height, record.width)
+            nothing = CamFile(np.zeros(0, np.int64), np.zeros((0, *map_size(size))), None, size)
             write_cam(folder / f"{record.image_id}.npz", nothing)
     print(f"{IMPORTED_CAMS}: maps of {len(labeled)} images, and {len(records) - len(labeled)} images without a class")
     if counts.any():

@@ -21,6 +21,7 @@ from cpal.dataset import Dataset, Record
 from cpal.errors import UserError
 from cpal.maps import read_maps
 from cpal.peer_cams import PEERS, import_cam
+from cpal.propagation import start_maps, walk, walked_labels
 from cpal.scoring import score_seeds
 from cpal.unpickle import read_pickled
 from stages import evaluate, import_cams, refine_crf
@@ -124,6 +125,17 @@ class TestMethods:
             assert content.classes.tolist() == list(record.labels)
             if record.labels:
                 np.testing.assert_array_equal(content.cam, own_maps(record))
+
+    def test_images_without_a_class_walk_as_others_do(
+        self, folder: Path, tiny_dataset: Dataset, settings: Callable[..., Config]
+    ) -> None:
+        record = record_of(tiny_dataset, "empty")
+        save_all(tiny_dataset, "irn")
+        import_cams.main(Path("peer"), method="irn", workers=1)
+        content, edge = read_maps(Path("data/imported_cams"), record), torch.rand(quarter(record))
+        start = start_maps(content, content.classes, SeedRule("imported", 0.15, 0.5, 0.5), "walk")
+        walked = walk(start, edge, content.classes, content.size, settings().affinity)
+        assert (walked_labels(walked, 0, 0.5).label == 0).all()
 
     def test_sipes_argmax_is_the_threshold_one_half(self, folder: Path, tiny_dataset: Dataset) -> None:
         record = record_of(tiny_dataset, "c")
