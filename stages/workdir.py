@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ruamel.yaml import YAML
 from cpal.errors import UserError
 from stages.paths import CACHE, IMPORTED_CAMS, PIPELINE
 
-KEPT = 4  # finished works that stay, newest first, where a stage keeps them
+KEPT = 4  # works of a stage that stay, newest first: finished ones where it keeps them, and unfinished ones
 
 
 def work_folder(
@@ -37,9 +38,10 @@ def work_folder(
 
 
 def publish(folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
-    """Move folder/<name> to each output; other work of the stage is then dropped, with `keep` only the oldest.
+    """Move folder/<name> to each output and drop the folder, and the oldest of the stage's other works.
 
-    With `keep` the outputs are copies: a later run with the same fingerprint finds the work done.
+    With `keep` the outputs are copies: a later run with the same fingerprint finds the work done. Another experiment
+    that shares the cache may be filling one of the newer works.
     """
     for name, out in outs.items():
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +55,12 @@ def publish(folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
             shutil.move(folder / name, staged)
         _remove(out)
         staged.rename(out)
-    works = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for work in works[KEPT if keep else 0 :]:
-        _remove(work)
+    if not keep:
+        _remove(folder)
+    with suppress(FileNotFoundError):  # which another experiment drops at the same time
+        works = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for work in works[KEPT:]:
+            _remove(work)
 
 
 def _remove(path: Path) -> None:

@@ -102,7 +102,7 @@ def test_same_masks_as_predict_segmentation(
     save_model(settings(), tiny_dataset.classes)
     set_crf(iterations)
     shutil.copytree(tiny_dataset.mask_root, "data/dataset")
-    work = here / "works/one"  # publishing clears all that lies beside it
+    work = here / "works/one"  # publishing drops the oldest of what lies beside it
     work.mkdir(parents=True)
     monkeypatch.setattr(predict_segmentation, "work_folder", lambda *_: work)
     predict_segmentation.main(device="cpu", loaders=0, workers=1)

@@ -1,6 +1,7 @@
 """Unfinished work is continued by the same stage with the same settings and inputs, and by no other."""
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,8 +127,7 @@ def test_stages_that_train_notice_other_weights(
     assert folder() != before
 
 
-def test_publish_moves_and_drops_the_rest() -> None:
-    stale = work_folder("grow", [0])
+def test_publish_moves_and_drops_its_work() -> None:
     folder = work_folder("grow", [1])
     (folder / "maps").mkdir()
     (folder / "maps" / "x").write_text("new")
@@ -138,8 +138,23 @@ def test_publish_moves_and_drops_the_rest() -> None:
     publish(folder, {"maps": old, "weights": Path("data/weights")})
     assert [path.name for path in old.iterdir()] == ["x"]
     assert Path("data/weights").read_text() == "new"
-    assert not folder.exists() and not stale.exists()
+    assert not folder.exists()
     assert not list(Path("data").glob(".*"))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_work_of_another_experiment_stays_until_it_is_old(keep: bool) -> None:
+    """Two experiments can share a cache, and the one that ends first must not take the other's files away."""
+    old = [work_folder("grow", [n]) for n in range(KEPT)]
+    for n, work in enumerate(old):
+        os.utime(work, (n, n))
+    other = work_folder("grow", ["other"])
+    (other / "half").touch()
+    folder = work_folder("grow", ["own"])
+    (folder / "weights").touch()
+    publish(folder, {"weights": Path("data/weights")}, keep=keep)
+    assert (other / "half").exists() and folder.exists() == keep
+    assert [work.exists() for work in old] == ([False] * 2 + [True] * 2 if keep else [False] + [True] * 3)
 
 
 def test_kept_work_is_found_again_and_the_oldest_go() -> None:
