@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from cpal.errors import UserError
+from cpal.errors import UserError, reading
 from cpal.files import write_json
 
 FORMAT = 1
@@ -107,18 +107,16 @@ def write_dataset(
 def read_dataset(folder: Path) -> Dataset:
     """Read what `write_dataset` wrote.
 
-    Raises UserError when `prepare` has not run, or ran with another version of this format.
+    Raises UserError when `prepare` has not run, or ran with another version of this format, and for a damaged file.
     """
     path = folder / "dataset.json"
-    try:
+    with reading(path, stage="prepare"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the prepare stage first: dvc repro prepare") from None
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f prepare")
-    records = tuple(Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"])
-    image_root = folder if content["image_root"] is None else Path(content["image_root"])
-    return Dataset(tuple(content["classes"]), content["splits"], image_root, folder, records)
+        if content.get("format") != FORMAT:
+            raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f prepare")
+        records = tuple(Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"])
+        image_root = folder if content["image_root"] is None else Path(content["image_root"])
+        return Dataset(tuple(content["classes"]), content["splits"], image_root, folder, records)
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -1,5 +1,11 @@
 """The one exception for what a user can put right: settings, data, disk."""
 
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import BadZipFile
+
 
 class UserError(ValueError):
     """What is wrong, where, and the cure. Stages print it without a traceback and exit with code 2."""
@@ -7,3 +13,19 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # A DataLoader raises a worker's error again with its printed traceback for a message: keep what it said.
         super().__init__(message.rpartition(f"{UserError.__module__}.UserError: ")[2].strip())
+
+
+@contextmanager
+def reading(path: Path, *, stage: str) -> Iterator[None]:
+    """Around the code that reads a stage's result: missing or damaged, it is to be made again.
+
+    A damaged one is forced, since DVC may hold it for right; -s spares the stages before, which -f would force as well.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, BadZipFile, zlib.error):
+        raise UserError(f"{path}: damaged; run the {stage} stage again: dvc repro -f -s {stage}") from None

@@ -1,11 +1,13 @@
 """A user's error reaches the user in its own words, whichever process it comes from."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from joblib import Parallel, delayed
 from torch.utils.data import DataLoader, Dataset
 
+from cpal.dataset import read_dataset
 from cpal.errors import UserError
 
 MESSAGE = "data/a.jpg: no such image file\n  - and a second line"
@@ -37,3 +39,16 @@ def test_from_a_parallel_job() -> None:
 
 def test_pickled() -> None:
     assert str(pickle.loads(pickle.dumps(UserError(MESSAGE)))) == MESSAGE
+
+
+# Results that are damaged
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"format": 1, "classes"', b"\xff\xfe", b"[]", b"3", b'{"format": 1}', b'{"format": 1, "records": [4]}'],
+)
+def test_data_set(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"dataset\.json: damaged; .*: dvc repro -f -s prepare"):
+        read_dataset(tmp_path)
