@@ -8,6 +8,7 @@ from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
 from cpal.config import CrfConfig, Pairwise
+from cpal.errors import reading
 from cpal.masks import VOID
 
 POSSIBLE = 0.01  # a class that no pixel gives this probability is left out of the CRF at test
@@ -119,7 +120,10 @@ def write_crf(path: Path, content: CrfFile) -> None:
         )
 
 
-def read_crf(path: Path) -> CrfFile:
-    """Read what `write_crf` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
+def read_crf(path: Path, *, stage: str = "refine_crf") -> CrfFile:
+    """Read what `write_crf` wrote.
+
+    Raises UserError when it is missing or damaged; `stage` makes it anew.
+    """
+    with reading(path, stage=stage), np.load(path, allow_pickle=False) as stored:
         return CrfFile(stored["label"], stored["confidence"])

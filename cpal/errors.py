@@ -16,8 +16,8 @@ class UserError(ValueError):
 
 
 @contextmanager
-def reading(path: Path, *, stage: str) -> Iterator[None]:
-    """Around the code that reads a stage's result: missing or damaged, it is to be made again.
+def reading(path: Path, *, stage: str = "", cure: str = "") -> Iterator[None]:
+    """Around the code that reads a stage's result: missing or damaged, it is to be made again, as `cure` says if given.
 
     A damaged one is forced, since DVC may hold it for right; -s spares the stages before, which -f would force as well.
     """
@@ -26,6 +26,7 @@ def reading(path: Path, *, stage: str) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
+        raise UserError(f"{path}: no such file; {cure or f'run the {stage} stage first: dvc repro {stage}'}") from None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, BadZipFile, zlib.error):
-        raise UserError(f"{path}: damaged; run the {stage} stage again: dvc repro -f -s {stage}") from None
+        again = f"run the {stage} stage again: dvc repro -f -s {stage}"
+        raise UserError(f"{path}: damaged; {cure or again}") from None

@@ -11,6 +11,7 @@ from torch import Tensor
 from cpal.cam import CamFile, SeedRule, calibrate, map_size, resize_maps
 from cpal.config import AffinityConfig
 from cpal.crf import CrfFile
+from cpal.errors import reading
 from cpal.random_walk import propagate
 
 
@@ -97,7 +98,10 @@ def write_walk(path: Path, content: WalkFile) -> None:
 
 
 def read_walk(path: Path) -> WalkFile:
-    """Read what `write_walk` wrote; scores come back as float32."""
-    with np.load(path, allow_pickle=False) as stored:
+    """Read what `write_walk` wrote; scores come back as float32.
+
+    Raises UserError when it is missing or damaged.
+    """
+    with reading(path, stage="propagate_affinity"), np.load(path, allow_pickle=False) as stored:
         height, width = stored["size"].tolist()
         return WalkFile(stored["classes"], stored["scores"].astype(np.float32), (height, width))

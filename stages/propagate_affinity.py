@@ -51,8 +51,10 @@ def main(
     left = [r for r in dataset.split("train", limit) if not (done / f"{r.image_id}.npz").exists()]
     if settings.method == "none":
         for record in left:
-            with whole_file(done / f"{record.image_id}.npz") as temporary:
-                shutil.copyfile(CRF / f"{record.image_id}.npz", temporary)
+            source = CRF / f"{record.image_id}.npz"
+            read_crf(source)  # a damaged one is not passed on
+            with whole_file(done / source.name) as temporary:
+                shutil.copyfile(source, temporary)
         publish(folder, {"affinity": affinity})
         return
     chosen = torch_device(device)
@@ -67,8 +69,8 @@ def main(
 
     def walk_one(record: Record, edge: Tensor) -> None:
         content = read_maps(maps, record)
-        source = content if settings.start == "seeds" else read_crf(CRF / f"{record.image_id}.npz")
-        start = start_maps(source, content.classes, rule, settings.background).to(edge.device)
+        origin = content if settings.start == "seeds" else read_crf(CRF / f"{record.image_id}.npz")
+        start = start_maps(origin, content.classes, rule, settings.background).to(edge.device)
         with whole_file(done / f"{record.image_id}.npz") as temporary:
             write_walk(temporary, walk(start, edge, content.classes, content.size, settings))
 

@@ -20,7 +20,7 @@ def main(params: Params = PARAMS, limit: Limit = None, out: Out = None) -> None:
     for record in progress(records, total=len(records), what="write pseudo-masks"):
         path = AFFINITY / f"{record.image_id}.npz"
         if config.affinity.method == "none":
-            refined = read_crf(path)
+            refined = read_crf(path, stage="propagate_affinity")
         else:
             refined = walked_labels(read_walk(path), power, config.pseudo_mask.background_threshold)
         mask = pseudo_mask(refined, min_confidence=config.pseudo_mask.min_confidence)

@@ -3,12 +3,18 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from joblib import Parallel, delayed
 from torch.utils.data import DataLoader, Dataset
 
+from cpal.cam import CamFile, write_cam
+from cpal.crf import CrfFile, read_crf, write_crf
+from cpal.dataset import Dataset as Images
 from cpal.dataset import read_dataset
 from cpal.errors import UserError
+from cpal.maps import read_maps
+from cpal.propagation import WalkFile, read_walk, write_walk
 
 MESSAGE = "data/a.jpg: no such image file\n  - and a second line"
 
@@ -52,3 +58,49 @@ def test_data_set(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(UserError, match=r"dataset\.json: damaged; .*: dvc repro -f -s prepare"):
         read_dataset(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves half a zip open
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped", "no zip", "an array", "foreign", "missing"])
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("maps", "make them again: .* dvc repro make_cams"),
+        ("crf", "dvc repro (-f -s )?refine_crf"),
+        ("walk", "dvc repro (-f -s )?propagate_affinity"),
+    ],
+)
+def test_maps_of_an_image(tmp_path: Path, tiny_dataset: Images, name: str, cure: str, damage: str) -> None:
+    record, path = tiny_dataset.records[0], tmp_path / "a.npz"
+    size, one = (record.height, record.width), np.array(record.labels)
+    noise = np.random.default_rng(0).random((1, 10, 9))
+    pixels = np.random.default_rng(0).integers(0, 2, size).astype(np.uint8)
+    if name == "maps":
+        write_cam(path, CamFile(one, noise, None, size))
+    elif name == "crf":
+        write_crf(path, CrfFile(pixels, pixels))
+    else:
+        write_walk(path, WalkFile(one, noise[None], size))
+
+    def read() -> object:
+        if name == "maps":
+            return read_maps(tmp_path, record)
+        return read_crf(path) if name == "crf" else read_walk(path)
+
+    read()
+    content = path.read_bytes()
+    if damage == "an array":
+        with path.open("wb") as stream:
+            np.save(stream, np.zeros(3))
+    elif damage == "foreign":
+        np.savez(path, other=np.zeros(3))
+    elif damage == "missing":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        flipped = (
+            content[:middle] + bytes(255 - value for value in content[middle : middle + 9]) + content[middle + 9 :]
+        )
+        path.write_bytes({"empty": b"", "half": content[:middle], "flipped": flipped}.get(damage, b"no zip"))
+    with pytest.raises(UserError, match=f"a.npz: {'no such file' if damage == 'missing' else 'damaged'}; .*{cure}"):
+        read()

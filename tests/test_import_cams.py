@@ -623,5 +623,5 @@ class TestPipeline:
         for changes in ({"width": 40}, {"labels": (1, 2)}):
             with pytest.raises(UserError, match=r"c.npz: maps of classes \[1, 3\].*python -m stages.import_cams"):
                 read_maps(maps, Record(**(vars(record) | changes)))
-        with pytest.raises(UserError, match=r"e.npz: no such maps; make them again"):
+        with pytest.raises(UserError, match=r"e.npz: no such file; make them again"):
             read_maps(maps, record_of(both, "e"))
