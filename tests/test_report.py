@@ -305,6 +305,23 @@ def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: st
         stage.main(params=Path("params.yaml"), out=None)
 
 
+@pytest.mark.parametrize(
+    ("path", "maker"),
+    [
+        ("seed.json", "evaluate_seed"),
+        ("crf_iou.json", "evaluate_crf"),
+        ("classifier.json", "fit_prototypes"),
+        ("train_cam/diagnostics.json", "train_cam"),
+        ("train_segmentation/plots/metrics/train/loss.tsv", "train_segmentation"),
+    ],
+)
+def test_damaged_metrics_name_their_stage(run_folder: Path, path: str, maker: str) -> None:
+    damaged = Path("data/metrics", path)
+    damaged.write_bytes(damaged.read_bytes()[:-3] if damaged.suffix == ".json" else b"step\n1\n")
+    with pytest.raises(UserError, match=f"{path}: damaged; .*dvc repro -f -s {maker}$"):
+        stage.main(params=Path("params.yaml"), out=None)
+
+
 def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None:
     _rewrite_records(mask=None, scored=False)
     for name in METRICS:
