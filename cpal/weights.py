@@ -24,13 +24,15 @@ def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
 def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
     """The description that `save_weights` wrote.
 
-    Raises UserError when the file is missing or damaged; `stage` makes it anew.
+    Raises UserError when the file is missing, damaged, or a folder; `stage` makes it anew.
     """
     try:
         with safe_open(path, framework="pt") as stored:
             meta = json.loads(stored.metadata()["meta"])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
+    except OSError as error:
+        raise UserError(f"{path}: no file of weights ({error})") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f {stage}") from None
     return meta
@@ -49,4 +51,7 @@ def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
         raise UserError(f"{path}: made with other settings ({', '.join(different)}); run: dvc repro {stage}")
     for name, module in modules.items():
         prefix = f"{name}."
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        try:
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        except RuntimeError:  # tensors missing, or of another size
+            raise UserError(f"{path}: made with other settings ({name} does not fit); run: dvc repro {stage}") from None

@@ -329,6 +329,12 @@ class TestFile:
         refused(r"w\.safetensors: no such file; run the train_cam stage first: dvc repro train_cam")
         save_weights(path, self.modules(0), META)
         refused(r"made with other settings \(classes, stride\)", META | {"classes": ["cat"], "stride": 8})
+        for other in (nn.Linear(2, 3), nn.Linear(2, 2, bias=False)):
+            save_weights(path, self.modules(0) | {"hosts": other}, META)
+            refused("made with other settings .hosts does not fit.; run: dvc repro train_cam")
+        save_weights(path, {"host": self.modules(0)["host"]}, META)
+        refused("made with other settings .hosts does not fit.; run: dvc repro train_cam")
+        save_weights(path, self.modules(0), META)
         whole = path.read_bytes()
         for damaged in (whole[: len(whole) // 2], whole[:4], b"", b"nonsense" * 9):
             path.write_bytes(damaged)

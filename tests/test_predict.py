@@ -276,6 +276,11 @@ def test_a_bomb_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run("photos")
 
 
+def test_a_folder_of_weights(here: Path) -> None:
+    with pytest.raises(UserError, match="data: no file of weights"):
+        run("photos", weights=Path("data"))
+
+
 def test_weights_that_do_not_say_their_size(here: Path, settings: Callable[..., Config]) -> None:
     config = settings().segmentation
     segmentor = segmentor_of(settings())
