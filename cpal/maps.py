@@ -1,5 +1,6 @@
 """The stored maps of an image, checked against its record."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cpal.cam import CamFile, read_cam
@@ -7,11 +8,11 @@ from cpal.dataset import Record
 from cpal.errors import UserError, reading
 
 
-def read_maps(folder: Path, record: Record) -> CamFile:
-    """Read folder/ID.npz.
+def read_maps(folder: Path, record: Record, needed: Iterable[str] = ()) -> CamFile:
+    """Read folder/ID.npz, which must hold the maps that `needed` names, see SeedRule.maps.
 
-    Raises UserError when it is missing or damaged, or was made for an image of another size or with other labels, as
-    imported maps are when the data set has changed since.
+    Raises UserError when it is missing or damaged or lacks a map, or was made for an image of another size or with
+    other labels, as imported maps are when the data set has changed since.
     """
     path = folder / f"{record.image_id}.npz"
     cure = "make them again: python -m stages.import_cams for imported ones, else dvc repro make_cams"
@@ -23,4 +24,6 @@ def read_maps(folder: Path, record: Record) -> CamFile:
             f"{path}: maps of classes {content.classes.tolist()} of an image of {content.size}, but the data set says "
             f"{list(record.labels)} and {size}; {cure}"
         )
+    if lacking := [name for name in needed if name not in content.maps]:
+        raise UserError(f"{path}: holds no {' and '.join(lacking)} map, which cam.source needs; {cure}")
     return content

@@ -32,7 +32,7 @@ def write_sure_labels(
     low, high = (SeedRule(source, value, value, value) for value in thresholds)
 
     def write(record: Record, image: Path) -> None:
-        content = read_maps(maps, record)
+        content = read_maps(maps, record, low.maps)
         labels = sure_labels(
             read_image(image), seed_scores(content, high), seed_scores(content, low), content.classes, crf
         )

@@ -47,7 +47,7 @@ def main(
         config.cam.source, config.cam.cam_threshold, config.cam.pacam_threshold, config.cam.taught_threshold
     )
     readers: dict[str, Read] = {
-        "seed": lambda record: seed_map(read_maps(maps, record), rule),
+        "seed": lambda record: seed_map(read_maps(maps, record, rule.maps), rule),
         "crf": lambda record: read_crf(CRF / f"{record.image_id}.npz").label,
         "confidence": lambda record: read_crf(CRF / f"{record.image_id}.npz").confidence,
         "pseudo_mask": lambda record: read_mask(PSEUDO_MASKS / f"{record.image_id}.png"),

@@ -68,7 +68,7 @@ def main(
             yield left[index], edge if on_gpu else edge.cpu()
 
     def walk_one(record: Record, edge: Tensor) -> None:
-        content = read_maps(maps, record)
+        content = read_maps(maps, record, rule.maps)
         origin = content if settings.start == "seeds" else read_crf(CRF / f"{record.image_id}.npz")
         start = start_maps(origin, content.classes, rule, settings.background).to(edge.device)
         with whole_file(done / f"{record.image_id}.npz") as temporary:

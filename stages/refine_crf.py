@@ -31,7 +31,7 @@ def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Lim
     done.mkdir(exist_ok=True)
 
     def refine_one(record: Record, image: Path) -> None:
-        content = read_maps(maps, record)
+        content = read_maps(maps, record, rule.maps)
         refined = refine(read_image(image), seed_scores(content, rule), content.classes, config.crf)
         with whole_file(done / f"{record.image_id}.npz") as temporary:
             write_crf(temporary, refined)

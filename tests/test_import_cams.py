@@ -1,5 +1,6 @@
 """Other methods' CAMs become ours: what each method saves, what is refused, and that no file does harm."""
 
+import importlib
 import io
 import os
 import pickle
@@ -616,6 +617,21 @@ class TestPipeline:
             refine_crf.main(workers=1)
         with pytest.raises(UserError, match="make them again: python -m stages.import_cams"):
             evaluate.main(evaluate.What.seed, workers=1)
+
+    @pytest.mark.parametrize("stage", ["refine_crf", "evaluate", "train_affinity", "propagate_affinity"])
+    def test_maps_without_the_chosen_one_are_refused(
+        self, both: Dataset, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, stage: str
+    ) -> None:
+        """As made with taught_cam.decay: 0, when another source is chosen since."""
+        Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
+        module = importlib.import_module(f"stages.{stage}")
+        config = settings(**{"cam.source": "taught", "affinity.method": "irn", "affinity.start": "seeds"})
+        monkeypatch.setattr(module, "load_config", lambda _: config)
+        monkeypatch.setattr(module, "load_affinity_net", lambda *_, **__: None, raising=False)
+        monkeypatch.setattr(module, "edges", lambda *_, **__: torch.zeros(1, 1), raising=False)
+        chosen = {"what": evaluate.What.seed} if stage == "evaluate" else {}
+        with pytest.raises(UserError, match=r"npz: holds no taught map, which cam.source needs; .*dvc repro make_cams"):
+            module.main(**chosen, workers=1)
 
     def test_maps_of_another_data_set_are_refused(self, both: Dataset) -> None:
         maps = Path("data/imported_cams")
