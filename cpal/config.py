@@ -258,7 +258,7 @@ class ReportConfig(Section):
 
 
 class Config(Section):
-    seed: Natural
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # as numpy's
     data: DataConfig
     toy: ToyConfig
     voc2012: Voc2012Config

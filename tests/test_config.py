@@ -140,6 +140,7 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("key", "value"),
         [
+            ("seed", 2**32),
             ("cpal.topk", True),
             ("cpal.topk", 2.0),
             ("cpal.topk", "ten"),
