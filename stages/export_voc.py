@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cpal.errors import UserError
 from cpal.voc_server import write_submission
 from stages.options import run
 
@@ -14,7 +15,10 @@ def main(
     images: Annotated[Path, typer.Argument(metavar="LIST", help="The ids, as ImageSets/Segmentation/test.txt.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, .tar.")],
 ) -> None:
-    names = images.read_text(encoding="utf-8").split()
+    try:
+        names = list(dict.fromkeys(images.read_text(encoding="utf-8-sig").split()))
+    except UnicodeDecodeError:
+        raise UserError(f"{images}: no text, but the list of ids is one, such as test.txt") from None
     write_submission(target, masks, names)
     print(f"{target}: {len(names)} label maps")
 

@@ -18,6 +18,7 @@ from cpal.errors import UserError
 from cpal.masks import VOID, write_mask
 from cpal.segmentation import SegmentationLoss, build_segmentor
 from cpal.voc_server import FOLDER, write_submission
+from stages import export_voc
 
 Settings = Callable[..., Config]
 TRUNK = 42_500_160  # of ResNet-101 without its classifier, as torchvision documents it: 44,549,160 - 1000 * 2049
@@ -236,6 +237,17 @@ class TestVocServer:
     def test_another_list_is_refused(self, masks: Path, tmp_path: Path, ids: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message):
             write_submission(tmp_path / "a.tar", masks, ids)
+        assert not (tmp_path / "a.tar").exists()
+
+    def test_list_with_a_mark_of_its_encoding_and_an_id_twice(self, masks: Path, tmp_path: Path) -> None:
+        (tmp_path / "ids.txt").write_text("\ufeff2008_000001\n2008_000002\n2008_000001\n", encoding="utf-8")
+        export_voc.main(masks, tmp_path / "ids.txt", tmp_path / "a.tar")
+        with tarfile.open(tmp_path / "a.tar") as archive:
+            assert [Path(name).stem for name in archive.getnames()] == ["2008_000001", "2008_000002"]
+
+    def test_list_that_is_no_text_is_refused(self, masks: Path, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="2008_000001.png: no text"):
+            export_voc.main(masks, masks / "2008_000001.png", tmp_path / "a.tar")
         assert not (tmp_path / "a.tar").exists()
 
     @pytest.mark.parametrize("label", [21, VOID])
