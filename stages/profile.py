@@ -23,6 +23,8 @@ def main(
     params: Params = PARAMS,
 ) -> None:
     profiles = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
+    if not profiles:
+        raise UserError(f"{PROFILES}: no profiles here; run from the project's folder")
     if name is None:
         for known, path in profiles.items():
             print(f"{known}: {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")

@@ -19,6 +19,7 @@ import stages.prepare
 from cpal.config import Config
 from cpal.dataset import read_dataset
 from cpal.errors import UserError
+from cpal.files import whole_file
 from stages.options import destination, run
 
 PROJECT = Path(__file__).parent.parent
@@ -210,6 +211,19 @@ def test_place_that_cannot_be_written(
     text = fails(monkeypatch, capsys, "--params", params(), "--out", tmp_path)
     assert text.startswith(f"error: {tmp_path}: holds dataset, which this command did not write")
     assert (tmp_path / "dataset").read_text() == "precious"
+
+
+def test_error_of_writing_names_the_file(tmp_path: Path) -> None:
+    """And not the temporary one beside it, which is gone by then."""
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, whole_file(tmp_path / "a") as temporary:
+        temporary.touch()
+    assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "b" / "c") as temporary:
+        (tmp_path / "b").rmdir()
+        temporary.write_text("x")
+    assert caught.value.filename == str(tmp_path / "b" / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_other_trouble_keeps_its_traceback(

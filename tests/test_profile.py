@@ -58,6 +58,14 @@ def test_without_a_name_the_profiles_are_listed(project: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == "wide: Wide pictures.\n"
 
 
+@pytest.mark.parametrize("name", [None, "wide"])
+def test_outside_the_project_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    (project / "elsewhere").mkdir()
+    monkeypatch.chdir(project / "elsewhere")
+    with pytest.raises(UserError, match="run from the project's folder"):
+        profile.main(name, project / "params.yaml")
+
+
 def test_an_unknown_name_gets_the_nearest(project: Path) -> None:
     with pytest.raises(UserError, match="profiles/wode.yaml: no such profile .did you mean 'wide'"):
         profile.main("wode", project / "params.yaml")
