@@ -53,12 +53,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Seen:
-    """A listed image that was looked at. `labels` are kept classes, None where they are unknown."""
+    """A listed image that was looked at. `labels` are kept classes, `drawn` those of its mask; None: unknown."""
 
     item: Listed
     facts: ImageFacts
     labels: frozenset[str] | None
     problems: tuple[str, ...]
+    drawn: frozenset[str] | None = None
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ from cpal.findings import (
     printable,
 )
 from cpal.image_facts import read_facts
-from cpal.sources.listing import Listed, Listing, Progress, read_names, silent, some
+from cpal.sources.listing import Listed, Listing, Progress, read_names, silent, some, undrawn
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 COLUMNS = 100
@@ -70,8 +70,8 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
 
 def look_at(listing: Listing, item: Listed) -> Seen:
     facts, problems = read_facts(item.image), list[str]()
-    names = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems)
-    return Seen(item, facts, None if names is None else names & set(listing.classes), tuple(problems))
+    names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems)
+    return Seen(item, facts, None if names is None else names & set(listing.classes), tuple(problems), drawn)
 
 
 def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete: bool = True) -> Health:
@@ -81,6 +81,8 @@ def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete:
     findings = [Finding("error", "listing", printable(problem)) for problem in listing.problems]
     findings += [*of_copies(seen), *of_files(seen), *of_labels(seen), *of_shapes(seen)]
     if complete and seen:
+        scored = ((one.labels or (), one.drawn) for one in seen if one.item.scored)
+        findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]
         findings += of_classes(listing.classes, train, val, listing.splits, config)
         findings += of_left_over(listing, config.data)
     findings += of_unlabeled(seen, config.data.without_labels)

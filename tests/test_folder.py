@@ -186,6 +186,27 @@ def test_a_mask_of_another_size(problems: Callable[..., list[str]], root: Path) 
     ]
 
 
+def test_classes_that_masks_do_not_name(problems: Callable[..., list[str]]) -> None:
+    assert problems(masks="masks", mask_classes=["Cup", "Table", "Fork"]) == [
+        "class cup, fork not among data.mask_classes Cup, Table, Fork; its pixels could not be scored: write both "
+        "alike, or leave it out by data.classes",
+        "no mask has a pixel of cup, which 2 scored image(s) are labeled with; objects must have the values 1, 2, ... "
+        "of their classes, and 255 is void",
+        "no mask has a pixel of fork, which 2 scored image(s) are labeled with; objects must have the values 1, 2, ... "
+        "of their classes, and 255 is void",
+    ]
+
+
+def test_masks_of_black_and_white(problems: Callable[..., list[str]], root: Path) -> None:
+    for path in (root / "masks").rglob("*.png"):
+        Image.fromarray(np.where(read_mask(path) == 1, np.uint8(VOID), np.uint8(0))).save(path)
+    masks = {"masks": "masks", "mask_classes": ["cup", "fork"]}
+    cup, fork = problems(**masks)
+    assert cup.startswith("no mask has a pixel of cup, which 2 scored image(s) are labeled with; objects must have")
+    assert fork.startswith("no mask has a pixel of fork, which 2 scored image(s) are")
+    assert problems(**masks, classes=["cup"]) == [cup]
+
+
 # Class folders
 
 

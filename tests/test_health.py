@@ -22,6 +22,7 @@ from cpal.errors import UserError
 from cpal.findings import Finding, Seen
 from cpal.health import Health, examine, look_at_all, render
 from cpal.image_facts import ALIKE, ImageFacts, earlier_alike, perceptual_hash, read_facts
+from cpal.masks import VOID
 from cpal.sources.listing import Listed, Listing
 from cpal.sources.voc import CLASSES, list_voc
 
@@ -198,6 +199,20 @@ def test_masks_that_are_refused_are_one_finding_a_kind(health: Callable[..., Hea
     )
     assert "2, the first is d.png: 60x50 pixels, but its image has 96x72" in second.text
     assert one(found, "unknown").names == ("a", "b", "c")
+
+
+def test_masks_without_a_class_that_is_labeled(health: Callable[..., Health], root: Path) -> None:
+    csv = {"data.labels": "csv", "data.labels_file": "labels.csv"}
+    names = {i: ";".join(CLASSES[n - 1] for n in labels) for i, labels in (TRAIN | VAL).items()}
+    (root / "labels.csv").write_text("image,labels\n" + "\n".join(f"{i},{text}" for i, text in names.items()))
+    assert kinds(health(**csv)) == BASE
+    for image_id in ("b", "d", "f"):
+        write_mask(root, image_id, (VOID,))
+    assert one(health(**csv), "undrawn").text == (
+        "no mask has a pixel of dog, which 3 scored image(s) are labeled with; objects must have the values 1, 2, ... "
+        "of their classes, and 255 is void"
+    )
+    assert "undrawn" not in kinds(health(**csv, limit=2)), "a few images may lack it"
 
 
 def test_annotations_that_are_refused(health: Callable[..., Health], root: Path) -> None:

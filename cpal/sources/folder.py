@@ -29,7 +29,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     masks = _mask_files(root, settings, files, problems)
     names, told = _labels(root, settings, files, masks, problems)
     classes = settings.classes or tuple(sorted(frozenset().union(*names.values())))
-    problems += _class_problems(classes, names)
+    problems += _class_problems(classes, names, mask_classes if settings.masks is not None else classes)
     parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)
 
     def listed(file: str, part: str) -> Listed:
@@ -145,8 +145,13 @@ def _names_of_masks(
     return names
 
 
-def _class_problems(classes: Sequence[str], names: Names) -> list[str]:
+def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str]) -> list[str]:
     problems = []
+    if strange := [name for name in classes if name not in mask_classes]:
+        problems.append(
+            f"class {', '.join(strange)} not among data.mask_classes {', '.join(mask_classes)}; its pixels could not "
+            "be scored: write both alike, or leave it out by data.classes"
+        )
     if names and not classes:
         problems.append("no image has a label; each needs the names of what it shows")
     if "background" in classes:

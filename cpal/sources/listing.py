@@ -7,7 +7,8 @@ take `problems` append a line for each thing that the user has to put right, so 
 import csv
 import hashlib
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,12 +56,16 @@ class Listing:
 
 @dataclass(frozen=True)
 class Found:
-    """What reading a listed image gave. `labels` None: unknown; `record` None: there are problems."""
+    """What reading a listed image gave. `labels` None: unknown; `record` None: there are problems.
+
+    `drawn`: the classes that have a pixel in its mask, None where no mask was read.
+    """
 
     split: Split
     labels: tuple[int, ...] | None
     record: Record | None
     problems: tuple[str, ...]
+    drawn: frozenset[str] | None = None
 
 
 def silent(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
@@ -94,6 +99,8 @@ def import_listing(
     problems += [problem for one in found for problem in one.problems]
     if complete:
         problems += unlearnable(found, listing)
+        scored = [one for item, one in zip(listing.images, found, strict=True) if item.scored]
+        problems += undrawn(({listing.classes[n - 1] for n in one.labels or ()}, one.drawn) for one in scored)
     refuse(problems, listing.root)
 
     records = [one.record for one in found if one.record is not None]
@@ -176,12 +183,12 @@ def read_one(listing: Listing, item: Listed) -> Found:
     with noted(problems):
         height, width = read_image(item.image).shape[:2]
         size = (height, width)
-    names = read_names(item, size, listing.mask_classes, problems)
+    names, drawn = read_names(item, size, listing.mask_classes, problems)
     labels = None if names is None else labels_of(names, listing.classes)
     if problems or size is None or labels is None:
-        return Found(item.split, labels, None, tuple(problems))
+        return Found(item.split, labels, None, tuple(problems), drawn)
     masked = item.mask is not None and item.mask.exists()
-    return Found(item.split, labels, make_record(item, listing.root, size, labels, masked=masked), ())
+    return Found(item.split, labels, make_record(item, listing.root, size, labels, masked=masked), (), drawn)
 
 
 def labels_of(names: frozenset[str], classes: Sequence[str]) -> tuple[int, ...]:
@@ -206,24 +213,26 @@ def make_record(item: Listed, root: Path, size: tuple[int, int], labels: tuple[i
 
 def read_names(
     item: Listed, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
-) -> frozenset[str] | None:
-    """Names of the classes that a listed image shows, None when they are unknown; checks its mask and annotation.
+) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """Names of the classes that a listed image shows, and of those in its mask; checks its mask and annotation.
+
+    Either is None when it is unknown.
 
     `size` (H, W) is the upright image's, None when it is unknown.
     """
-    names = item.names
+    names, drawn = item.names, None
     from_mask = item.names is None and item.xml is None
     if item.mask is not None and item.mask.exists():
         with noted(problems):
-            seen = names_in_mask(item.mask, size, mask_classes, problems)
-            names = seen if from_mask else names
+            drawn = names_in_mask(item.mask, size, mask_classes, problems)
+            names = drawn if from_mask else names
     elif item.mask is not None and (item.scored or from_mask):
         why = "scores are taken on this image" if item.scored else "its labels come from it (data.labels: masks)"
         problems.append(f"{item.mask}: no such mask; {why}")
     if item.xml is not None:
         with noted(problems):
             names = _names_in_xml(item.xml, mask_classes)
-    return names
+    return names, drawn
 
 
 def names_in_mask(
@@ -271,6 +280,18 @@ def unlearnable(found: Sequence[Found], listing: Listing) -> list[str]:
     absent = [name for n, name in enumerate(listing.classes, 1) if n not in shown]
     train = listing.splits["train"]
     return [f"class {name}: no image of {train} shows it; take it off data.classes" for name in absent]
+
+
+def undrawn(scored: Iterable[tuple[Collection[str], Collection[str] | None]]) -> list[str]:
+    """Problems of classes that no mask has, by the labels of each scored image and the classes in its mask."""
+    known = [(labels, drawn) for labels, drawn in scored if drawn is not None]
+    counts = Counter(name for labels, _ in known for name in labels)
+    absent = sorted(counts.keys() - {name for _, drawn in known for name in drawn})
+    return [
+        f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; objects must have the "
+        f"values 1, 2, ... of their classes, and {VOID} is void"
+        for name in absent
+    ]
 
 
 @contextmanager
