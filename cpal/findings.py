@@ -13,7 +13,8 @@ import numpy as np
 from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
 from cpal.image_facts import ImageFacts, earlier_alike
-from cpal.sources.listing import Listed, Listing, read_labels_csv
+from cpal.sources.labels_csv import read_labels_csv
+from cpal.sources.listing import Listed, Listing
 
 Severity = Literal["error", "warning", "note"]
 TINY = 64  # pixels of the short side: four feature cells at stride 16

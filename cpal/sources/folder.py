@@ -11,7 +11,8 @@ from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
 from cpal.masks import VOID
 from cpal.sources.instances_json import read_instances
-from cpal.sources.listing import Listed, Listing, missing_folder, names_in_mask, noted, read_labels_csv, some
+from cpal.sources.labels_csv import read_labels_csv
+from cpal.sources.listing import Listed, Listing, missing_folder, names_in_mask, noted, some
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 

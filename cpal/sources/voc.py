@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cpal.data_config import DataConfig
 from cpal.dataset import ENDINGS
-from cpal.sources.listing import Listed, Listing, missing_folder, read_labels_csv, some
+from cpal.sources.labels_csv import read_labels_csv
+from cpal.sources.listing import Listed, Listing, missing_folder, some
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
