@@ -94,6 +94,13 @@ def of_files(seen: Sequence[Seen]) -> Iterator[Finding]:
     yield from found("note", "turned", text, plain, "as a viewer does")
 
 
+def of_masks(seen: Sequence[Seen], data: DataConfig) -> Iterator[Finding]:
+    """Images of a folder that have no mask while others have one."""
+    if data.source == "folder" and data.labels != "masks" and any(one.item.scored for one in seen):
+        names = [one.name for one in seen if not one.item.scored]
+        yield from found("note", "unscored", "images without a mask", names, "they are not scored")
+
+
 def of_labels(seen: Sequence[Seen]) -> Iterator[Finding]:
     """Problems of masks and annotations, one finding for each kind."""
     groups: dict[str, list[tuple[Seen, str]]] = defaultdict(list)

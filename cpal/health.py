@@ -19,6 +19,7 @@ from cpal.findings import (
     of_files,
     of_labels,
     of_left_over,
+    of_masks,
     of_shapes,
     printable,
 )
@@ -79,7 +80,7 @@ def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete:
     train, val = (multi_hot(listing.classes, seen, split) for split in ("train", "val"))
     sides = np.array([sorted(one.facts.size) for one in seen if one.facts.size]).reshape(-1, 2)
     findings = [Finding("error", "listing", printable(problem)) for problem in listing.problems]
-    findings += [*of_copies(seen), *of_files(seen), *of_labels(seen), *of_shapes(seen)]
+    findings += [*of_copies(seen), *of_files(seen), *of_labels(seen), *of_masks(seen, config.data), *of_shapes(seen)]
     if complete and seen:
         scored = ((one.labels or (), one.drawn) for one in seen if one.item.scored)
         findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]

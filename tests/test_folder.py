@@ -128,6 +128,19 @@ def test_masks_score_the_images_that_have_one(imported: Callable[..., Dataset]) 
     assert mask[4, 4] == 1 and mask[4, 13] == 2 and mask[12, 12] == 0 and mask[15, 0] == VOID
 
 
+def test_masks_under_other_names(
+    problems: Callable[..., list[str]], imported: Callable[..., Dataset], root: Path
+) -> None:
+    masks = {"masks": "masks", "mask_classes": ["cup", "table", "fork"]}
+    for path in (root / "masks").rglob("*.png"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    assert problems(**masks) == [
+        f"{root / 'masks'}: holds a mask of none of the 6 images; looked for a.png, b.png, d.png and 3 more"
+    ]
+    (root / "masks/b_mask.png").rename(root / "masks/b.PNG")
+    assert [r.image_id for r in imported(**masks).records if r.scored] == ["b"]
+
+
 def test_a_class_of_two_mask_values(imported: Callable[..., Dataset], root: Path) -> None:
     draw(root / "photos/a.jpg", ["mug"], root / "masks/a.jpg")
     dataset = imported(masks="masks", mask_classes=["cup", "table", "fork", "cup"], labels="masks", val_share=0.4)

@@ -23,8 +23,9 @@ from cpal.findings import Finding, Seen
 from cpal.health import Health, examine, look_at_all, render
 from cpal.image_facts import ALIKE, ImageFacts, earlier_alike, perceptual_hash, read_facts
 from cpal.masks import VOID
+from cpal.sources.dispatch import list_images
 from cpal.sources.listing import Listed, Listing
-from cpal.sources.voc import CLASSES, list_voc
+from cpal.sources.voc import CLASSES
 
 CAT, DOG, PERSON = (CLASSES.index(name) + 1 for name in ("cat", "dog", "person"))
 TRAIN = {"a": (CAT,), "b": (DOG,), "c": (CAT, PERSON), "d": (DOG, PERSON), "e": (PERSON,), "none": ()}
@@ -87,7 +88,7 @@ def health(configured: Callable[..., Config]) -> Callable[..., Health]:
 
     def run(*, workers: int = 1, limit: int | None = None, **changes: Any) -> Health:
         config = configured(**changes)
-        listing = list_voc(config.data, limit=limit)
+        listing = list_images(config.data, seed=0, limit=limit)
         return examine(listing, look_at_all(listing, workers=workers), config, complete=limit is None)
 
     return run
@@ -213,6 +214,17 @@ def test_masks_without_a_class_that_is_labeled(health: Callable[..., Health], ro
         "of their classes, and 255 is void"
     )
     assert "undrawn" not in kinds(health(**csv, limit=2)), "a few images may lack it"
+
+
+def test_images_of_a_folder_without_a_mask(health: Callable[..., Health], root: Path) -> None:
+    csv = {"data.source": "folder", "data.images": "JPEGImages", "data.labels": "csv", "data.labels_file": "labels.csv"}
+    rows = [f"{i},{';'.join(CLASSES[n - 1] for n in labels)}" for i, labels in (TRAIN | VAL).items()]
+    (root / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    masks = {"data.masks": "SegmentationClass", "data.mask_classes": list(CLASSES)}
+    (root / "SegmentationClass/b.png").unlink()
+    (root / "SegmentationClass/c.png").unlink()
+    assert set(one(health(**csv, **masks), "unscored").names) == {"b", "c"}
+    assert "unscored" not in kinds(health(**csv, **{"data.masks": None}))
 
 
 def test_annotations_that_are_refused(health: Callable[..., Health], root: Path) -> None:

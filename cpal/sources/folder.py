@@ -74,13 +74,19 @@ def _image_id(file: str) -> str:
 
 
 def _mask_files(root: Path, settings: DataConfig, files: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
-    """Where each image's mask would lie: the same path below the folder of masks, with ending .png."""
+    """Where each image's mask would lie: the same path below the folder of masks, with ending .png or .PNG."""
     if settings.masks is None:
         return {}
     folder = root / settings.masks
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder; data.masks names the ground-truth masks, null says there are none")
-    return {file: folder / PurePosixPath(file).with_suffix(".png") for file in files}
+        return {}
+    masks = {file: folder / PurePosixPath(file).with_suffix(".png") for file in files}
+    masks |= {f: big for f, mask in masks.items() if not mask.exists() and (big := mask.with_suffix(".PNG")).exists()}
+    if masks and not any(mask.exists() for mask in masks.values()):
+        looked = some([mask.relative_to(folder).as_posix() for mask in masks.values()])
+        problems.append(f"{folder}: holds a mask of none of the {len(masks)} images; looked for {looked}")
+    return masks
 
 
 def _labels(
