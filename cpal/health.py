@@ -86,6 +86,10 @@ def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete:
         findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]
         findings += of_classes(listing.classes, train, val, listing.splits, config)
         findings += of_left_over(listing, config.data)
+    if seen and not any(one.item.split == "val" for one in seen):
+        findings.append(
+            Finding("warning", "no_val", "no image to validate on", (), "nothing tells how good the model is")
+        )
     findings += of_unlabeled(seen, config.data.without_labels)
     if len(sides):
         findings += of_settings(sides[:, 1], config)

@@ -177,6 +177,20 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     assert problems() == ["a class is named background, which is what no class covers; leave it away, or rename it"]
 
 
+def test_a_table_without_images(problems: Callable[..., list[str]], root: Path) -> None:
+    write_table(root, [])
+    for classes in (None, ["cup"]):
+        assert problems(classes=classes) == [
+            f"data.labels: csv of labels.csv: labels no image below {root / 'photos'}, so that nothing could be learned"
+        ]
+
+
+def test_nothing_to_learn_from_is_left(imported: Callable[..., Dataset], root: Path) -> None:
+    write_table(root, ["a.jpg,,train", "b.PNG,cup,train", "d.jpeg,cup,val"])
+    with pytest.raises(UserError, match="no training image shows a kept class, and data.without_labels: drop leaves"):
+        imported(without_labels="drop", limit=1)
+
+
 def test_two_images_of_one_id(problems: Callable[..., list[str]], root: Path) -> None:
     draw(root / "photos/a.png", [], root / "masks/a.png")
     draw(root / "photos/sub__a.jpg", [], root / "masks/sub__a.png")

@@ -421,6 +421,11 @@ def test_classes_that_are_always_together(labeled: Callable[..., Health]) -> Non
     assert one(found, "never_alone").names == ("cup", "fork", "saucer")
 
 
+def test_no_image_to_validate_on(labeled: Callable[..., Health], health: Callable[..., Health]) -> None:
+    assert one(labeled({"cup": 20, "plate": 20}), "no_val").severity == "warning"
+    assert "no_val" not in kinds(health())
+
+
 def test_class_in_every_image(labeled: Callable[..., Health]) -> None:
     assert one(labeled({"cup": 20, "cup plate": 20}), "always").names == ("cup",)
     assert "always" not in kinds(labeled({"cup": 20, "plate": 20}))
@@ -459,7 +464,7 @@ def test_left_over_files(health: Callable[..., Health], root: Path) -> None:
 
 def test_settings_far_off(labeled: Callable[..., Health]) -> None:
     def kinds_of(**changes: Any) -> set[str]:
-        return kinds(labeled({"cup": 12, "plate": 12}, **changes)) - BASE
+        return kinds(labeled({"cup": 12, "plate": 12}, **changes)) - BASE - {"no_val"}
 
     assert kinds_of() == set()
     assert kinds_of(**{"classifier.resize_long": [193, 400]}) == {"resize_long"}  # more than twice 96

@@ -26,6 +26,7 @@ from cpal.sources.listing import (
     Listed,
     Listing,
     Progress,
+    kept,
     labels_of,
     make_record,
     missing_folder,
@@ -77,13 +78,11 @@ def import_coco(
     if limit is None:
         problems += unlearnable(found, listing)
     refuse(problems, listing.root)
-    records = [one.record for one in found if one.record is not None]
-    if settings.without_labels == "drop":
-        records = [record for record in records if record.split == "val" or record.labels]
-        kept = {record.mask for record in records}
-        for path in (folder / "masks").glob("*.png"):
-            if f"masks/{path.name}" not in kept:
-                path.unlink()
+    records = kept(found, drop_unlabeled=settings.without_labels == "drop")
+    masks = {record.mask for record in records}
+    for path in (folder / "masks").glob("*.png"):
+        if f"masks/{path.name}" not in masks:
+            path.unlink()
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=settings.root)
 
 

@@ -29,6 +29,9 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     files = image_files(root / settings.images, problems)
     masks = _mask_files(root, settings, files, problems)
     names, told = _labels(root, settings, files, masks, problems)
+    if not names and not problems:
+        where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
+        problems.append(f"{where}: labels no image below {root / settings.images}, so that nothing could be learned")
     classes = settings.classes or tuple(sorted(frozenset().union(*names.values())))
     problems += _class_problems(classes, names, mask_classes if settings.masks is not None else classes)
     parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)

@@ -102,8 +102,7 @@ def import_listing(
         problems += undrawn(({listing.classes[n - 1] for n in one.labels or ()}, one.drawn) for one in scored)
     refuse(problems, listing.root)
 
-    records = [one.record for one in found if one.record is not None]
-    records = [r for r in records if r.labels or r.split == "val" or not drop_unlabeled]
+    records = kept(found, drop_unlabeled=drop_unlabeled)
     sources = {item.image_id: item.mask for item in listing.images}
     masks = [(sources[r.image_id], folder / r.mask) for r in records if r.mask is not None]
     table = label_table(listing.classes, listing.mask_classes, other_classes)
@@ -112,6 +111,15 @@ def import_listing(
         for _ in progress(written, total=len(masks), what="write masks"):
             pass
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
+
+
+def kept(found: Iterable[Found], *, drop_unlabeled: bool) -> list[Record]:
+    """The records to write. Raises UserError when none is left to learn from."""
+    records = [one.record for one in found if one.record is not None]
+    records = [r for r in records if r.labels or r.split == "val" or not drop_unlabeled]
+    if all(record.split == "val" for record in records):
+        raise UserError("no training image shows a kept class, and data.without_labels: drop leaves the others out")
+    return records
 
 
 def refuse(problems: Sequence[str], root: Path) -> None:
