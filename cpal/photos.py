@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -28,8 +28,7 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
     found: list[tuple[Path, str]] = []
     for path in paths:
         if path.is_dir():
-            walk = os.walk(path, onerror=_fail)
-            files = sorted(Path(parent) / name for parent, _, names in walk for name in names)
+            files = sorted(_files_below(path))
             mine = [file for file in files if _is_photo(file) and not _is_below(file, results)]
             if not mine:
                 raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)})")
@@ -51,6 +50,15 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
             if folder.suffix == ".png" and (other := by_name.get(str(folder.with_suffix("")))):
                 raise UserError(f"{other} and {path}: {folder} would be a file and a folder; run them with two --out")
     return [(path, name) for name, path in by_name.items()]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Links are followed, but not to a folder that they lie in."""
+    for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
+        links = [link for name in folders if (link := Path(parent, name)).is_symlink()]
+        loops = {link.name for link in links if any(link.samefile(above) for above in link.absolute().parents)}
+        folders[:] = [name for name in folders if name not in loops]
+        yield from (Path(parent, name) for name in names)
 
 
 def _is_photo(file: Path) -> bool:

@@ -1,6 +1,8 @@
 """The folder source on small drawn trees: labels from a table, from class folders and from masks; splits."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,6 +253,27 @@ def test_class_folders(imported: Callable[..., Dataset], problems: Callable[...,
         path.unlink()
     (tmp_path / "out").rmdir()
     assert problems(**pets)[0].startswith(f"{tmp_path}/pets: 1 image(s) in no sub-folder")
+
+
+def test_folders_that_are_not_looked_into(
+    problems: Callable[..., list[str]], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "photos/sub/fork").symlink_to(tmp_path, target_is_directory=True)
+    (root / "photos/.link").symlink_to(tmp_path, target_is_directory=True)
+    (root / "photos/closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert problems() == [
+        f"{root}/photos/closed: Permission denied; its images cannot be found",
+        f"{root}/photos: 1 link(s) to folders, behind which DVC sees no change; put the folders there, or begin the "
+        f"links' names with a dot: {root}/photos/sub/fork",
+    ]
 
 
 def test_labels_of_a_coco_file(imported: Callable[..., Dataset], root: Path) -> None:

@@ -22,6 +22,7 @@ from cpal.dataset import Dataset, read_image
 from cpal.errors import UserError
 from cpal.inference import enlarged, label_photo
 from cpal.masks import read_mask
+from cpal.photos import find_photos
 from cpal.pyramid import image_views
 from cpal.segmentation import build_segmentor, describe, predict, probabilities
 from cpal.weights import load_weights, save_weights
@@ -241,6 +242,16 @@ def test_a_pipe_is_not_opened(here: Path) -> None:
     assert len(run("photos")["images"]) == 2
     with pytest.raises(UserError, match="pipe.jpg: neither a file nor a folder"):
         run("photos/pipe.jpg")
+
+
+def test_linked_folders_are_followed_but_not_in_circles(here: Path) -> None:
+    for folder in ("album/one", "elsewhere"):
+        Path(folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(f"{folder}/a.png")
+    for link, target in {"album/linked": "elsewhere", "album/one/up": "album", "elsewhere/other": "album/one"}.items():
+        Path(link).symlink_to(here / target, target_is_directory=True)
+    names = [name for _, name in find_photos([Path("album")], [])]
+    assert names == ["linked/a", "linked/other/a", "one/a"]
 
 
 def test_a_name_that_is_no_text(here: Path) -> None:

@@ -51,15 +51,7 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder; data.images names the folder of images below data.root")
         return {}
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(parent).relative_to(folder)
-        found += [
-            (below / name).as_posix()
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
-        ]
+    found = _image_names(folder, problems)
     if unprintable := sorted(repr(file) for file in found if not file.isprintable()):
         problems.append(f"{folder}: {len(unprintable)} image name(s) with unprintable characters: {some(unprintable)}")
     counts = Counter(map(_image_id, found))
@@ -70,6 +62,26 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not found:
         problems.append(f"{folder}: holds no image ({' '.join(ENDINGS)})")
     return {file: folder / file for file in sorted(found)}
+
+
+def _image_names(folder: Path, problems: list[str]) -> list[str]:
+    found, closed, links = list[str](), list[OSError](), list[str]()
+    for parent, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
+        below = Path(parent).relative_to(folder)
+        found += [
+            (below / name).as_posix()
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+        ]
+    problems += [f"{error.filename}: {error.strerror}; its images cannot be found" for error in closed]
+    if links:
+        problems.append(
+            f"{folder}: {len(links)} link(s) to folders, behind which DVC sees no change; put the folders there, or "
+            f"begin the links' names with a dot: {some(sorted(links))}"
+        )
+    return found
 
 
 def _image_id(file: str) -> str:
