@@ -122,12 +122,17 @@ def read_dataset(folder: Path) -> Dataset:
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 
-    Raises UserError when the file is missing, no regular file, or cannot be decoded to the end.
+    Raises UserError when the file is missing, no regular file, has gray values of more than 8 bits, or cannot be
+    decoded to the end.
     """
     if not os.path.isfile(path):  # to open a pipe would wait for ever
         raise UserError(f"{path}: no such image file")
     try:
         with Image.open(path, formats=FORMATS) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise UserError(f"{path}: gray values above 255 would all be read as white; save it with 8 bits")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except UserError:
+        raise
     except Exception as error:  # for damaged files Pillow raises almost any kind
         raise UserError(f"{path}: unreadable image ({error}); replace the file or take it off the list") from None

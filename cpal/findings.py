@@ -29,7 +29,11 @@ TROUBLES = {  # of a file: text and cure; each is an error
     "too large": ("images larger than Pillow opens", "scale them down"),
 }
 TRAITS: dict[str, tuple[Severity, str, str]] = {
-    "clipped": ("error", "images with gray values above 255, which are all read as white", "save them with 8 bits"),
+    "clipped": (
+        "error",
+        "images with gray values above 255, which would all be read as white",
+        "save them with 8 bits",
+    ),
     "transparent": ("warning", "images with see-through pixels", "hidden colors would be seen; flatten them"),
     "animated": ("warning", "image files that hold several pictures", "only the first is used"),
     "cmyk": ("warning", "CMYK images", "they are read without a color profile; convert them to RGB"),
