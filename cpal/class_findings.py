@@ -1,12 +1,16 @@
 """Findings of a data set's health that concern its classes, and the settings that must fit its size."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, groupby
 
 import numpy as np
 
 from cpal.config import Config
+from cpal.data_config import DataConfig
 from cpal.findings import Finding, Seen, found
+from cpal.sources.listing import Listing
 
 RARE = 10  # training images below which lower settings do not help a class
 UNEVEN = 10  # images of the most frequent class for one of the rarest
@@ -18,6 +22,27 @@ def multi_hot(classes: Sequence[str], seen: Sequence[Seen], split: str) -> np.nd
     """bool (images of the split whose labels are known, N)."""
     labels = [one.labels for one in seen if one.item.split == split and one.labels is not None]
     return np.array([[name in shown for name in classes] for shown in labels], bool).reshape(len(labels), len(classes))
+
+
+def of_names(listing: Listing, seen: Sequence[Seen], data: DataConfig) -> Iterator[Finding]:
+    """Names that data.classes leaves out, and those that are hardly meant so."""
+    counts = Counter(name for one in seen for name in one.others)
+    names = [f"{name} ({count})" for name, count in sorted(counts.items())]
+    text = "classes that data.classes leaves out, with their images"
+    yield from found("note", "left_out", text, names, "nothing is learned of them")
+    every = sorted({*listing.classes, *counts, *(listing.mask_classes if data.masks is not None else ())})
+    same = groupby(sorted(every, key=_plain), _plain)
+    names = [" = ".join(group) for group in (list(names) for _, names in same) if len(group) > 1]
+    text, cure = "names of classes that differ only in small and capital letters", "each counts as a class of its own"
+    yield from found("warning", "same_name", text, names, cure)
+    if data.labels == "folders":
+        names = [name for name in every if name.lower() in {data.train_list, data.val_list, "train", "val", "test"}]
+        cure = "data.images must hold one folder a class; images are held out by data.val_share"
+        yield from found("warning", "list_names", "class folders that are named as lists are", names, cure)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def of_classes(

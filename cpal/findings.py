@@ -58,13 +58,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Seen:
-    """A listed image that was looked at. `labels` are kept classes, `drawn` those of its mask; None: unknown."""
+    """A listed image that was looked at. `labels` are kept classes, `drawn` those of its mask; None: unknown.
+
+    `others` are classes that it shows and data.classes leaves out.
+    """
 
     item: Listed
     facts: ImageFacts
     labels: frozenset[str] | None
     problems: tuple[str, ...]
     drawn: frozenset[str] | None = None
+    others: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -188,7 +192,15 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
         known = {item.image_id for item in listing.images}
         below = [path.relative_to(base) for base in bases for path in listed if path.is_relative_to(base)]
         known |= {name.as_posix() for path in below for name in (path, path.with_suffix(""))}
-        names = [row[0] for row in read_labels_csv(listing.root / data.labels_file, []) if row[0] not in known]
+        rows = read_labels_csv(listing.root / data.labels_file, [])
+        lists = (data.train_list, data.val_list)
+        other = {image: split for image, _, split in rows if split is not None and split not in lists}
+        if data.source == "folder":
+            text = f"rows of {data.labels_file} whose split is neither {' nor '.join(lists)}"
+            names = [f"{image} ({split or 'empty'})" for image, split in other.items()]
+            yield from found("warning", "other_split", text, names, "they are not used")
+            known |= other.keys()
+        names = [image for image, _, _ in rows if image not in known]
         text = f"rows of {data.labels_file} that name no listed image"
         yield from found("note", "unlisted_rows", text, names, "they are not used")
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.class_findings import multi_hot, of_classes, of_settings, of_unlabeled
+from cpal.class_findings import multi_hot, of_classes, of_names, of_settings, of_unlabeled
 from cpal.config import Config
 from cpal.dataset import Split
 from cpal.findings import (
@@ -72,7 +72,10 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
 def look_at(listing: Listing, item: Listed) -> Seen:
     facts, problems = read_facts(item.image), list[str]()
     names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems)
-    return Seen(item, facts, None if names is None else names & set(listing.classes), tuple(problems), drawn)
+    if names is None:
+        return Seen(item, facts, None, tuple(problems), drawn)
+    classes = set(listing.classes)
+    return Seen(item, facts, names & classes, tuple(problems), drawn, names - classes)
 
 
 def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete: bool = True) -> Health:
@@ -84,6 +87,7 @@ def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete:
     if complete and seen:
         scored = ((one.labels or (), one.drawn) for one in seen if one.item.scored)
         findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]
+        findings += of_names(listing, seen, config.data)
         findings += of_classes(listing.classes, train, val, listing.splits, config)
         findings += of_left_over(listing, config.data)
     if seen and not any(one.item.split == "val" for one in seen):

@@ -467,6 +467,51 @@ def test_left_over_files(health: Callable[..., Health], root: Path) -> None:
     assert {"unlisted", "other_files", "absent", "rare"} & kinds(health(limit=2)) == set()
 
 
+@pytest.fixture
+def folder_health(configured: Callable[..., Config], root: Path) -> Callable[..., Health]:
+    """`folder_health(["a,cat,train"])`: the report of the same images as a folder with these rows."""
+
+    def run(rows: Sequence[str] = (), **changes: Any) -> Health:
+        (root / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
+        values = {
+            "source": "folder",
+            "images": "JPEGImages",
+            "labels": "csv",
+            "labels_file": "labels.csv",
+            "masks": None,
+        }
+        config = configured(**{f"data.{key}": value for key, value in (values | {"classes": None} | changes).items()})
+        listing = list_images(config.data, seed=0)
+        return examine(listing, look_at_all(listing, workers=1), config)
+
+    return run
+
+
+def test_rows_of_another_split(folder_health: Callable[..., Health]) -> None:
+    rows = ["a,cat,train", "b,dog,train", "f,cat;dog,val", "c,cat,Train", "d,dog,", "lost,dog,test"]
+    found = one(folder_health(rows), "other_split")
+    assert found.text == "rows of labels.csv whose split is neither train nor val: 3"
+    assert found.names == ("c (Train)", "d (empty)", "lost (test)")
+    assert not {"other_split", "unlisted_rows"} & kinds(folder_health(rows[:3]))
+
+
+def test_names_that_are_left_out_or_alike(folder_health: Callable[..., Health], root: Path) -> None:
+    found = folder_health(["a,cat;Cat;cow,train", "b,dog,train", "f,cat;dog;cow,val"], classes=["cat", "dog"])
+    assert one(found, "left_out").names == ("Cat (1)", "cow (2)")
+    assert one(found, "same_name").names == ("Cat = cat",)
+    found = folder_health(["a,cat;Cat,train", "b,dog,train", "f,cat;dog,val"])
+    assert one(found, "same_name").names == ("Cat = cat",)
+    assert not {"left_out", "list_names"} & kinds(found)
+
+
+def test_class_folders_named_as_lists(folder_health: Callable[..., Health], root: Path) -> None:
+    for number, folder in enumerate(("Train", "val", "cat")):
+        (root / "mine" / folder).mkdir(parents=True)
+        photo(70 + number).save(root / f"mine/{folder}/a.jpg")
+    found = folder_health(images="mine", labels="folders")
+    assert one(found, "list_names").names == ("Train", "val")
+
+
 def test_settings_far_off(labeled: Callable[..., Health]) -> None:
     def kinds_of(**changes: Any) -> set[str]:
         return kinds(labeled({"cup": 12, "plate": 12}, **changes)) - BASE - {"no_val"}
