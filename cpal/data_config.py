@@ -1,5 +1,6 @@
 """The sections of params.yaml that say where images and labels come from."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -34,6 +35,8 @@ class DataConfig(Section):
     def _check(self) -> "DataConfig":
         if self.source == "toy":  # draws its own images, and reads no other key
             return self
+        if self.source != "coco2014" and (Path(self.images).is_absolute() or ".." in Path(self.images).parts):
+            raise ValueError(f"images: {self.images} must be below root, which DVC watches; write the path from there")
         known = LABELS[self.source]
         if self.labels not in known:
             raise ValueError(f"labels: {self.labels} does not go with source: {self.source}; take {' or '.join(known)}")

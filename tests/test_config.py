@@ -249,6 +249,13 @@ class TestProblems:
                 "taught_cam: sure_background 0.7 exceeds sure_foreground 0.3",
             ),
             ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
+            *(
+                (
+                    {"data.source": "voc", "data.images": path},
+                    f"data: images: {path} must be below root, which DVC watches; write the path from there",
+                )
+                for path in ("/elsewhere", "a/../../elsewhere")
+            ),
             ({"data.classes": ["cat", "dog", "cat"]}, "data.classes: names cat twice"),
         ],
     )
