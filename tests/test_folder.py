@@ -202,6 +202,18 @@ def test_two_images_of_one_id(problems: Callable[..., list[str]], root: Path) ->
     )
 
 
+def test_ids_too_long_for_the_name_of_a_file(
+    problems: Callable[..., list[str]], data: Callable[..., DataConfig], root: Path
+) -> None:
+    folder = root / "photos" / ("é" * 60)
+    draw(folder / f"{'x' * 108}.png", [], root / "none.png")
+    assert not list_folder(data(), seed=0).problems
+    draw(folder / f"{'x' * 109}.png", [], root / "none.png")
+    assert problems()[0].startswith(
+        f"{root}/photos: 1 image(s) with an id of more than 230 bytes (it is the whole path"
+    )
+
+
 def test_missing_folders(problems: Callable[..., list[str]], root: Path) -> None:
     assert problems(root=str(root / "no"))[0].startswith(f"data.root: no folder {root / 'no'}; set it to")
     assert problems(images="pictures")[0].startswith(f"{root / 'pictures'}: no such folder; data.images")

@@ -14,6 +14,7 @@ from cpal.sources.instances_json import read_instances
 from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.listing import Listed, Listing, missing_folder, names_in_mask, noted, some
 
+LONGEST = 230  # bytes of an id: a file's name has at most 255, of which .ID.png.PID.tmp needs some
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
 
@@ -58,6 +59,11 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
     if twice := sorted(file for file in found if counts[_image_id(file)] > 1):
         problems.append(
             f"{folder}: {len(twice)} images share an id with another (it is the path without ending): {some(twice)}"
+        )
+    if long := sorted(file for file in found if len(os.fsencode(_image_id(file))) > LONGEST):
+        problems.append(
+            f"{folder}: {len(long)} image(s) with an id of more than {LONGEST} bytes (it is the whole path below this "
+            f"folder), which names the results' files; shorten: {some(long)}"
         )
     if not found:
         problems.append(f"{folder}: holds no image ({' '.join(ENDINGS)})")
