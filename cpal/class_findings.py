@@ -1,9 +1,9 @@
 """Findings of a data set's health that concern its classes, and the settings that must fit its size."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
+from unicodedata import normalize
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def of_names(listing: Listing, seen: Sequence[Seen], data: DataConfig) -> Iterat
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return normalize("NFC", name).casefold()
 
 
 def of_classes(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 
@@ -192,6 +193,7 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
         known = {item.image_id for item in listing.images}
         below = [path.relative_to(base) for base in bases for path in listed if path.is_relative_to(base)]
         known |= {name.as_posix() for path in below for name in (path, path.with_suffix(""))}
+        known |= {normalize("NFC", name) for name in known}
         rows = read_labels_csv(listing.root / data.labels_file, [])
         lists = (data.train_list, data.val_list)
         other = {image: split for image, _, split in rows if split is not None and split not in lists}
@@ -200,7 +202,7 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
             names = [f"{image} ({split or 'empty'})" for image, split in other.items()]
             yield from found("warning", "other_split", text, names, "they are not used")
             known |= other.keys()
-        names = [image for image, _, _ in rows if image not in known]
+        names = [image for image, _, _ in rows if not {image, normalize("NFC", image)} & known]
         text = f"rows of {data.labels_file} that name no listed image"
         yield from found("note", "unlisted_rows", text, names, "they are not used")
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -122,6 +123,17 @@ def test_images_are_named_with_or_without_their_ending(imported: Callable[..., D
     assert imported().records == whole
 
 
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_written_in_two_forms(
+    imported: Callable[..., Dataset], root: Path, ending: str, forms: tuple[str, str]
+) -> None:
+    file, row = (normalize(form, "café") for form in forms)
+    draw(root / f"photos/{file}.jpg", [], root / "none.png")
+    write_table(root, [f"{row}{ending},cup,train", "d.jpeg,cup,val"])
+    assert [r.image_id for r in imported().records] == [file, "d"]
+
+
 def test_masks_score_the_images_that_have_one(imported: Callable[..., Dataset]) -> None:
     dataset = imported(masks="masks", mask_classes=["cup", "table", "fork"], other_classes="void")
     scored = {r.image_id: r.scored for r in dataset.records}
@@ -169,7 +181,7 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     assert problems(classes=["cup", "spoon"]) == [
         f"{table}, line 5: names no image",
         f"{table}: 2 image(s) that are not below {photos}: gone.jpg, ../x.jpg",
-        f"{table}: image a.jpg twice, with and without its ending",
+        f"{table}: image a.jpg twice; with and without its ending is the same",
         "labels.csv: column split never says val (data.val_list); it says: train",
         "class spoon: no image of train shows it; take it off data.classes",
     ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -493,6 +494,12 @@ def test_rows_of_another_split(folder_health: Callable[..., Health]) -> None:
     assert found.text == "rows of labels.csv whose split is neither train nor val: 3"
     assert found.names == ("c (Train)", "d (empty)", "lost (test)")
     assert not {"other_split", "unlisted_rows"} & kinds(folder_health(rows[:3]))
+
+
+def test_rows_with_accents_in_another_form(folder_health: Callable[..., Health], root: Path) -> None:
+    composed, decomposed = (normalize(form, "café") for form in ("NFC", "NFD"))
+    photo(80).save(root / f"JPEGImages/{decomposed}.jpg")
+    assert "unlisted_rows" not in kinds(folder_health([f"{composed},cat,train", "a,cat,val"]))
 
 
 def test_names_that_are_left_out_or_alike(folder_health: Callable[..., Health], root: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 import numpy as np
 
@@ -125,7 +126,9 @@ def _labels(
     else:
         rows = read_labels_csv(path, problems)
     by_stem = {str(PurePosixPath(file).with_suffix("")): file for file in files}
-    found = {image: image if image in files else by_stem.get(image) for image, _, _ in rows}
+    exact = by_stem | {file: file for file in files}
+    composed = {normalize("NFC", name): file for name, file in exact.items()}  # a Mac's archives hold decomposed names
+    found = {image: exact.get(image) or composed.get(normalize("NFC", image)) for image, _, _ in rows}
     if missing := [image for image, file in found.items() if file is None]:
         problems.append(f"{path}: {len(missing)} image(s) that are not below {root / settings.images}: {some(missing)}")
     names, told = dict[str, frozenset[str]](), dict[str, str]()
@@ -134,7 +137,7 @@ def _labels(
         if file is None:
             continue
         if file in names:
-            problems.append(f"{path}: image {file} twice, with and without its ending")
+            problems.append(f"{path}: image {file} twice; with and without its ending is the same")
         names[file] = classes
         if split is not None:
             told[file] = split
