@@ -228,12 +228,12 @@ def test_lists_in_other_forms(imported: Import, root: Path, text: str) -> None:
     assert [r.image_id for r in imported().split("train")] == LISTS["train"][:4]
 
 
-@pytest.mark.parametrize("suffix", [".jpeg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpeg", ".png", ".JPG"])
 def test_other_image_endings(imported: Import, root: Path, suffix: str) -> None:
     source = root / "JPEGImages/2007_000002.jpg"
     with Image.open(source) as image:
+        source.unlink()
         image.save(root / f"JPEGImages/2007_000002{suffix}")
-    source.unlink()
     record = imported().records[1]
     assert (record.image, record.width) == (f"JPEGImages/2007_000002{suffix}", 33)
 
@@ -302,6 +302,14 @@ def test_list_of_paths(problems: Callable[..., list[str]], root: Path) -> None:
     assert problems() == [
         f"{root}/ImageSets/Segmentation/val.txt: 2 line(s) hold no image id; JPEGImages/a.jpg is listed as a: "
         "/JPEGImages/2009_000005.jpg, ../../x"
+    ]
+
+
+def test_list_of_files(problems: Callable[..., list[str]], root: Path) -> None:
+    write_list(root, "val", "2009_000005.jpg\n2009_000006\n")
+    assert problems()[:2] == [
+        "1 image(s) are listed with their ending; lists hold a for a.jpg: 2009_000005.jpg",
+        f"{root}/JPEGImages/2009_000005.jpg.jpg: no such image file",
     ]
 
 

@@ -59,6 +59,9 @@ def _list_images(
             f"{len(strange)} image(s) of data.score_list {settings.score_list} are not in data.train_list "
             f"{settings.train_list}, and seeds exist for training images only: {some(strange)}"
         )
+    folder, ended = root / settings.images, [i for i in (*train, *val) if i.lower().endswith(ENDINGS)]
+    if ended := [i for i in ended if (folder / i).exists() and not _image_file(folder, i).exists()]:
+        problems.append(f"{len(ended)} image(s) are listed with their ending; lists hold a for a.jpg: {some(ended)}")
     names = _names_from_csv(root, settings, [*train, *val], problems)
     masked = settings.masks is not None
 
@@ -67,7 +70,7 @@ def _list_images(
             image_id,
             "train" if split == "train" else "val",
             masked and (split == "val" or image_id in scored),
-            _image_file(root / settings.images, image_id),
+            _image_file(folder, image_id),
             root / settings.masks / f"{image_id}.png" if settings.masks is not None else None,
             names.get(image_id),
             root / "Annotations" / f"{image_id}.xml" if settings.labels == "xml" else None,
@@ -122,5 +125,5 @@ def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:
 
 
 def _image_file(folder: Path, image_id: str) -> Path:
-    candidates = [folder / f"{image_id}{suffix}" for suffix in ENDINGS]
+    candidates = [folder / f"{image_id}{suffix}" for suffix in (*ENDINGS, *map(str.upper, ENDINGS))]
     return next((path for path in candidates if path.exists()), candidates[0])
