@@ -115,7 +115,11 @@ def of_labels(seen: Sequence[Seen]) -> Iterator[Finding]:
     groups: dict[str, list[tuple[Seen, str]]] = defaultdict(list)
     for one in seen:
         for problem in one.problems:
-            files = [path for path in (one.item.mask, one.item.xml) if path and problem.startswith(f"{path}: ")]
+            files = [
+                path
+                for path in (one.item.mask, one.item.xml, one.item.image)
+                if path and problem.startswith(f"{path}: ")
+            ]
             what = problem.removeprefix(f"{files[0]}: ") if files else problem
             kind = re.sub(r"\(.*\)|'.*'|[\d, ]+", "", what)  # without what differs from file to file
             groups[kind].append((one, f"{files[0].name}: {what}" if files else what))

@@ -199,6 +199,22 @@ def test_the_health_check_finds_nothing_wrong(data: Callable[..., DataConfig], s
     assert [finding for finding in health.findings if finding.severity == "error"] == []
 
 
+def test_the_health_check_finds_what_the_import_refuses(
+    data: Callable[..., DataConfig], settings: Callable[..., Config], root: Path
+) -> None:
+    for number in (1, 3):
+        Image.new("RGB", (5, 6)).save(root / f"train2014/COCO_{number:012}.jpg")
+    listing = list_coco(data())
+    (error,) = [f for f in examine(listing, look_at_all(listing, workers=1), settings()).findings if f.kind == "labels"]
+    assert error.names == ("COCO_000000000003", "COCO_000000000001")
+    assert error.text.endswith("2, the first is COCO_000000000003.jpg: 5x6 pixels, but the JSON says 16x28")
+    write_json(root, "train2014", instances(TRAIN) | {"annotations": [annotation(3, 1, None)]})
+    assert (
+        list_coco(data()).problems[0].endswith("segmentation is neither polygons nor run lengths of its image's size")
+    )
+    assert not list_coco(data(masks=None)).problems, "outlines are for masks alone"
+
+
 def test_polygons_against_pycocotools(tmp_path: Path, root: Path) -> None:
     rng = np.random.default_rng(0)
     shapes = [[rng.uniform(0, 30, 2 * rng.integers(3, 12)).round(2).tolist() for _ in range(2)] for _ in range(30)]
@@ -373,6 +389,19 @@ def test_wrong_images_are_told_together(problems: Callable[..., list[str]], root
 def test_lists_that_overlap(problems: Callable[..., list[str]], root: Path) -> None:
     write_json(root, "val2014", instances((4, 1)))
     assert problems() == ["1 image(s) are listed more than once, or in both lists: COCO_000000000001"]
+
+
+def test_outlines_that_enclose_nothing(problems: Callable[..., list[str]], root: Path) -> None:
+    for name, numbers in {"train2014": TRAIN, "val2014": VAL}.items():
+        content = instances(numbers)
+        for entry in content["annotations"]:
+            if entry["category_id"] == 90:
+                entry["segmentation"] = []
+        write_json(root, name, content)
+    assert problems() == [
+        "no mask has a pixel of toothbrush, which 2 scored image(s) are labeled with; segmentation must hold polygons "
+        "or run lengths; or write data.masks: null"
+    ]
 
 
 def test_classes_nobody_shows(problems: Callable[..., list[str]]) -> None:

@@ -31,9 +31,11 @@ from cpal.sources.listing import (
     make_record,
     missing_folder,
     noted,
+    read_names,
     refuse,
     silent,
     some,
+    undrawn,
     unlearnable,
 )
 
@@ -48,7 +50,7 @@ def instances_file(root: Path, name: str) -> Path:
 
 def list_coco(settings: DataConfig, *, limit: int | None = None) -> Listing:
     """The images of both lists with the names of their classes; masks are not listed, they come from the outlines."""
-    return _read(settings, outlines=False, limit=limit)[0]
+    return _read(settings, limit=limit)[0]
 
 
 def import_coco(
@@ -64,7 +66,7 @@ def import_coco(
 
     Both folders must belong to these settings and these JSON files. Raises UserError that lists what is wrong.
     """
-    listing, annotated, label_of = _read(settings, outlines=settings.masks is not None, limit=limit)
+    listing, annotated, label_of = _read(settings, limit=limit)
     refuse(listing.problems, listing.root)
     work = partial(_import_shard, listing.root, classes=listing.classes, label_of=label_of, folder=folder)
     starts = range(0, len(listing.images), SHARD)
@@ -86,9 +88,7 @@ def import_coco(
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=settings.root)
 
 
-def _read(
-    settings: DataConfig, *, outlines: bool, limit: int | None
-) -> tuple[Listing, list[Annotated], dict[int, int]]:
+def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Annotated], dict[int, int]]:
     """The listing, its images' annotations in the same order, and the mask value of each category id."""
     root, problems = Path(settings.root), list[str]()
     splits = {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}
@@ -99,7 +99,8 @@ def _read(
     names: dict[int, str] = {}
     for split in SPLITS:
         with noted(problems):
-            images, categories = read_instances(instances_file(root, splits[split]), outlines=outlines, keep=limit)
+            path = instances_file(root, splits[split])
+            images, categories = read_instances(path, outlines=settings.masks is not None, keep=limit)
             names = names or categories
             if categories != names:
                 problems.append(f"the lists {splits['train']} and {splits['val']} name different categories")
@@ -115,9 +116,20 @@ def _read(
         problems.append(f"data.classes: {', '.join(strange)} not among the categories: {', '.join(known)}")
     if len(known) >= VOID:
         problems.append(f"{len(known)} categories; masks of 8 bits hold {VOID - 1}")
+    if settings.masks is not None and limit is None and not problems:
+        outlined = ({names[n] for n in _outlined(image)} for image in annotated)
+        shown = ((item.names or frozenset()) & set(classes) for item in listed)
+        cure = "segmentation must hold polygons or run lengths; or write data.masks: null"
+        problems += undrawn(zip(shown, outlined, strict=True), cure)
     other = VOID if settings.other_classes == "void" else BACKGROUND
     label_of = {number: classes.index(name) + 1 if name in classes else other for number, name in names.items()}
     return Listing(root, tuple(listed), classes, known, splits, tuple(problems)), annotated, label_of
+
+
+def _outlined(image: Annotated) -> set[int]:
+    """Categories that have a pixel of their own: a crowd's are void."""
+    size, codes = [image.height, image.width], [(i.category, i.code) for i in image.instances if i.code and not i.crowd]
+    return {category for category, code in codes if coco_mask.area({"size": size, "counts": code})}
 
 
 def _listed(image: Annotated, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]) -> Listed:
@@ -125,7 +137,8 @@ def _listed(image: Annotated, split: Split, folder: Path, settings: DataConfig, 
         raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
     shown = frozenset(names[instance.category] for instance in image.instances)
     image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
-    return Listed(image_id, split, scored, folder / image.file_name, None, shown)
+    size = image.height, image.width
+    return Listed(image_id, split, scored, folder / image.file_name, None, shown, size=size)
 
 
 def _import_shard(
@@ -166,13 +179,12 @@ def _import_one(
     root: Path, item: Listed, entry: Annotated, classes: Sequence[str], label_of: Mapping[int, int], folder: Path
 ) -> Found:
     assert item.names is not None, "the JSON names every image's classes"
-    labels, size = labels_of(item.names, classes), (entry.height, entry.width)
-    try:
+    labels, size, problems = labels_of(item.names, classes), (entry.height, entry.width), list[str]()
+    with noted(problems):
         height, width = read_image(item.image).shape[:2]
-        if (height, width) != size:
-            raise UserError(f"{item.image}: {width}x{height} pixels, but the JSON says {entry.width}x{entry.height}")
-    except UserError as error:
-        return Found(item.split, labels, None, (str(error),))
+        read_names(item, (height, width), classes, problems)
+    if problems:
+        return Found(item.split, labels, None, tuple(problems))
     if item.scored:
         write_mask(folder / f"masks/{item.image_id}.png", paint(entry, label_of))
     return Found(item.split, labels, make_record(item, root, size, labels, masked=item.scored), ())

@@ -29,7 +29,7 @@ class Listed:
     """One image to read. Its classes come from `names`, else from `xml`, else from `mask`.
 
     `mask` is where a mask would lie, and must be there when `scored` or when the classes come from it; None where the
-    source makes the masks itself, or there are none.
+    source makes the masks itself, or there are none. `size` (H, W) is what an instances JSON says.
     """
 
     image_id: str
@@ -39,6 +39,7 @@ class Listed:
     mask: Path | None
     names: frozenset[str] | None = None
     xml: Path | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,16 @@ def make_record(item: Listed, root: Path, size: tuple[int, int], labels: tuple[i
 def read_names(
     item: Listed, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
 ) -> tuple[frozenset[str] | None, frozenset[str] | None]:
-    """Names of the classes that a listed image shows, and of those in its mask; checks its mask and annotation.
+    """Names of the classes that a listed image shows, and of those in its mask; checks size, mask and annotation.
 
     Either is None when it is unknown.
 
     `size` (H, W) is the upright image's, None when it is unknown.
     """
     names, drawn = item.names, None
+    if size is not None and item.size is not None and size != item.size:
+        (height, width), (told_height, told_width) = size, item.size
+        problems.append(f"{item.image}: {width}x{height} pixels, but the JSON says {told_width}x{told_height}")
     from_mask = item.names is None and item.xml is None
     if item.mask is not None and item.mask.exists():
         with noted(problems):
@@ -258,14 +262,16 @@ def unlearnable(found: Sequence[Found], listing: Listing) -> list[str]:
     return [f"class {name}: no image of {train} shows it; take it off data.classes" for name in absent]
 
 
-def undrawn(scored: Iterable[tuple[Collection[str], Collection[str] | None]]) -> list[str]:
+def undrawn(
+    scored: Iterable[tuple[Collection[str], Collection[str] | None]],
+    cure: str = f"objects must have the values 1, 2, ... of their classes, and {VOID} is void",
+) -> list[str]:
     """Problems of classes that no mask has, by the labels of each scored image and the classes in its mask."""
     known = [(labels, drawn) for labels, drawn in scored if drawn is not None]
     counts = Counter(name for labels, _ in known for name in labels)
     absent = sorted(counts.keys() - {name for _, drawn in known for name in drawn})
     return [
-        f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; objects must have the "
-        f"values 1, 2, ... of their classes, and {VOID} is void"
+        f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; {cure}"
         for name in absent
     ]
 
