@@ -28,14 +28,16 @@ def voc_palette() -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """Label map uint8 (H, W).
 
-    Raises UserError when the file is unreadable or holds colors instead of labels.
+    Raises UserError when the file is unreadable or holds anything but 8-bit labels.
     """
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such mask file")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
-                raise UserError(f"{path}: mode {image.mode} holds colors, not labels; save it as an 8-bit palette PNG")
+                raise UserError(
+                    f"{path}: mode {image.mode} does not hold 8-bit labels; save it as an 8-bit palette PNG"
+                )
             return np.array(image, dtype=np.uint8)
     except UserError:
         raise

@@ -369,6 +369,12 @@ def test_names_that_are_no_file_names(problems: Callable[..., list[str]], root: 
     assert repr(name) in problems()[0]
 
 
+def test_a_byte_order_mark_is_passed_over(imported: Callable[..., Dataset], root: Path) -> None:
+    path = root / "annotations/instances_train2014.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(imported().records) == 5
+
+
 def test_damaged_json(problems: Callable[..., list[str]], root: Path) -> None:
     path = root / "annotations/instances_train2014.json"
     path.write_text(path.read_text()[:-30])

@@ -46,10 +46,12 @@ def test_gray_and_small_palettes_hold_labels_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_mask(tmp_path / name), mask)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
-def test_colors_are_no_labels(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "1"])
+def test_other_modes_are_no_labels(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (3, 2)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=rf"a\.png: mode {mode} .*8-bit palette PNG"):
+    with pytest.raises(
+        UserError, match=rf"a\.png: mode {mode} does not hold 8-bit labels; save it as an 8-bit palette PNG"
+    ):
         read_mask(tmp_path / "a.png")
 
 

@@ -369,7 +369,7 @@ def test_mask_of_another_size(problems: Callable[..., list[str]], root: Path) ->
 def test_mask_with_colors(problems: Callable[..., list[str]], root: Path) -> None:
     write_mask_array(root, "2007_000002", np.zeros((24, 33, 3), np.uint8))
     (line,) = problems()
-    assert line.startswith(f"{root}/SegmentationClass/2007_000002.png: mode RGB holds colors, not labels")
+    assert line.startswith(f"{root}/SegmentationClass/2007_000002.png: mode RGB does not hold 8-bit labels")
 
 
 def test_mask_with_strange_labels(problems: Callable[..., list[str]], root: Path) -> None:
@@ -480,6 +480,10 @@ def test_entity_bomb_is_refused(problems: Callable[..., list[str]], root: Path, 
 
 def test_csv_without_file(problems: Callable[..., list[str]], root: Path) -> None:
     assert problems(labels="csv", labels_file="none.csv") == [f"data.labels_file: no file {root / 'none.csv'}"]
+
+
+def test_csv_that_cannot_be_read(problems: Callable[..., list[str]], root: Path) -> None:
+    assert problems(labels="csv", labels_file="JPEGImages") == [f"{root}/JPEGImages: unreadable (Is a directory)"]
 
 
 @pytest.mark.parametrize("header", ["", "id,labels", "image;labels"])

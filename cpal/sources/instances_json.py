@@ -4,6 +4,7 @@ pycocotools' C code reads past its memory on codes that do not fit the image, so
 """
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,6 +174,8 @@ def _entries(path: Path, key: str) -> Iterator[dict[str, Any]]:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as stream:
+            if stream.read(len(BOM_UTF8)) != BOM_UTF8:
+                stream.seek(0)
             yield stream
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

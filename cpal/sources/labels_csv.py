@@ -12,7 +12,10 @@ def read_labels_csv(path: Path, problems: list[str]) -> list[tuple[str, frozense
     except FileNotFoundError:
         problems.append(f"data.labels_file: no file {path}")
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        problems.append(f"{path}: unreadable ({error.strerror})")
+        return []
+    except (UnicodeDecodeError, csv.Error) as error:
         problems.append(f"{path}: not a csv file in UTF-8 ({error})")
         return []
     header = [cell.strip() for cell in rows[0]] if rows else []
