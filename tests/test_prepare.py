@@ -105,7 +105,6 @@ def test_files_of_others_are_not_replaced(params: Callable[..., Path], tmp_path:
         ("data/dataset", {"data.root": "data/dataset"}),
         ("data/dataset/photos", {"data.root": "data/dataset/photos"}),
         ("data/cams", {"data.root": "data", "data.images": "cams"}),
-        ("data/metrics/mine", {"data.root": "data/raw", "data.images": "../metrics/mine"}),
         ("data/dataset", {"data.root": "link", "data.images": "."}),
         ("out/dataset", {"data.root": "out", "data.images": "dataset"}),
     ],
