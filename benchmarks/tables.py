@@ -105,15 +105,17 @@ def hosts(present: dict[str, Any]) -> list[Row]:
         )
     alone: Change = {"cpal.self_weight": 0.0, "cam.source": "cam"}
     walk: Change = {"affinity.method": "irn"}
-    amn = {**walk, **(preset("voc-animals-amn") if has_data_of("voc-animals", present) else {"host": "amn"})}
+    animals = has_data_of("voc-animals", present)
+    amn = {**walk, **(preset("voc-animals-amn") if animals else {"host": "amn"})}
     # Edges learn from sure labels, whose thresholds fit one kind of map: a plain CAM has those of AMN's first round.
     sure = {
         f"affinity.{key}": amn.get(f"amn.{key}", present["amn"][key]) for key in ("sure_background", "sure_foreground")
     }
+    flat: Change = {"affinity.sure_background": 0.48, "affinity.sure_foreground": 0.68} if animals else {}
     return [
         Row("irn", {**walk, **alone, **sure}),
         Row("irn + CPAL", walk),
-        Row("amn", {**amn, **alone}),
+        Row("amn", {**amn, **alone, **flat}),  # its own CAM is flatter than the taught one
         Row("amn + CPAL", amn),
     ]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cpal.backbones import Backbone, build_backbone
 from cpal.config import AffinityConfig
 from cpal.dataset import Dataset
+from cpal.errors import UserError
 from cpal.masks import VOID
 from cpal.pyramid import pyramid_loader
 from cpal.random_walk import offsets, pair_affinity, shifted
@@ -95,6 +96,12 @@ class AffinityLoss(BaseModel):
         assert mode == "loss"
         edge, displacement = self.network(image)  # below single precision, the logarithm of a weak edge is far off
         label = F.interpolate(mask[:, None].float(), size=edge.shape[1:], mode="nearest-exact")[:, 0]
+        reach = self.radius - 1
+        if min(label.shape[1] - reach, label.shape[2] - 2 * reach) < 1:
+            raise UserError(
+                f"affinity.radius: {self.radius}: a crop of {label.shape[2]} cells has no pair of cells so far apart; "
+                f"take a crop_size of more than {2 * reach} cells, which are the backbone's first stage"
+            )
         return pair_losses(edge.float().sigmoid(), displacement.float(), label, self.radius)
 
 

@@ -113,7 +113,7 @@ def read_dataset(folder: Path) -> Dataset:
     with reading(path, stage="prepare"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
-            raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f prepare")
+            raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f -s prepare")
         records = tuple(Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"])
         image_root = folder if content["image_root"] is None else Path(content["image_root"])
         return Dataset(tuple(content["classes"]), content["splits"], image_root, folder, records)

@@ -34,7 +34,7 @@ def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: no file of weights ({error})") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f {stage}") from None
+        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f -s {stage}") from None
     return meta
 
 

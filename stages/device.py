@@ -16,13 +16,14 @@ Loaders = Annotated[
     typer.Option("--loaders", min=0, help="Processes that read images ahead of the network."),
 ]
 
+PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
 DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself
 
 
 def training_device(name: str) -> torch.device:
     """`torch_device` for a training: torchrun's processes join, each with a GPU of its own, or on CPUs by gloo."""
     device = _find(name)
-    if "RANK" in os.environ:
+    if PROCESSES > 1:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
@@ -35,7 +36,7 @@ def torch_device(name: str) -> torch.device:
 
     Raises UserError for a device that this machine lacks, and under torchrun, whose processes would do all work twice.
     """
-    if "RANK" in os.environ:
+    if PROCESSES > 1:
         raise UserError("only train_cam and train_segmentation run under torchrun; start this stage with python -m")
     return _find(name)
 

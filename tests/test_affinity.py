@@ -22,6 +22,7 @@ from cpal.affinity import (
 from cpal.cam import map_size
 from cpal.config import AffinityConfig, Config
 from cpal.dataset import Dataset, read_image
+from cpal.errors import UserError
 from cpal.masks import VOID
 from cpal.random_walk import line, propagate
 from cpal.weights import save_weights
@@ -103,6 +104,15 @@ def test_weak_edges_keep_their_loss_in_mixed_precision(small: AffinityConfig) ->
         )
         found.append(losses["loss_apart"])
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("cells", [5, 6])
+def test_a_crop_smaller_than_the_radius_is_refused(cells: int) -> None:
+    """With a radius of 4 six cells would learn nothing without a word, and fewer would not fit together."""
+    output = torch.zeros(1, cells, cells), torch.zeros(1, 2, cells, cells)
+    mask = torch.zeros(1, 4 * cells, 4 * cells, dtype=torch.long)
+    with pytest.raises(UserError, match=r"affinity\.radius: 4: .* more than 6 cells"):
+        AffinityLoss(lambda _: output, 4)(mask[:, None].float(), torch.ones(1, 1), mask, mask > 1)
 
 
 def test_an_edge_between_labels_is_the_optimum() -> None:

@@ -8,6 +8,7 @@ import pytest
 from joblib import Parallel, delayed
 from torch.utils.data import DataLoader, Dataset
 
+import stages.device
 from cpal.cam import CamFile, write_cam
 from cpal.crf import CrfFile, read_crf, write_crf
 from cpal.dataset import Dataset as Images
@@ -15,6 +16,7 @@ from cpal.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.maps import read_maps
 from cpal.propagation import WalkFile, read_walk, write_walk
+from stages.device import torch_device
 
 MESSAGE = "data/a.jpg: no such image file\n  - and a second line"
 
@@ -104,3 +106,17 @@ def test_maps_of_an_image(tmp_path: Path, tiny_dataset: Images, name: str, cure:
         path.write_bytes({"empty": b"", "half": content[:middle], "flipped": flipped}.get(damage, b"no zip"))
     with pytest.raises(UserError, match=f"a.npz: {'no such file' if damage == 'missing' else 'damaged'}; .*{cure}"):
         read()
+
+
+@pytest.mark.parametrize("name", ["warp", "cpu:x", "cpu:7", "cuda:99"])
+def test_devices_that_do_not_exist(name: str) -> None:
+    with pytest.raises(UserError, match=f"--device {name}: "):
+        torch_device(name)
+
+
+def test_torchrun_is_for_the_trainings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes would write the same files; a world of one process is none."""
+    assert torch_device("cpu").type == "cpu"
+    monkeypatch.setattr(stages.device, "PROCESSES", 2)
+    with pytest.raises(UserError, match="only train_cam and train_segmentation run under torchrun"):
+        torch_device("cpu")
