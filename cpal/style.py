@@ -73,7 +73,7 @@ tr:not(.step) .value { fill: var(--part); }
 .strip .chip { margin: 0 12px 0 0; }
 .strip .seen { margin-left: 10px; }
 .short .seen { display: block; margin: 0; }
-.panels { display: grid; gap: 6px; grid-template-columns: repeat(7, 1fr); }
+.panels { display: grid; gap: 6px; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); }
 .short { display: grid; gap: 4px 22px; grid-template-columns: repeat(auto-fill, minmax(min(330px, 100%), 1fr)); }
 .short .panels { grid-template-columns: repeat(3, 1fr); }
 figure { margin: 0; }
@@ -87,7 +87,7 @@ pre { background: var(--code); padding: 14px; border-radius: 6px; overflow-x: au
 .plain th, .plain td { padding: 3px 18px 3px 0; text-align: left; }
 
 @media screen and (max-width: 760px) {
-  .panels { grid-template-columns: repeat(4, 1fr); }
+  .panels { grid-auto-flow: row; grid-template-columns: repeat(4, 1fr); }
   th, td { padding: 6px; }
   .classes th, .classes td { padding: 6px 4px; }
   .classes th:first-child { width: 25%; padding-left: 0; }
