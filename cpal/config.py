@@ -149,10 +149,14 @@ class TaughtCamConfig(Section):
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
     images: Positive
     cells: Positive
+    crf_rounds: Natural
+    crf_background: Annotated[float, Field(gt=0, lt=1)]
+    crf_foreground: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
     def _check(self) -> "TaughtCamConfig":
         check_sure(self.sure_background, self.sure_foreground)
+        check_range("crf_background, crf_foreground", (self.crf_background, self.crf_foreground))
         return self
 
 

@@ -1,8 +1,6 @@
 """From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal import cam as cams
-from cpal import prototypes as P
 from cpal.cam import MAP_NAMES, CamFile, map_size, write_cam
 from cpal.classifier import select
-from cpal.config import TaughtCamConfig
 from cpal.dataset import Dataset, Record
 from cpal.files import whole_file
-from cpal.hosts import Host, HostOutput
+from cpal.hosts import Host
 from cpal.hosts.views import image_label, view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
@@ -49,80 +45,6 @@ def fit_prototypes(
             learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
         learner.cluster()
         learner.measure_shift()
-
-
-def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list[Record]:
-    """At least `images` records of each class, or all that there are, and of those without any class, drawn at random.
-
-    They keep their order. A record counts for each of its classes, so that a common class can have more.
-    """
-    count: Counter[int] = Counter()
-    chosen = []
-    for index in torch.randperm(len(records), generator=torch.Generator().manual_seed(seed)).tolist():
-        classes = records[index].labels or (0,)
-        if any(count[class_id] < images for class_id in classes):
-            count.update(classes)
-            chosen.append(index)
-    return [records[index] for index in sorted(chosen)]
-
-
-@torch.no_grad()
-def fit_taught_cam(
-    host: nn.Module,
-    learner: ContextPrototypeLearner,
-    dataset: Dataset,
-    records: list[Record],
-    loader: Iterable[View],
-    *,
-    settings: TaughtCamConfig,
-    seed: int,
-) -> TaughtCam:
-    """The taught CAM of the fitted learner: what it learns from are the cells that PACAM is sure of.
-
-    Of them at most about settings.cells take part, an even share of each view of each image, drawn at random. A class's
-    decay is settings.decay over the number of images with such cells: the fewer they are, the less is believed of them.
-    """
-    device = learner.shift.device
-    generator = torch.Generator().manual_seed(seed)
-    cells, labels = [], []
-    images = torch.zeros(dataset.num_classes, device=device)
-    for index, _, views in loader:
-        label = image_label(records[index], dataset.num_foreground, device)
-        found = torch.zeros_like(images)
-        share = -(-settings.cells // (len(records) * len(views)))
-        for z, target in sure_cells(learner, [view_output(host, view, label) for view in views], label, settings):
-            chosen = torch.randperm(len(target), generator=generator)[:share].to(device)
-            cells.append(z[chosen])
-            labels.append(target[chosen])
-            found[labels[-1]] = 1
-        images += found
-    taught = TaughtCam(dataset.num_classes, learner.shift.shape[1]).to(device)
-    taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay / images.clamp(min=1))
-    return taught
-
-
-def sure_cells(
-    learner: ContextPrototypeLearner, outputs: list[HostOutput], label: Tensor, settings: TaughtCamConfig
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """z (P, D) and class (P,) of the cells, in each of an image's views, that the views' mean PACAM is sure of.
-
-    label is (1, N). PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
-    """
-    steps = [learner.instances(select(output.features, learner.settings), output.cam, label) for output in outputs]
-    shape = max((tuple(step.maps.shape[2:]) for step in steps), key=math.prod)
-    maps = [learner.difference(step, label)[:, 1:] for step in steps]
-    maps = [F.interpolate(map_, size=shape, mode="bilinear", align_corners=False) for map_ in maps]
-    mean = cams.normalize(torch.stack(maps).mean(dim=0), label)
-    mask = P.prototype_masks(
-        cams.with_background(mean),
-        threshold=settings.sure_foreground,
-        background_threshold=1 - settings.sure_background,
-        exclusive=True,
-    )
-    for step in steps:
-        own = F.interpolate(mask, size=step.maps.shape[2:], mode="nearest-exact")[0].flatten(1)
-        sure = own.amax(dim=0) > 0
-        yield step.features[0].flatten(1).T[sure], own.argmax(dim=0)[sure]
 
 
 @torch.no_grad()

@@ -13,8 +13,9 @@ from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
 from cpal.hosts.build import HostSettings
 from cpal.label_scores import score_labels
-from cpal.localize import classify, fit_prototypes, fit_taught_cam, some_of_each_class
+from cpal.localize import classify, fit_prototypes
 from cpal.pyramid import pyramid_loader
+from cpal.teaching import fit_taught_cam, some_of_each_class
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
 from stages.options import Limit, Out, Params, destination, progress, run
@@ -67,9 +68,18 @@ def main(
             long_side=config.cam.long_side,
             workers=loaders,
         )
-        bar = progress(loader, total=len(records), what="teach the CAM")
+        passes = 1 + config.taught_cam.crf_rounds
+        bars = (progress(loader, total=len(records), what=f"teach the CAM {n + 1}/{passes}") for n in range(passes))
         modules["taught"] = fit_taught_cam(
-            seen, learner, dataset, records, bar, settings=config.taught_cam, seed=config.seed
+            seen,
+            learner,
+            dataset,
+            records,
+            bars,
+            scales=config.cam.scales,
+            settings=config.taught_cam,
+            crf=config.crf,
+            seed=config.seed,
         )
     with whole_file(prototypes) as temporary:
         save_weights(temporary, modules, {"classes": list(dataset.classes)})

@@ -17,10 +17,11 @@ from cpal.config import Config
 from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
 from cpal.learner import ContextPrototypeLearner
-from cpal.localize import fit_prototypes, fit_taught_cam, localize, some_of_each_class, sure_cells
-from cpal.masks import read_mask
-from cpal.pyramid import ImagePyramid
+from cpal.localize import fit_prototypes, localize
+from cpal.masks import VOID, read_mask
+from cpal.pyramid import ImagePyramid, View
 from cpal.taught_cam import TaughtCam
+from cpal.teaching import crf_labels, fit_taught_cam, pacam_labels, some_of_each_class
 
 Settings = Callable[..., Config]
 N, D = 3, 4
@@ -114,7 +115,7 @@ def learner(settings: Settings) -> ContextPrototypeLearner:
     return ContextPrototypeLearner(N, [3], settings().cpal, seed=0).eval()
 
 
-def pictures(dataset: Dataset) -> list[tuple[int, tuple[int, int], list[Tensor]]]:
+def pictures(dataset: Dataset) -> list[View]:
     """The training images as a loader gives them, at two scales."""
     pyramid = ImagePyramid(dataset, dataset.split("train"), scales=(1.0, 2.0), flip=True, long_side=None)
     return [pyramid[index] for index in range(len(pyramid))]
@@ -131,32 +132,47 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
         learner.enqueue(learner.instances([features], cam, label), cam, label)
         learner.cluster()
         outputs.append(HostOutput([features] * 4, cam, cam.mean(dim=(2, 3))))
-    ((cells, labels),) = list(sure_cells(learner, outputs[-1:], label, config))
+    labels = pacam_labels(learner, outputs[-1:], label, config)
     step = learner.instances([outputs[-1].features[0]], outputs[-1].cam, label)
     similarity = learner.similarity(step, label)[0]
     maps = [(similarity[k] - similarity[0]).clamp(min=0) for k in (1, 3)]
     maps = [map_ / map_.max() for map_ in maps]
-    expected = []
+    expected = torch.full((4, 5), VOID)
     for y, x in np.ndindex(4, 5):
         values = [float(map_[y, x]) for map_ in maps]
         if max(values) > 0.6:
-            expected.append((step.features[0, :, y, x], (1, 3)[int(np.argmax(values))]))
+            expected[y, x] = (1, 3)[int(np.argmax(values))]
         elif max(values) < 0.3:
-            expected.append((step.features[0, :, y, x], 0))
-    assert labels.tolist() == [number for _, number in expected] and {0}.issubset(labels.tolist()) and labels.any()
-    torch.testing.assert_close(cells, torch.stack([z for z, _ in expected]))
+            expected[y, x] = 0
+    assert {0, VOID} < set(expected.flatten().tolist())
+    assert torch.equal(labels, expected)
 
 
+def teach(
+    host: nn.Module, learner: ContextPrototypeLearner, dataset: Dataset, loaders: list[list[View]], config: Config
+) -> TaughtCam:
+    return fit_taught_cam(
+        host,
+        learner,
+        dataset,
+        dataset.split("train"),
+        loaders,
+        scales=(1.0, 2.0),
+        settings=config.taught_cam,
+        crf=config.crf,
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize("passes", [1, 2])
 def test_finds_the_boxes_and_repeats_to_the_bit(
-    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, passes: int
 ) -> None:
     host, records = Colors(), tiny_dataset.split("train")
     loader = pictures(tiny_dataset)
     fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]] * 2)
-    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400}).taught_cam
-    first, second = (
-        fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0) for _ in range(2)
-    )
+    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400})
+    first, second = (teach(host, learner, tiny_dataset, [loader] * passes, config) for _ in range(2))
     assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
     for index, size, views in loader:
         label = torch.from_numpy(records[index].multi_hot(N))[None]
@@ -167,6 +183,54 @@ def test_finds_the_boxes_and_repeats_to_the_bit(
             inside = map_[: truth.shape[0], : truth.shape[1]][truth == class_id]
             outside = map_[: truth.shape[0], : truth.shape[1]][truth != class_id]
             assert inside.mean() > 0.5 > outside.mean()
+
+
+def test_the_second_lesson_follows_the_edges_of_the_image(settings: Settings) -> None:
+    """A map with a blurred border: where it is unsure the CRF finds the color's edge or leaves the label open."""
+    config = settings(**{"taught_cam.crf_background": 0.3, "taught_cam.crf_foreground": 0.7})
+    image = np.full((32, 48, 3), 40, np.uint8)
+    image[:, 20:] = (220, 40, 40)
+    truth = np.where(image[..., 0] > 100, 2, 0)
+    ramp = torch.linspace(-4, 4, 48).expand(1, 1, 32, 48)  # equal to the background at column 24, not at the edge
+    taught = TaughtCam(N + 1, 1)
+    taught.weight[2] = 1.0
+    label = torch.tensor([[0.0, 1, 0]])
+    found = crf_labels(taught, [ramp], label, image, config.taught_cam, config.crf).numpy()
+    by_threshold = 2 * (taught(ramp, label)[0, 1].numpy() > 0.5)
+    assert (by_threshold != truth).sum() == 4 * 32
+    assert set(np.unique(found)) <= {0, 2, VOID} and ((found != truth) & (found != VOID)).sum() < 32
+    assert (found == truth)[:, [0, 47]].all()
+    empty = crf_labels(taught, [ramp], torch.zeros(1, N), image, config.taught_cam, config.crf)
+    assert empty.shape == (32, 48) and not empty.any()
+
+
+def test_the_second_pass_learns_from_the_map_of_the_first(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CRF is asked about the map that one pass alone teaches and the view at scale one; what it says is learned."""
+    host, loader, records = Colors(), pictures(tiny_dataset), tiny_dataset.split("train")
+    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]])
+    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 10**6})
+    first = teach(host, learner, tiny_dataset, [loader], config)
+    images, lessons = [], []
+
+    def says(taught: TaughtCam, maps: list[Tensor], label: Tensor, image: np.ndarray, *_: object) -> Tensor:
+        assert torch.equal(taught.weight, first.weight) and len(maps) == 2
+        images.append(image)
+        answer = torch.full(image.shape[:2], VOID)
+        answer[: image.shape[0] // 2] = 3
+        return answer
+
+    def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
+        lessons.append(label)
+        self.weight.copy_(first.weight)
+
+    monkeypatch.setattr("cpal.teaching.crf_labels", says)
+    monkeypatch.setattr(TaughtCam, "learn", learn)
+    teach(host, learner, tiny_dataset, [loader, loader], config)
+    for image, (_, _, views) in zip(images, loader, strict=True):
+        assert np.array_equal(image, views[0][0].permute(1, 2, 0).numpy())
+    assert set(lessons[0].tolist()) == {0, 1, 2, 3} and set(lessons[1].tolist()) == {3}
 
 
 def test_no_more_cells_than_asked_for_and_decay_by_images(
@@ -182,8 +246,8 @@ def test_no_more_cells_than_asked_for_and_decay_by_images(
 
     monkeypatch.setattr(TaughtCam, "learn", learn)
     for cells in (60, 4000):
-        config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": cells}).taught_cam
-        fit_taught_cam(host, learner, tiny_dataset, records, loader, settings=config, seed=0)
+        config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": cells})
+        teach(host, learner, tiny_dataset, [loader], config)
         assert 0 < seen.count <= cells
     with_class = [sum(k in (0, *record.labels) for record in records) for k in range(N + 1)]  # all of them have cells
     torch.testing.assert_close(seen.decay, 0.5 / torch.tensor(with_class))
