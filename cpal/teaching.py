@@ -15,9 +15,8 @@ from cpal.classifier import select
 from cpal.config import CrfConfig, TaughtCamConfig
 from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
-from cpal.hosts import HostOutput
 from cpal.hosts.views import image_label, view_output
-from cpal.learner import ContextPrototypeLearner
+from cpal.learner import ContextPrototypeLearner, Instances
 from cpal.masks import VOID
 from cpal.pyramid import View
 from cpal.taught_cam import TaughtCam
@@ -53,10 +52,11 @@ def fit_taught_cam(
 ) -> TaughtCam:
     """The taught CAM of the fitted learner. Each loader is a pass over the views of the records at these scales.
 
-    In the first one PACAM teaches, in each further one the taught CAM of the pass before, through a CRF. Of the cells
-    whose label is sure at most about settings.cells take part, an even share of each view of each image, drawn at
-    random. A class's decay is settings.decay over the number of images with such cells: the fewer they are, the less is
-    believed of them.
+    In the first one PACAM teaches, in each further one the taught CAM of the pass before, through a CRF; but PACAM
+    again in an image where the CRF loses a class, lest that class's pixels be learned as background. Of the cells whose
+    label is sure at most about settings.cells take part, an even share of each view of each image, drawn at random. A
+    class's decay is settings.decay over the number of images with such cells: the fewer they are, the less is believed
+    of them.
     """
     device = learner.shift.device
     nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))  # the view that the CRF looks at
@@ -68,14 +68,14 @@ def fit_taught_cam(
         for index, _, views in loader:
             label = image_label(records[index], dataset.num_foreground, device)
             outputs = [view_output(host, view, label) for view in views]
-            maps = [
-                learner.embed(select(output.features, learner.settings), output.cam.shape[2:]) for output in outputs
-            ]
-            if taught is None:
-                aim = pacam_labels(learner, outputs, label, settings)
-            else:
+            steps = [learner.instances(select(seen.features, learner.settings), seen.cam, label) for seen in outputs]
+            maps = [step.features for step in steps]
+            aim = pacam_labels(learner, steps, label, settings)
+            if taught is not None:
                 image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
-                aim = crf_labels(taught, maps, label, image, settings, crf).to(device)
+                refined = crf_labels(taught, maps, label, image, settings, crf).to(device)
+                if set(records[index].labels) <= set(refined.unique().tolist()):  # else it would unlearn a class
+                    aim = refined
             found = torch.zeros_like(images)
             share = -(-settings.cells // (len(records) * len(views)))
             for z in maps:
@@ -88,19 +88,17 @@ def fit_taught_cam(
             images += found
         taught = TaughtCam(dataset.num_classes, learner.shift.shape[1]).to(device)
         taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay / images.clamp(min=1))
-    if taught is None:
-        raise ValueError("no pass to learn in")
+    assert taught is not None, "no pass to learn in"
     return taught
 
 
 def pacam_labels(
-    learner: ContextPrototypeLearner, outputs: list[HostOutput], label: Tensor, settings: TaughtCamConfig
+    learner: ContextPrototypeLearner, steps: list[Instances], label: Tensor, settings: TaughtCamConfig
 ) -> Tensor:
     """What the mean PACAM of an image's views is sure of: int64 (h, w) of 0..N or VOID, at the largest one's size.
 
     label is (1, N). PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
     """
-    steps = [learner.instances(select(output.features, learner.settings), output.cam, label) for output in outputs]
     shape = max((tuple(step.maps.shape[2:]) for step in steps), key=math.prod)
     maps = [learner.difference(step, label)[:, 1:] for step in steps]
     maps = [F.interpolate(map_, size=shape, mode="bilinear", align_corners=False) for map_ in maps]
