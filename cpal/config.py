@@ -156,7 +156,7 @@ class TaughtCamConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> "TaughtCamConfig":
         check_sure(self.sure_background, self.sure_foreground)
-        check_range("crf_background, crf_foreground", (self.crf_background, self.crf_foreground))
+        check_sure(self.crf_background, self.crf_foreground, prefix="crf")
         return self
 
 

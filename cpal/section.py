@@ -46,9 +46,9 @@ class Optimizer(Section):
     amp: Amp
 
 
-def check_sure(background: float, foreground: float) -> None:
+def check_sure(background: float, foreground: float, *, prefix: str = "sure") -> None:
     if background > foreground:
-        raise ValueError(f"sure_background {background} exceeds sure_foreground {foreground}")
+        raise ValueError(f"{prefix}_background {background} exceeds {prefix}_foreground {foreground}")
 
 
 def check_range(name: str, limits: tuple[float, float]) -> None:

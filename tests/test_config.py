@@ -248,6 +248,10 @@ class TestProblems:
                 {"taught_cam.sure_background": 0.7, "taught_cam.sure_foreground": 0.3},
                 "taught_cam: sure_background 0.7 exceeds sure_foreground 0.3",
             ),
+            (
+                {"taught_cam.crf_background": 0.8, "taught_cam.crf_foreground": 0.6},
+                "taught_cam: crf_background 0.8 exceeds crf_foreground 0.6",
+            ),
             ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
             *(
                 (
