@@ -16,5 +16,5 @@ delta_n                   alignment_shift, `prototypes.alignment_shift`
 PACAM, M tilde            pacam, `prototypes.prototype_aware_cam`
 L_BCE, L_Self             classification_loss, self_loss
 tau                       cpal.mask_threshold
-(ours)                    taught, `taught_cam.TaughtCam`
+(ours)                    taught, `taught_cam.TaughtCam`, `teaching.fit_taught_cam`
 """

@@ -1,4 +1,4 @@
-"""From a trained network to maps: the clean pass that fits the prototypes, and multi-scale CAM and PACAM."""
+"""From a trained network to maps: the pass that fits the prototypes, and multi-scale CAM, PACAM and taught CAM."""
 
 from collections.abc import Iterable
 from pathlib import Path
