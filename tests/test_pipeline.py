@@ -50,8 +50,6 @@ cpal:
   topk: 3
 cam:
   scales: [1.0]
-taught_cam:
-  crf_rounds: 1
 crf:
   iterations: 2
 segmentation:
