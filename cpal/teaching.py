@@ -15,8 +15,9 @@ from cpal.classifier import select
 from cpal.config import CrfConfig, TaughtCamConfig
 from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
+from cpal.hosts import HostOutput
 from cpal.hosts.views import image_label, view_output
-from cpal.learner import ContextPrototypeLearner, Instances
+from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
 from cpal.pyramid import View
 from cpal.taught_cam import TaughtCam
@@ -68,14 +69,13 @@ def fit_taught_cam(
         for index, _, views in loader:
             label = image_label(records[index], dataset.num_foreground, device)
             outputs = [view_output(host, view, label) for view in views]
-            steps = [learner.instances(select(seen.features, learner.settings), seen.cam, label) for seen in outputs]
-            maps = [step.features for step in steps]
-            aim = pacam_labels(learner, steps, label, settings)
+            maps = [learner.embed(select(seen.features, learner.settings), seen.cam.shape[2:]) for seen in outputs]
+            aim = None
             if taught is not None:
                 image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
-                refined = crf_labels(taught, maps, label, image, settings, crf).to(device)
-                if set(records[index].labels) <= set(refined.unique().tolist()):  # else it would unlearn a class
-                    aim = refined
+                aim = crf_labels(taught, maps, label, image, settings, crf).to(device)
+            if aim is None or not set(records[index].labels) <= set(aim.unique().tolist()):
+                aim = pacam_labels(learner, outputs, label, settings)
             found = torch.zeros_like(images)
             share = -(-settings.cells // (len(records) * len(views)))
             for z in maps:
@@ -93,12 +93,13 @@ def fit_taught_cam(
 
 
 def pacam_labels(
-    learner: ContextPrototypeLearner, steps: list[Instances], label: Tensor, settings: TaughtCamConfig
+    learner: ContextPrototypeLearner, outputs: list[HostOutput], label: Tensor, settings: TaughtCamConfig
 ) -> Tensor:
     """What the mean PACAM of an image's views is sure of: int64 (h, w) of 0..N or VOID, at the largest one's size.
 
     label is (1, N). PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
     """
+    steps = [learner.instances(select(output.features, learner.settings), output.cam, label) for output in outputs]
     shape = max((tuple(step.maps.shape[2:]) for step in steps), key=math.prod)
     maps = [learner.difference(step, label)[:, 1:] for step in steps]
     maps = [F.interpolate(map_, size=shape, mode="bilinear", align_corners=False) for map_ in maps]

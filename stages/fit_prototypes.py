@@ -3,18 +3,20 @@
 The network's labels of the validation images are scored as well: mAP and F1 need no mask.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from torch import nn
 
 from cpal.classifier import load_classifier
 from cpal.config import load_config
-from cpal.dataset import read_dataset
+from cpal.dataset import Record, read_dataset
 from cpal.diagnostics import diagnoser
 from cpal.files import whole_file, write_json
 from cpal.hosts.build import HostSettings
 from cpal.label_scores import score_labels
 from cpal.localize import classify, fit_prototypes
-from cpal.pyramid import pyramid_loader
+from cpal.pyramid import View, pyramid_loader
 from cpal.teaching import fit_taught_cam, some_of_each_class
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
@@ -41,35 +43,28 @@ def main(
         CLASSIFIER, dataset, hosts, config.cpal, seed=config.seed, device=torch_device(device)
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
-    loader = pyramid_loader(
-        dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
-    )
-    passes = 1 + config.cpal.refinements
-    bars = (progress(loader, total=len(records), what=f"fit prototypes {n + 1}/{passes}") for n in range(passes))
+
+    def looks(records: list[Record], scales: tuple[float, ...], number: int, what: str) -> Iterator[Iterable[View]]:
+        """Passes over the records' views, each with a progress bar."""
+        loader = pyramid_loader(
+            dataset, records, scales=scales, flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
+        )
+        return (progress(loader, total=len(records), what=f"{what} {n + 1}/{number}") for n in range(number))
+
+    bars = looks(records, (1.0,), 1 + config.cpal.refinements, "fit prototypes")
     fit_prototypes(seen, learner, dataset, records, bars)
     write_json(diagnosed, diagnoser(dataset, hosts.training, limit)(host, learner))
     val = dataset.split("val", limit)
-    loader = pyramid_loader(
-        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
-    )
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
-    probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
+    (bar,) = looks(val, (1.0,), 1, "classify")
+    probability = classify(host, dataset.num_foreground, bar)
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
     write_json(labels, metrics)
     write_json(precision, rows)
     modules: dict[str, nn.Module] = {"learner": learner}
     if config.taught_cam.decay:
         records = some_of_each_class(records, config.taught_cam.images, seed=config.seed)
-        loader = pyramid_loader(
-            dataset,
-            records,
-            scales=config.cam.scales,
-            flip=config.cam.flip,
-            long_side=config.cam.long_side,
-            workers=loaders,
-        )
-        passes = 1 + config.taught_cam.crf_rounds
-        bars = (progress(loader, total=len(records), what=f"teach the CAM {n + 1}/{passes}") for n in range(passes))
+        bars = looks(records, config.cam.scales, 1 + config.taught_cam.crf_rounds, "teach the CAM")
         modules["taught"] = fit_taught_cam(
             seen,
             learner,

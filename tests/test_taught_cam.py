@@ -132,8 +132,8 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
         learner.enqueue(learner.instances([features], cam, label), cam, label)
         learner.cluster()
         outputs.append(HostOutput([features] * 4, cam, cam.mean(dim=(2, 3))))
+    labels = pacam_labels(learner, outputs[-1:], label, config)
     step = learner.instances([outputs[-1].features[0]], outputs[-1].cam, label)
-    labels = pacam_labels(learner, [step], label, config)
     similarity = learner.similarity(step, label)[0]
     maps = [(similarity[k] - similarity[0]).clamp(min=0) for k in (1, 3)]
     maps = [map_ / map_.max() for map_ in maps]
