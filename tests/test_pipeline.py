@@ -215,7 +215,8 @@ def test_an_experiment_runs_what_it_changes(clone: Path) -> None:
     call(clone, "dvc", "plots", "show", "--out", "plots")
     assert "vega" in (clone / "plots" / "index.html").read_text(encoding="utf-8")
     shutil.rmtree(clone / "plots")
-    assert [name for name in ran(call(clone, "dvc", "repro")) if name not in AFTER_CRF] == []
+    left = [name for name in ran(call(clone, "dvc", "repro")) if name not in AFTER_CRF]
+    assert left == ["evaluate_seed"]  # the seeds are of another taught CAM
     call(clone, "git", "checkout", "--quiet", ".")
     call(clone, "dvc", "checkout", "--quiet")
     assert ran(call(clone, "dvc", "repro")) == []
