@@ -121,7 +121,7 @@ class CpalConfig(Section):
     topk: Natural
     rank_by: Literal["weighted", "cosine", "weight"]
     weighting: Literal["mean", "none", "fuse"]
-    align: Literal["ema", "batch", "bank", "none"]
+    align: Literal["ema", "batch", "instance", "bank", "none"]
     align_momentum: Annotated[float, Field(ge=0, lt=1)]
     align_strength: NonNegative
     contrast: Contrast

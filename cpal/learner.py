@@ -215,20 +215,30 @@ class ContextPrototypeLearner(nn.Module):
         )
         self.shift.copy_(shift)
 
+    @torch.no_grad()
+    def delta(self, step: Instances) -> Tensor:
+        """The shift of Eq. 12 times its strength, for each image's instances (B, K, D) or for all alike (1, K, D).
+
+        `batch` means the batch's instances, as printed; `instance` each image's own (ours), which is the batch of one
+        that inference sees: at a strength of 1 it puts the anchor on the class's mean context, below that between them.
+        """
+        settings, contexts = self.settings, (self.context, self.valid)
+        match settings.align:
+            case "batch":
+                shift = P.alignment_shift(_gather(step.prototypes), _gather(step.present), *contexts)[0][None]
+            case "instance":
+                images = zip(step.prototypes.split(1), step.present.split(1), strict=True)
+                shift = torch.stack([P.alignment_shift(*image, *contexts)[0] for image in images])
+            case "none":
+                shift = torch.zeros_like(self.shift)[None]
+            case _:
+                shift = self.shift[None]
+        return settings.align_strength * shift
+
     def anchor(self, step: Instances) -> Tensor:
         """Instance prototypes moved by the shift; where no pixel of a class is sure, its mean context (ours)."""
-        shift, settings = self.shift, self.settings
-        if settings.align == "none":
-            shift = torch.zeros_like(shift)
-        elif settings.align == "batch":
-            shift, _ = P.alignment_shift(
-                _gather(step.prototypes.detach()),
-                _gather(step.present),
-                self.context,
-                self.valid,
-            )
-        anchor = step.prototypes + settings.align_strength * shift
-        if settings.normalize_prototypes:
+        anchor = step.prototypes + self.delta(step)
+        if self.settings.normalize_prototypes:
             anchor = F.normalize(anchor, dim=-1)
         groups = self.valid.to(self.context)
         mean_context = torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]

@@ -64,7 +64,8 @@ def naive_similarity(learner: ContextPrototypeLearner, z: Tensor, pixels: list[l
         if pixels[k]:
             anchor = torch.stack(pixels[k]).mean(0)
             anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
-            anchor = anchor + s.align_strength * learner.shift[k].double()
+            shift = torch.stack(candidates).mean(0) - anchor if s.align == "instance" else learner.shift[k].double()
+            anchor = anchor + s.align_strength * shift
             anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
         else:
             anchor = torch.stack(candidates).mean(0)
@@ -132,6 +133,8 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         {"metric": "l1", "rank_by": "cosine", "weighting": "none", "contrast": "none", "target_contrast": "none"},
         {"metric": "l2", "normalize_prototypes": False, "align": "bank", "topk": 4},
         {"metric": "dot", "normalize_features": False, "normalize_prototypes": False, "align_strength": 0.5},
+        {"align": "instance", "align_strength": 0.5},
+        {"align": "instance", "align_strength": 0.3, "normalize_prototypes": False, "refinements": 2},
         {"rank_by": "weight", "mask_exclusive": False, "background_from": "all", "contrast": "difference"},
         {"mask_threshold": 0.98, "background_threshold": 0.98, "target_contrast": "ratio"},  # hardly any pixel
         {"refinements": 0},
@@ -338,7 +341,7 @@ class TestSelfLoss:
         assert all(p.grad.any() for p in learner.parameters())
         assert learner.bank.entries.shape[-1] == 8
 
-    @pytest.mark.parametrize("align", ["ema", "batch", "bank", "none"])
+    @pytest.mark.parametrize("align", ["ema", "batch", "instance", "bank", "none"])
     def test_the_shift_is_a_constant(self, cpal: Callable[..., CpalConfig], align: str) -> None:
         """One process must learn what several do, where the shift comes from a gather without gradient."""
         learner = trained(cpal(align=align, detach_target=False, normalize_prototypes=False)).eval()
@@ -457,6 +460,24 @@ class TestShift:
             expected = learner.context[k][learner.valid[k]].mean(0) - entries.mean(0)
             torch.testing.assert_close(learner.shift[k], expected)
 
+    def test_an_image_alone_is_its_own_batch(self, cpal: Callable[..., CpalConfig]) -> None:
+        """Each image gets what `batch` gives it when nothing else is in the batch, as at inference."""
+        instance, alone = (trained(cpal(align=align)).eval() for align in ("instance", "batch"))
+        alone.load_state_dict(instance.state_dict())
+        features, cam, labels = batch(4)
+        pacam, _ = instance([features], cam, labels)
+        for b in range(len(labels)):
+            expected, _ = alone([features[b : b + 1]], cam[b : b + 1], labels[b : b + 1])
+            torch.testing.assert_close(pacam[b : b + 1], expected)
+
+    def test_at_full_strength_an_instance_becomes_its_mean_context(self, cpal: Callable[..., CpalConfig]) -> None:
+        learner = trained(cpal(align="instance", align_strength=1.0, normalize_prototypes=False)).eval()
+        features, cam, labels = batch(4)
+        anchor = learner.anchor(learner.instances([features], cam, labels))
+        for k in range(N + 1):
+            mean = learner.context[k][learner.valid[k]].mean(0)
+            torch.testing.assert_close(anchor[:, k], mean.expand_as(anchor[:, k]))
+
     def test_raises_ocsem_of_a_biased_image(self, cpal: Callable[..., CpalConfig]) -> None:
         learner = trained(cpal(align="batch")).eval()
         features, cam, labels = batch(4)
@@ -490,7 +511,7 @@ def _train_rank(rank: int, folder: Path, settings: dict[str, CpalConfig]) -> Non
 
 
 def test_two_processes_do_what_one_does(cpal: Callable[..., CpalConfig], tmp_path: Path) -> None:
-    settings = {align: cpal(align=align) for align in ("ema", "batch")}
+    settings = {align: cpal(align=align) for align in ("ema", "batch", "instance")}
     torch.multiprocessing.spawn(_train_rank, args=(tmp_path, settings), nprocs=2)
     for name, section in settings.items():
         alone = ContextPrototypeLearner(N, [D], section, seed=0)
