@@ -2,11 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from joblib import Parallel, delayed
 from torch import Tensor, nn
 
 from cpal import cam as cams
@@ -38,6 +41,19 @@ def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list
     return [records[index] for index in sorted(chosen)]
 
 
+class Look(NamedTuple):
+    """What the network sees of an image: its record and label (1, N), outputs and z (1, D, h, w) by view.
+
+    image is the view for the CRF, uint8 (H, W, 3).
+    """
+
+    record: Record
+    label: Tensor
+    outputs: list[HostOutput]
+    maps: list[Tensor]
+    image: np.ndarray
+
+
 @torch.no_grad()
 def fit_taught_cam(
     host: nn.Module,
@@ -50,35 +66,34 @@ def fit_taught_cam(
     settings: TaughtCamConfig,
     crf: CrfConfig,
     seed: int,
+    workers: int = 1,
 ) -> TaughtCam:
     """The taught CAM of the fitted learner. Each loader is a pass over the views of the records at these scales.
 
-    In the first one PACAM teaches, in each further one the taught CAM of the pass before, through a CRF; but PACAM
-    again in an image where the CRF loses a class, lest that class's pixels be learned as background. Of the cells whose
-    label is sure at most about settings.cells take part, an even share of each view of each image, drawn at random. A
-    class's decay is settings.decay over the number of images with such cells: the fewer they are, the less is believed
-    of them.
+    In the first one PACAM teaches, in each further one the taught CAM of the pass before, through a CRF (`workers`
+    images at once); but PACAM again in an image where the CRF loses a class, lest that class's pixels be learned as
+    background. Of the cells whose label is sure at most about settings.cells take part, an even share of each view of
+    each image, drawn at random. A class's decay is settings.decay over the number of images with such cells: the fewer
+    they are, the less is believed of them.
     """
     device = learner.shift.device
     nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))  # the view that the CRF looks at
+    share = -(-settings.cells // (len(records) * len(scales)))
     taught = None
     for loader in loaders:
         generator = torch.Generator().manual_seed(seed)
         cells, labels = [], []
         images = torch.zeros(dataset.num_classes, device=device)
-        for index, _, views in loader:
-            label = image_label(records[index], dataset.num_foreground, device)
-            outputs = [view_output(host, view, label) for view in views]
-            maps = [learner.embed(select(seen.features, learner.settings), seen.cam.shape[2:]) for seen in outputs]
-            aim = None
-            if taught is not None:
-                image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
-                aim = crf_labels(taught, maps, label, image, settings, crf).to(device)
-            if aim is None or not set(records[index].labels) <= set(aim.unique().tolist()):
-                aim = pacam_labels(learner, outputs, label, settings)
+        looks = _looks(host, learner, dataset, records, loader, nearest)
+        lesson: Iterator[tuple[Look, Tensor | None]] = ((look, None) for look in looks)
+        if taught is not None:
+            lesson = _crf_lesson(looks, taught, settings, crf, workers)
+        for look, aim in lesson:
+            if aim is None or not set(look.record.labels) <= set(aim.unique().tolist()):
+                aim = pacam_labels(learner, look.outputs, look.label, settings)
+            aim = aim.to(device)
             found = torch.zeros_like(images)
-            share = -(-settings.cells // (len(records) * len(views)))
-            for z in maps:
+            for z in look.maps:
                 own = F.interpolate(aim[None, None].float(), size=z.shape[2:], mode="nearest-exact").flatten().long()
                 sure = own != VOID
                 chosen = torch.randperm(int(sure.sum()), generator=generator)[:share].to(device)
@@ -90,6 +105,21 @@ def fit_taught_cam(
         taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay / images.clamp(min=1))
     assert taught is not None, "no pass to learn in"
     return taught
+
+
+def _looks(
+    host: nn.Module,
+    learner: ContextPrototypeLearner,
+    dataset: Dataset,
+    records: list[Record],
+    loader: Iterable[View],
+    nearest: int,
+) -> Iterator[Look]:
+    for index, _, views in loader:
+        label = image_label(records[index], dataset.num_foreground, learner.shift.device)
+        outputs = [view_output(host, view, label) for view in views]
+        maps = [learner.embed(select(seen.features, learner.settings), seen.cam.shape[2:]) for seen in outputs]
+        yield Look(records[index], label, outputs, maps, views[nearest][0].permute(1, 2, 0).cpu().numpy())
 
 
 def pacam_labels(
@@ -113,20 +143,36 @@ def pacam_labels(
     return torch.where(mask.amax(dim=0) > 0, mask.argmax(dim=0), VOID)
 
 
-def crf_labels(
-    taught: TaughtCam, maps: list[Tensor], label: Tensor, image: np.ndarray, settings: TaughtCamConfig, crf: CrfConfig
-) -> Tensor:
-    """What two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID.
+def _crf_lesson(
+    looks: Iterator[Look], taught: TaughtCam, settings: TaughtCamConfig, crf: CrfConfig, workers: int
+) -> Iterator[tuple[Look, Tensor]]:
+    """Each look with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
+    with Parallel(n_jobs=workers) as parallel:
+        while group := list(islice(looks, workers)):
+            jobs = (
+                delayed(sure_labels)(look.image, *crf_scores(taught, look, settings), _classes(look.label), crf)
+                for look in group
+            )
+            for look, found in zip(group, parallel(jobs), strict=True):
+                yield look, torch.from_numpy(found).long()
 
-    maps are z (1, D, h, w) of an image's views, whose taught CAMs are averaged; label (1, N); image uint8 (H, W, 3).
+
+def crf_scores(taught: TaughtCam, look: Look, settings: TaughtCamConfig) -> tuple[np.ndarray, np.ndarray]:
+    """What the two CRFs start from: scores (1 + classes, H, W) with a high background and with a low one.
+
+    Those of the classes are the mean of the views' taught CAMs, at the size of the image.
     """
-    classes = label[0].nonzero()[:, 0]
-    found = [taught(z, label)[:, classes] for z in maps] if len(classes) else []
-    size = image.shape[:2]
+    classes, size = _classes(look.label), look.image.shape[:2]
+    found = [taught(z, look.label)[:, classes - 1] for z in look.maps] if len(classes) else []
     found = [F.interpolate(map_, size=size, mode="bilinear", align_corners=False)[0] for map_ in found]
     mean = torch.stack(found).mean(dim=0).cpu().numpy() if found else np.zeros((0, *size), np.float32)
     high, low = (
         np.concatenate([np.full((1, *size), threshold, np.float32), mean])
         for threshold in (settings.crf_foreground, settings.crf_background)
     )
-    return torch.from_numpy(sure_labels(image, high, low, 1 + classes.cpu().numpy(), crf)).long()
+    return high, low
+
+
+def _classes(label: Tensor) -> np.ndarray:
+    """Class ids in an image label (1, N)."""
+    return 1 + label[0].nonzero()[:, 0].cpu().numpy()

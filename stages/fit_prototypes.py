@@ -20,7 +20,7 @@ from cpal.pyramid import View, pyramid_loader
 from cpal.teaching import fit_taught_cam, some_of_each_class
 from cpal.weights import save_weights
 from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import Limit, Out, Params, destination, progress, run
+from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
 from stages.paths import CLASSIFIER, DATASET, LABEL_METRICS, LABEL_PRECISION, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
 from stages.remember import remembering
 
@@ -29,6 +29,7 @@ def main(
     params: Params = PARAMS,
     device: Device = "auto",
     loaders: Loaders = DEFAULT_LOADERS,
+    workers: Workers = DEFAULT_WORKERS,
     limit: Limit = None,
     out: Out = None,
 ) -> None:
@@ -75,6 +76,7 @@ def main(
             settings=config.taught_cam,
             crf=config.crf,
             seed=config.seed,
+            workers=max(1, workers),
         )
     with whole_file(prototypes) as temporary:
         save_weights(temporary, modules, {"classes": list(dataset.classes)})

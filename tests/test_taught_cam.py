@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from cpal import prototypes as P
-from cpal.config import Config
+from cpal.config import Config, TaughtCamConfig
+from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
 from cpal.learner import ContextPrototypeLearner
@@ -21,7 +22,7 @@ from cpal.localize import fit_prototypes, localize
 from cpal.masks import VOID, read_mask
 from cpal.pyramid import ImagePyramid, View
 from cpal.taught_cam import TaughtCam
-from cpal.teaching import crf_labels, fit_taught_cam, pacam_labels, some_of_each_class
+from cpal.teaching import Look, crf_scores, fit_taught_cam, pacam_labels, some_of_each_class
 
 Settings = Callable[..., Config]
 N, D = 3, 4
@@ -155,6 +156,7 @@ def teach(
     loaders: list[list[View]],
     config: Config,
     scales: tuple[float, ...] = (1.0, 2.0),
+    workers: int = 1,
 ) -> TaughtCam:
     return fit_taught_cam(
         host,
@@ -166,6 +168,7 @@ def teach(
         settings=config.taught_cam,
         crf=config.crf,
         seed=0,
+        workers=workers,
     )
 
 
@@ -200,6 +203,7 @@ def test_the_second_lesson_is_what_the_crf_makes_of_the_mean_map(settings: Setti
     taught.weight[2] = 1.0
     label = torch.tensor([[0.0, 1, 0]])
     maps = [ramp + 1, ramp - 1]
+    record = Record("", "train", True, "", 32, 48, (2,), None, "")
     mean = (maps[0].sigmoid() + maps[1].sigmoid())[0, 0, 0] / 2
     by_threshold = [2 if p > 0.7 else 0 if p < 0.3 else VOID for p in mean.tolist()]
     assert by_threshold.count(VOID) > 5 and by_threshold != [
@@ -207,11 +211,23 @@ def test_the_second_lesson_is_what_the_crf_makes_of_the_mean_map(settings: Setti
     ]
     for iterations in (0, 5):
         config = settings(**thresholds, **{"crf.iterations": iterations})
-        found = crf_labels(taught, maps, label, image, config.taught_cam, config.crf)
+        scores = crf_scores(taught, Look(record, label, [], maps, image), config.taught_cam)
+        found = sure_labels(image, *scores, np.array([2]), config.crf)
         row = [2 if column >= 20 else 0 for column in range(48)] if iterations else by_threshold
-        assert torch.equal(found, torch.tensor(row).expand(32, 48)), iterations
-    empty = crf_labels(taught, maps, torch.zeros(1, N), image, config.taught_cam, config.crf)
-    assert empty.shape == (32, 48) and not empty.any()
+        assert np.array_equal(found, np.broadcast_to(row, (32, 48))), iterations
+    empty = crf_scores(taught, Look(record, torch.zeros(1, N), [], maps, image), config.taught_cam)
+    assert [scores.shape for scores in empty] == [(1, 32, 48)] * 2
+
+
+def test_several_processes_teach_what_one_does(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset
+) -> None:
+    host, loader = Colors(), pictures(tiny_dataset)
+    fit_prototypes(host, learner, tiny_dataset, tiny_dataset.split("train"), [[(i, s, v[:1]) for i, s, v in loader]])
+    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400})
+    alone, shared = (teach(host, learner, tiny_dataset, [loader] * 2, config, workers=n) for n in (1, 3))
+    assert len(loader) > 3 and alone.weight.any()
+    assert torch.equal(alone.weight, shared.weight) and torch.equal(alone.bias, shared.bias)
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -231,17 +247,22 @@ def test_the_second_pass_learns_from_the_map_of_the_first(
     config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 10**6})
     mirrored = [(index, size, views[::-1]) for index, size, views in loader]
     first = teach(host, learner, tiny_dataset, [mirrored], config, scales=(2.0, 1.0))
-    images, lessons, expected = [], [], []
+    looks, images, lessons, expected = [], [], [], []
 
-    def says(taught: TaughtCam, maps: list[Tensor], label: Tensor, image: np.ndarray, *_: object) -> Tensor:
-        assert torch.equal(taught.weight, first.weight) and len(maps) == 2
+    def asked(taught: TaughtCam, look: Look, config: TaughtCamConfig) -> tuple[np.ndarray, np.ndarray]:
+        assert torch.equal(taught.weight, first.weight) and len(look.maps) == 2
+        looks.append(look)
+        return crf_scores(taught, look, config)
+
+    def says(image: np.ndarray, high: np.ndarray, low: np.ndarray, classes: np.ndarray, *_: object) -> np.ndarray:
         images.append(image)
+        assert len(high) == len(low) == 1 + len(classes) and (high[0] > low[0]).all()
         if lost:
-            return torch.zeros(image.shape[:2], dtype=torch.int64)
-        answer = torch.full(image.shape[:2], VOID)
-        for class_id in (1 + label[0].nonzero()[:, 0]).tolist():  # a band for each class, the rest is void
+            return np.zeros(image.shape[:2], np.uint8)
+        answer = np.full(image.shape[:2], VOID, np.uint8)
+        for class_id in classes.tolist():  # a band for each class, the rest is void
             answer[8 * class_id - 8 : 8 * class_id] = class_id
-        for z in maps:
+        for z in looks[len(images) - 1].maps:
             rows = np.floor((np.arange(z.shape[2]) + 0.5) * image.shape[0] / z.shape[2]).astype(int)
             expected.extend(int(value) for y in rows for value in [answer[y, 0]] * z.shape[3] if value != VOID)
         return answer
@@ -250,7 +271,8 @@ def test_the_second_pass_learns_from_the_map_of_the_first(
         lessons.append((z, label, decay))
         self.weight.copy_(first.weight)
 
-    monkeypatch.setattr("cpal.teaching.crf_labels", says)
+    monkeypatch.setattr("cpal.teaching.crf_scores", asked)
+    monkeypatch.setattr("cpal.teaching.sure_labels", says)
     monkeypatch.setattr(TaughtCam, "learn", learn)
     teach(host, learner, tiny_dataset, [mirrored, mirrored], config, scales=(2.0, 1.0))
     for image, (_, _, views) in zip(images, loader, strict=True):
