@@ -133,7 +133,7 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         {"metric": "l1", "rank_by": "cosine", "weighting": "none", "contrast": "none", "target_contrast": "none"},
         {"metric": "l2", "normalize_prototypes": False, "align": "bank", "topk": 4},
         {"metric": "dot", "normalize_features": False, "normalize_prototypes": False, "align_strength": 0.5},
-        {"align": "instance", "align_strength": 0.5},
+        {"align": "ema", "align_strength": 1.0},
         {"align": "instance", "align_strength": 0.3, "normalize_prototypes": False, "refinements": 2},
         {"rank_by": "weight", "mask_exclusive": False, "background_from": "all", "contrast": "difference"},
         {"mask_threshold": 0.98, "background_threshold": 0.98, "target_contrast": "ratio"},  # hardly any pixel
