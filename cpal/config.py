@@ -123,7 +123,7 @@ class CpalConfig(Section):
     weighting: Literal["mean", "none", "fuse"]
     align: Literal["ema", "batch", "instance", "bank", "none"]
     align_momentum: Annotated[float, Field(ge=0, lt=1)]
-    align_strength: NonNegative
+    align_strength: NonNegative | None
     contrast: Contrast
     target_contrast: Contrast
     detach_target: bool

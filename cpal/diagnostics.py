@@ -103,7 +103,7 @@ def _add_neighbors(
         return
     for name, prototypes in (("ocsem", step.prototypes), ("ocsem_aligned", anchor)):
         values[name].append(float(P.ocsem(prototypes, counted, learner.context, learner.valid)))
-    length = learner.delta(step)[0].norm(dim=-1)
+    length = learner.scaled_shift(step)[0].norm(dim=-1)
     values["shift"] += (length / step.prototypes[0].norm(dim=-1))[counted[0]].tolist()
     if learner.settings.topk == 0:
         return

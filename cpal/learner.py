@@ -175,7 +175,7 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, cam: Tensor, image_label: Tensor) -> None:
-        """Store a batch's instances, those of all ranks, unshifted; the running shift follows (Eq. 12)."""
+        """Store a batch's instances, those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12)."""
         sure = self._with_background(cam.mean(dim=(2, 3)).sigmoid() >= self.settings.min_probability)
         prototypes, present = (
             _gather(step.prototypes.detach()),
@@ -216,33 +216,40 @@ class ContextPrototypeLearner(nn.Module):
         self.shift.copy_(shift)
 
     @torch.no_grad()
-    def delta(self, step: Instances) -> Tensor:
+    def scaled_shift(self, step: Instances) -> Tensor:
         """The shift of Eq. 12 times its strength, for each image's instances (B, K, D) or for all alike (1, K, D).
 
         `batch` means the batch's instances, as printed; `instance` each image's own (ours), which is the batch of one
         that inference sees: at a strength of 1 it puts the anchor on the class's mean context, below that between them.
         """
-        settings, contexts = self.settings, (self.context, self.valid)
+        settings = self.settings
         match settings.align:
+            case "ema" | "bank":
+                shift = self.shift[None]
             case "batch":
-                shift = P.alignment_shift(_gather(step.prototypes), _gather(step.present), *contexts)[0][None]
+                prototypes, present = _gather(step.prototypes), _gather(step.present)
+                shift = P.alignment_shift(prototypes, present, self.context, self.valid)[0][None]
             case "instance":
-                images = zip(step.prototypes.split(1), step.present.split(1), strict=True)
-                shift = torch.stack([P.alignment_shift(*image, *contexts)[0] for image in images])
+                measured = step.present & self.valid.any(dim=1)
+                shift = (self._mean_context() - step.prototypes) * measured[..., None]
             case "none":
                 shift = torch.zeros_like(self.shift)[None]
-            case _:
-                shift = self.shift[None]
-        return settings.align_strength * shift
+        strength = settings.align_strength
+        if strength is None:
+            strength = 0.5 if settings.align == "instance" else 1.0
+        return strength * shift
 
     def anchor(self, step: Instances) -> Tensor:
         """Instance prototypes moved by the shift; where no pixel of a class is sure, its mean context (ours)."""
-        anchor = step.prototypes + self.delta(step)
+        anchor = step.prototypes + self.scaled_shift(step)
         if self.settings.normalize_prototypes:
             anchor = F.normalize(anchor, dim=-1)
+        return torch.where(step.present[..., None], anchor, self._mean_context())
+
+    def _mean_context(self) -> Tensor:
+        """Mean of each class's context prototypes, (K, D)."""
         groups = self.valid.to(self.context)
-        mean_context = torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
-        return torch.where(step.present[..., None], anchor, mean_context)
+        return torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
 
     def neighbors(self, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Index and weight (B, K, T) of each anchor's soft neighbours (Eq. 6 and 7)."""

@@ -28,7 +28,7 @@ def fit_prototypes(
     records: list[Record],
     loaders: Iterable[Iterable[View]],
 ) -> None:
-    """Fill the learner's bank with one instance per image and present class, cluster, and measure the shift (Eq. 12).
+    """Fill the learner's bank with one instance per image and present class, and cluster.
 
     Training keeps an online bank of augmented crops under a changing network; this pass sees whole images with the
     final one (ours). `host` gives a HostOutput. Each loader is a pass that starts with an empty bank; refinements need
@@ -44,7 +44,8 @@ def fit_prototypes(
             features = select(output.features, learner.settings)
             learner.enqueue(learner.instances(features, output.cam, label), output.cam, label)
         learner.cluster()
-        learner.measure_shift()
+        if learner.settings.align == "ema":  # there is no batch to follow: the shift is that of the whole bank
+            learner.measure_shift()
 
 
 @torch.no_grad()

@@ -18,7 +18,6 @@ from cpal.classifier import select
 from cpal.config import CrfConfig, TaughtCamConfig
 from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
-from cpal.hosts import HostOutput
 from cpal.hosts.views import image_label, view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
@@ -42,16 +41,20 @@ def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list
 
 
 class Look(NamedTuple):
-    """What the network sees of an image: its record and label (1, N), outputs and z (1, D, h, w) by view.
+    """What the network sees of an image: by view the maps that make z and the CAM (1, N, h, w); its label is (1, N).
 
     image is the view for the CRF, uint8 (H, W, 3).
     """
 
     record: Record
     label: Tensor
-    outputs: list[HostOutput]
-    maps: list[Tensor]
+    features: list[list[Tensor]]
+    cams: list[Tensor]
     image: np.ndarray
+
+    def embed(self, learner: ContextPrototypeLearner) -> list[Tensor]:
+        """z (1, D, h, w) by view."""
+        return [learner.embed(maps, cam.shape[2:]) for maps, cam in zip(self.features, self.cams, strict=True)]
 
 
 @torch.no_grad()
@@ -87,13 +90,13 @@ def fit_taught_cam(
         looks = _looks(host, learner, dataset, records, loader, nearest)
         lesson: Iterator[tuple[Look, Tensor | None]] = ((look, None) for look in looks)
         if taught is not None:
-            lesson = _crf_lesson(looks, taught, settings, crf, workers)
+            lesson = _crf_lesson(looks, learner, taught, settings, crf, workers)
         for look, aim in lesson:
             if aim is None or not set(look.record.labels) <= set(aim.unique().tolist()):
-                aim = pacam_labels(learner, look.outputs, look.label, settings)
+                aim = pacam_labels(learner, look, settings)
             aim = aim.to(device)
             found = torch.zeros_like(images)
-            for z in look.maps:
+            for z in look.embed(learner):
                 own = F.interpolate(aim[None, None].float(), size=z.shape[2:], mode="nearest-exact").flatten().long()
                 sure = own != VOID
                 chosen = torch.randperm(int(sure.sum()), generator=generator)[:share].to(device)
@@ -118,18 +121,18 @@ def _looks(
     for index, _, views in loader:
         label = image_label(records[index], dataset.num_foreground, learner.shift.device)
         outputs = [view_output(host, view, label) for view in views]
-        maps = [learner.embed(select(seen.features, learner.settings), seen.cam.shape[2:]) for seen in outputs]
-        yield Look(records[index], label, outputs, maps, views[nearest][0].permute(1, 2, 0).cpu().numpy())
+        features = [select(output.features, learner.settings) for output in outputs]
+        image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
+        yield Look(records[index], label, features, [output.cam for output in outputs], image)
 
 
-def pacam_labels(
-    learner: ContextPrototypeLearner, outputs: list[HostOutput], label: Tensor, settings: TaughtCamConfig
-) -> Tensor:
+def pacam_labels(learner: ContextPrototypeLearner, look: Look, settings: TaughtCamConfig) -> Tensor:
     """What the mean PACAM of an image's views is sure of: int64 (h, w) of 0..N or VOID, at the largest one's size.
 
-    label is (1, N). PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
+    PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
     """
-    steps = [learner.instances(select(output.features, learner.settings), output.cam, label) for output in outputs]
+    label = look.label
+    steps = [learner.instances(maps, cam, label) for maps, cam in zip(look.features, look.cams, strict=True)]
     shape = max((tuple(step.maps.shape[2:]) for step in steps), key=math.prod)
     maps = [learner.difference(step, label)[:, 1:] for step in steps]
     maps = [F.interpolate(map_, size=shape, mode="bilinear", align_corners=False) for map_ in maps]
@@ -144,26 +147,39 @@ def pacam_labels(
 
 
 def _crf_lesson(
-    looks: Iterator[Look], taught: TaughtCam, settings: TaughtCamConfig, crf: CrfConfig, workers: int
+    looks: Iterator[Look],
+    learner: ContextPrototypeLearner,
+    taught: TaughtCam,
+    settings: TaughtCamConfig,
+    crf: CrfConfig,
+    workers: int,
 ) -> Iterator[tuple[Look, Tensor]]:
     """Each look with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
-    with Parallel(n_jobs=workers) as parallel:
+    # max_nbytes: joblib would keep every image's scores as files in shared memory until the last one is done.
+    with Parallel(n_jobs=workers, max_nbytes=None) as parallel:
         while group := list(islice(looks, workers)):
-            jobs = (
-                delayed(sure_labels)(look.image, *crf_scores(taught, look, settings), _classes(look.label), crf)
+            found = parallel(
+                delayed(sure_labels)(
+                    look.image,
+                    *crf_scores(taught, look.embed(learner), look.label, look.image.shape[:2], settings),
+                    _classes(look.label),
+                    crf,
+                )
                 for look in group
             )
-            for look, found in zip(group, parallel(jobs), strict=True):
-                yield look, torch.from_numpy(found).long()
+            for labels in found:
+                yield group.pop(0), torch.from_numpy(labels).long()  # gone before the next group is looked at
 
 
-def crf_scores(taught: TaughtCam, look: Look, settings: TaughtCamConfig) -> tuple[np.ndarray, np.ndarray]:
+def crf_scores(
+    taught: TaughtCam, maps: list[Tensor], label: Tensor, size: Sequence[int], settings: TaughtCamConfig
+) -> tuple[np.ndarray, np.ndarray]:
     """What the two CRFs start from: scores (1 + classes, H, W) with a high background and with a low one.
 
-    Those of the classes are the mean of the views' taught CAMs, at the size of the image.
+    maps are z (1, D, h, w) of an image's views, whose taught CAMs are averaged at the size (H, W); label (1, N).
     """
-    classes, size = _classes(look.label), look.image.shape[:2]
-    found = [taught(z, look.label)[:, classes - 1] for z in look.maps] if len(classes) else []
+    classes, size = _classes(label), tuple(size)
+    found = [taught(z, label)[:, classes - 1] for z in maps] if len(classes) else []
     found = [F.interpolate(map_, size=size, mode="bilinear", align_corners=False)[0] for map_ in found]
     mean = torch.stack(found).mean(dim=0).cpu().numpy() if found else np.zeros((0, *size), np.float32)
     high, low = (

@@ -45,19 +45,19 @@ def main(
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
 
-    def looks(records: list[Record], scales: tuple[float, ...], number: int, what: str) -> Iterator[Iterable[View]]:
+    def passes(records: list[Record], scales: tuple[float, ...], number: int, what: str) -> Iterator[Iterable[View]]:
         """Passes over the records' views, each with a progress bar."""
         loader = pyramid_loader(
             dataset, records, scales=scales, flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders
         )
         return (progress(loader, total=len(records), what=f"{what} {n + 1}/{number}") for n in range(number))
 
-    bars = looks(records, (1.0,), 1 + config.cpal.refinements, "fit prototypes")
+    bars = passes(records, (1.0,), 1 + config.cpal.refinements, "fit prototypes")
     fit_prototypes(seen, learner, dataset, records, bars)
     write_json(diagnosed, diagnoser(dataset, hosts.training, limit)(host, learner))
     val = dataset.split("val", limit)
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
-    (bar,) = looks(val, (1.0,), 1, "classify")
+    (bar,) = passes(val, (1.0,), 1, "classify")
     probability = classify(host, dataset.num_foreground, bar)
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
     write_json(labels, metrics)
@@ -65,7 +65,7 @@ def main(
     modules: dict[str, nn.Module] = {"learner": learner}
     if config.taught_cam.decay:
         records = some_of_each_class(records, config.taught_cam.images, seed=config.seed)
-        bars = looks(records, config.cam.scales, 1 + config.taught_cam.crf_rounds, "teach the CAM")
+        bars = passes(records, config.cam.scales, 1 + config.taught_cam.crf_rounds, "teach the CAM")
         modules["taught"] = fit_taught_cam(
             seen,
             learner,

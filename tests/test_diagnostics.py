@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from conftest import COLORS
 from torch import Tensor, nn
 
-from cpal.classifier import train_classifier
+from cpal.classifier import select, train_classifier
 from cpal.config import Config
 from cpal.dataset import Dataset
 from cpal.diagnostics import diagnose, diagnoser
 from cpal.hosts import HostOutput
 from cpal.hosts.build import HostSettings
+from cpal.hosts.views import view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.localize import fit_prototypes
 from cpal.masks import read_mask
@@ -76,6 +77,40 @@ def test_a_cam_that_lights_everything(settings: Settings, tiny_dataset: Dataset)
     assert figures["cam_precision"] == pytest.approx(np.mean(shares), abs=0.01)
     assert figures["cam_coverage"] == 100
     assert 1 <= figures["effective_neighbors"] <= 2
+
+
+@pytest.mark.parametrize("strength", [None, 0.2])
+def test_the_shift_is_told_by_the_instances_length(
+    settings: Settings, tiny_dataset: Dataset, strength: float | None
+) -> None:
+    """With one context a class it is the mean of the bank; the shift leads a part of the way to it."""
+    config = settings(**{"cpal.features": [1]}).cpal
+    keys = {
+        "num_prototypes": 1,
+        "topk": 1,
+        "refinements": 0,
+        "normalize_prototypes": False,
+        "normalize_features": False,
+    }
+    figures = look(settings, tiny_dataset, spill=0.9, align_strength=strength, **keys)
+    host, records = Oracle(0.9), tiny_dataset.split("train")
+    learner = ContextPrototypeLearner(
+        len(COLORS) - 1, [len(COLORS)], config.model_copy(update={**keys, "align": "none"}), seed=0
+    ).eval()
+    loader = pyramid_loader(tiny_dataset, records, scales=(1.0,), flip=True, long_side=None, workers=0)
+    of_class: dict[int, list[Tensor]] = {}
+    for index, _, (view,) in loader:
+        label = torch.from_numpy(records[index].multi_hot(len(COLORS) - 1))[None]
+        output = view_output(host, view, label)
+        step = learner.instances(select(output.features, learner.settings), output.cam, label)
+        for k in records[index].labels:
+            of_class.setdefault(k, []).append(step.prototypes[0, k])
+    shares = []
+    for found in of_class.values():
+        mean = torch.stack(found).mean(0)
+        shares += [float((strength or 0.5) * (mean - own).norm() / own.norm()) for own in found]
+    assert len(shares) > 3 and np.mean(shares) > 0.01
+    assert figures["shift"] == pytest.approx(np.mean(shares), abs=1e-3)
 
 
 def test_refinement_shows_as_purity(settings: Settings, tiny_dataset: Dataset) -> None:

@@ -49,12 +49,34 @@ def trained(settings: CpalConfig, *, steps: int = 3) -> ContextPrototypeLearner:
     return learner
 
 
+Pixels = list[list[Tensor]]  # of one image, by class
+
+
 def _pixels(z: Tensor, mask: Tensor) -> list[Tensor]:
     return [z[:, y, x] for y, x in itertools.product(range(H), range(W)) if mask[y, x]]
 
 
-def naive_similarity(learner: ContextPrototypeLearner, z: Tensor, pixels: list[list[Tensor]], label: Tensor) -> Tensor:
-    """Maps of the soft neighbors of one image's instances, the means of each class's pixels."""
+def naive_shift(
+    learner: ContextPrototypeLearner, k: int, anchor: Tensor, mean_context: Tensor, batch: list[Pixels]
+) -> Tensor:
+    """What alignment adds to an instance of class k."""
+    s = learner.settings
+    if s.align == "none":
+        return torch.zeros_like(anchor)
+    strength = {None: 0.5 if s.align == "instance" else 1.0}.get(s.align_strength, s.align_strength)
+    if s.align == "instance":
+        return strength * (mean_context - anchor)
+    if s.align == "batch":
+        means = [torch.stack(pixels[k]).mean(0) for pixels in batch if pixels[k]]
+        means = [F.normalize(mean, dim=0) if s.normalize_prototypes else mean for mean in means]
+        return strength * (mean_context - torch.stack(means).mean(0))
+    return strength * learner.shift[k].double()
+
+
+def naive_similarity(
+    learner: ContextPrototypeLearner, z: Tensor, pixels: Pixels, label: Tensor, batch: list[Pixels]
+) -> Tensor:
+    """Maps of the soft neighbors of one image's instances, the means of each class's pixels; batch has all images'."""
     s, context, valid = learner.settings, learner.context.double(), learner.valid
     similarity = torch.zeros(N + 1, H, W).double()
     for k in range(N + 1):
@@ -64,8 +86,7 @@ def naive_similarity(learner: ContextPrototypeLearner, z: Tensor, pixels: list[l
         if pixels[k]:
             anchor = torch.stack(pixels[k]).mean(0)
             anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
-            shift = torch.stack(candidates).mean(0) - anchor if s.align == "instance" else learner.shift[k].double()
-            anchor = anchor + s.align_strength * shift
+            anchor = anchor + naive_shift(learner, k, anchor, torch.stack(candidates).mean(0), batch)
             anchor = F.normalize(anchor, dim=0) if s.normalize_prototypes else anchor
         else:
             anchor = torch.stack(candidates).mean(0)
@@ -97,6 +118,7 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
     s = learner.settings
     features, cam = features.double(), cam.double()
     pacam, total = torch.zeros(len(cam), N + 1, H, W).double(), 0.0
+    first = []
     for b in range(len(cam)):
         z = F.normalize(features[b], dim=0) if s.normalize_features else features[b]
         full = torch.stack([c.clamp(min=0) / (c.clamp(min=0).max() + 1e-5) for c in cam[b]])
@@ -108,9 +130,11 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
             & ((m[k] == m[1:].amax(0)) if k and s.mask_exclusive else True)
             for k in range(N + 1)
         ]
-        pixels = [_pixels(z, mask) for mask in masks]
+        first.append((z, m, [_pixels(z, mask) for mask in masks]))
+    batch = [pixels for _, _, pixels in first]  # of refined instances a batch's mean is not tried here
+    for b, (z, m, pixels) in enumerate(first):
         for _ in range(s.refinements):
-            similarity = naive_similarity(learner, z, pixels, labels[b])
+            similarity = naive_similarity(learner, z, pixels, labels[b], batch)
             maps = (similarity[1:] - similarity[:1]).clamp(min=0) * labels[b, :, None, None]
             maps = torch.stack([map_ / (map_.max() + 1e-5) for map_ in maps])
             new = [_pixels(z, 1 - maps.amax(0) > s.refined_background)]
@@ -118,7 +142,7 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
                 mask = maps[k] > s.refined_threshold
                 new.append(_pixels(z, mask & (maps[k] == maps.amax(0)) if s.mask_exclusive else mask))
             pixels = [n or old for n, old in zip(new, pixels, strict=True)]
-        similarity = naive_similarity(learner, z, pixels, labels[b])
+        similarity = naive_similarity(learner, z, pixels, labels[b], batch)
         present = torch.cat([torch.ones(1), labels[b]]).double()[:, None, None]
         pacam[b] = P.contrast(similarity[None], s.contrast)[0] * present
         target = P.contrast(similarity[None], s.target_contrast)[0] * present
@@ -133,7 +157,10 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
         {"metric": "l1", "rank_by": "cosine", "weighting": "none", "contrast": "none", "target_contrast": "none"},
         {"metric": "l2", "normalize_prototypes": False, "align": "bank", "topk": 4},
         {"metric": "dot", "normalize_features": False, "normalize_prototypes": False, "align_strength": 0.5},
-        {"align": "ema", "align_strength": 1.0},
+        {"align": "ema"},
+        {"align": "ema", "align_strength": 0.5, "refinements": 2},
+        {"align": "batch", "refinements": 0},
+        {"align": "none"},
         {"align": "instance", "align_strength": 0.3, "normalize_prototypes": False, "refinements": 2},
         {"rank_by": "weight", "mask_exclusive": False, "background_from": "all", "contrast": "difference"},
         {"mask_threshold": 0.98, "background_threshold": 0.98, "target_contrast": "ratio"},  # hardly any pixel
@@ -230,7 +257,7 @@ class TestBank:
         assert learner.bank.count.tolist()[1:] == [3, 1, 1] and learner.bank.count[0] > 0
 
     def test_holds_the_unshifted_prototypes_without_a_gradient(self, cpal: Callable[..., CpalConfig]) -> None:
-        learner = trained(cpal(align_momentum=0.0, refinements=0))
+        learner = trained(cpal(align="ema", align_momentum=0.0, refinements=0))
         features, cam, labels = batch(5)
         features.requires_grad_()
         learner([features], cam, labels)
@@ -250,8 +277,9 @@ class TestBank:
         assert learner.bank.count.tolist()[1:] == [2, 0, 0]
 
     def test_state_dict_round_trip(self, cpal: Callable[..., CpalConfig]) -> None:
-        first = trained(cpal())
-        second = ContextPrototypeLearner(N, [D], cpal(), seed=0)
+        first = trained(cpal(align="ema"))
+        assert first.shift.any()
+        second = ContextPrototypeLearner(N, [D], cpal(align="ema"), seed=0)
         second.load_state_dict(first.state_dict())
         for learner in (first, second):
             learner.cluster()
@@ -462,7 +490,7 @@ class TestShift:
 
     def test_an_image_alone_is_its_own_batch(self, cpal: Callable[..., CpalConfig]) -> None:
         """Each image gets what `batch` gives it when nothing else is in the batch, as at inference."""
-        instance, alone = (trained(cpal(align=align)).eval() for align in ("instance", "batch"))
+        instance, alone = (trained(cpal(align=align, align_strength=0.4)).eval() for align in ("instance", "batch"))
         alone.load_state_dict(instance.state_dict())
         features, cam, labels = batch(4)
         pacam, _ = instance([features], cam, labels)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from cpal import prototypes as P
-from cpal.config import Config, TaughtCamConfig
+from cpal.config import Config
 from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
 from cpal.hosts import HostOutput
@@ -127,14 +128,13 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
     config = settings(**{"taught_cam.sure_background": 0.3, "taught_cam.sure_foreground": 0.6}).taught_cam
     label = torch.tensor([[1.0, 0, 1]])
     generator = torch.Generator().manual_seed(0)
-    outputs = []
     for _ in range(4):  # until there is a context
         features, cam = torch.rand(1, 3, 4, 5, generator=generator), torch.randn(1, N, 4, 5, generator=generator)
         learner.enqueue(learner.instances([features], cam, label), cam, label)
         learner.cluster()
-        outputs.append(HostOutput([features] * 4, cam, cam.mean(dim=(2, 3))))
-    labels = pacam_labels(learner, outputs[-1:], label, config)
-    step = learner.instances([outputs[-1].features[0]], outputs[-1].cam, label)
+    record = Record("", "train", True, "", 4, 5, (1, 3), None, "")
+    labels = pacam_labels(learner, Look(record, label, [[features]], [cam], np.empty(0)), config)
+    step = learner.instances([features], cam, label)
     similarity = learner.similarity(step, label)[0]
     maps = [(similarity[k] - similarity[0]).clamp(min=0) for k in (1, 3)]
     maps = [map_ / map_.max() for map_ in maps]
@@ -203,7 +203,6 @@ def test_the_second_lesson_is_what_the_crf_makes_of_the_mean_map(settings: Setti
     taught.weight[2] = 1.0
     label = torch.tensor([[0.0, 1, 0]])
     maps = [ramp + 1, ramp - 1]
-    record = Record("", "train", True, "", 32, 48, (2,), None, "")
     mean = (maps[0].sigmoid() + maps[1].sigmoid())[0, 0, 0] / 2
     by_threshold = [2 if p > 0.7 else 0 if p < 0.3 else VOID for p in mean.tolist()]
     assert by_threshold.count(VOID) > 5 and by_threshold != [
@@ -211,11 +210,11 @@ def test_the_second_lesson_is_what_the_crf_makes_of_the_mean_map(settings: Setti
     ]
     for iterations in (0, 5):
         config = settings(**thresholds, **{"crf.iterations": iterations})
-        scores = crf_scores(taught, Look(record, label, [], maps, image), config.taught_cam)
+        scores = crf_scores(taught, maps, label, image.shape[:2], config.taught_cam)
         found = sure_labels(image, *scores, np.array([2]), config.crf)
         row = [2 if column >= 20 else 0 for column in range(48)] if iterations else by_threshold
         assert np.array_equal(found, np.broadcast_to(row, (32, 48))), iterations
-    empty = crf_scores(taught, Look(record, torch.zeros(1, N), [], maps, image), config.taught_cam)
+    empty = crf_scores(taught, maps, torch.zeros(1, N), image.shape[:2], config.taught_cam)
     assert [scores.shape for scores in empty] == [(1, 32, 48)] * 2
 
 
@@ -249,10 +248,10 @@ def test_the_second_pass_learns_from_the_map_of_the_first(
     first = teach(host, learner, tiny_dataset, [mirrored], config, scales=(2.0, 1.0))
     looks, images, lessons, expected = [], [], [], []
 
-    def asked(taught: TaughtCam, look: Look, config: TaughtCamConfig) -> tuple[np.ndarray, np.ndarray]:
-        assert torch.equal(taught.weight, first.weight) and len(look.maps) == 2
-        looks.append(look)
-        return crf_scores(taught, look, config)
+    def asked(taught: TaughtCam, maps: list[Tensor], *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+        assert torch.equal(taught.weight, first.weight) and len(maps) == 2
+        looks.append(maps)
+        return crf_scores(taught, maps, *rest)
 
     def says(image: np.ndarray, high: np.ndarray, low: np.ndarray, classes: np.ndarray, *_: object) -> np.ndarray:
         images.append(image)
@@ -262,7 +261,7 @@ def test_the_second_pass_learns_from_the_map_of_the_first(
         answer = np.full(image.shape[:2], VOID, np.uint8)
         for class_id in classes.tolist():  # a band for each class, the rest is void
             answer[8 * class_id - 8 : 8 * class_id] = class_id
-        for z in looks[len(images) - 1].maps:
+        for z in looks[len(images) - 1]:
             rows = np.floor((np.arange(z.shape[2]) + 0.5) * image.shape[0] / z.shape[2]).astype(int)
             expected.extend(int(value) for y in rows for value in [answer[y, 0]] * z.shape[3] if value != VOID)
         return answer
