@@ -231,7 +231,7 @@ class ContextPrototypeLearner(nn.Module):
                 shift = P.alignment_shift(prototypes, present, self.context, self.valid)[0][None]
             case "instance":
                 measured = step.present & self.valid.any(dim=1)
-                shift = (self._mean_context() - step.prototypes) * measured[..., None]
+                shift = (P.mean_context(self.context, self.valid) - step.prototypes) * measured[..., None]
             case "none":
                 shift = torch.zeros_like(self.shift)[None]
         strength = settings.align_strength
@@ -244,12 +244,7 @@ class ContextPrototypeLearner(nn.Module):
         anchor = step.prototypes + self.scaled_shift(step)
         if self.settings.normalize_prototypes:
             anchor = F.normalize(anchor, dim=-1)
-        return torch.where(step.present[..., None], anchor, self._mean_context())
-
-    def _mean_context(self) -> Tensor:
-        """Mean of each class's context prototypes, (K, D)."""
-        groups = self.valid.to(self.context)
-        return torch.einsum("kpd,kp->kd", self.context, groups) / groups.sum(1).clamp(min=1)[:, None]
+        return torch.where(step.present[..., None], anchor, P.mean_context(self.context, self.valid))
 
     def neighbors(self, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Index and weight (B, K, T) of each anchor's soft neighbours (Eq. 6 and 7)."""

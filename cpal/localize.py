@@ -14,7 +14,7 @@ from cpal.classifier import select
 from cpal.dataset import Dataset, Record
 from cpal.files import whole_file
 from cpal.hosts import Host
-from cpal.hosts.views import image_label, view_output
+from cpal.hosts.views import image_label, present_classes, view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.pyramid import View
 from cpal.taught_cam import TaughtCam
@@ -62,7 +62,7 @@ def localize(
 
     label (1, N) of 0/1, on the network's device. Without a learner there is neither of the latter.
     """
-    classes = 1 + label[0].nonzero()[:, 0].cpu().numpy()
+    classes = present_classes(label)
     shape = map_size(size)
     cam, pacam, taught_cam = (torch.zeros(len(classes), *shape) for _ in MAP_NAMES)
     for view in views if len(classes) else []:

@@ -199,6 +199,12 @@ def soft_neighbors(
     return index, chosen * valid.expand_as(weight).gather(-1, index)
 
 
+def mean_context(context: Tensor, valid: Tensor) -> Tensor:
+    """Mean of each class's context prototypes: context (K, P, D), valid (K, P) -> (K, D), zeros without context."""
+    groups = valid.to(context.dtype)
+    return torch.einsum("kpd,kp->kd", context, groups) / groups.sum(1).clamp(min=1)[:, None]
+
+
 def alignment_shift(prototypes: Tensor, present: Tensor, context: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """delta_n: mean context prototype minus mean instance prototype of the batch, Eq. 12.
 
@@ -207,10 +213,8 @@ def alignment_shift(prototypes: Tensor, present: Tensor, context: Tensor, valid:
     """
     instances = present.to(prototypes.dtype)
     mean_instance = torch.einsum("bkd,bk->kd", prototypes, instances) / instances.sum(0).clamp(min=1)[:, None]
-    groups = valid.to(context.dtype)
-    mean_context = torch.einsum("kpd,kp->kd", context, groups) / groups.sum(1).clamp(min=1)[:, None]
     measured = present.any(dim=0) & valid.any(dim=1)
-    return (mean_context - mean_instance) * measured[:, None], measured
+    return (mean_context(context, valid) - mean_instance) * measured[:, None], measured
 
 
 def prototype_aware_cam(features: Tensor, context: Tensor, index: Tensor, weight: Tensor, *, weighting: str) -> Tensor:

@@ -18,7 +18,7 @@ from cpal.classifier import select
 from cpal.config import CrfConfig, TaughtCamConfig
 from cpal.crf import sure_labels
 from cpal.dataset import Dataset, Record
-from cpal.hosts.views import image_label, view_output
+from cpal.hosts.views import image_label, present_classes, view_output
 from cpal.learner import ContextPrototypeLearner
 from cpal.masks import VOID
 from cpal.pyramid import View
@@ -162,7 +162,7 @@ def _crf_lesson(
                 delayed(sure_labels)(
                     look.image,
                     *crf_scores(taught, look.embed(learner), look.label, look.image.shape[:2], settings),
-                    _classes(look.label),
+                    present_classes(look.label),
                     crf,
                 )
                 for look in group
@@ -178,7 +178,7 @@ def crf_scores(
 
     maps are z (1, D, h, w) of an image's views, whose taught CAMs are averaged at the size (H, W); label (1, N).
     """
-    classes, size = _classes(label), tuple(size)
+    classes, size = present_classes(label), tuple(size)
     found = [taught(z, label)[:, classes - 1] for z in maps] if len(classes) else []
     found = [F.interpolate(map_, size=size, mode="bilinear", align_corners=False)[0] for map_ in found]
     mean = torch.stack(found).mean(dim=0).cpu().numpy() if found else np.zeros((0, *size), np.float32)
@@ -187,8 +187,3 @@ def crf_scores(
         for threshold in (settings.crf_foreground, settings.crf_background)
     )
     return high, low
-
-
-def _classes(label: Tensor) -> np.ndarray:
-    """Class ids in an image label (1, N)."""
-    return 1 + label[0].nonzero()[:, 0].cpu().numpy()

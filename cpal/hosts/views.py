@@ -1,5 +1,6 @@
 """One photograph through a host: the image and its mirror image go in, one output comes back."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +11,11 @@ from cpal.hosts import HostOutput
 def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
     """The record's labels as (1, N) of 0/1."""
     return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
+
+
+def present_classes(label: Tensor) -> np.ndarray:
+    """Class ids 1..N in an image label (1, N), ascending."""
+    return 1 + label[0].nonzero()[:, 0].cpu().numpy()
 
 
 def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
