@@ -6,9 +6,8 @@ The paper's ablations are table1, table2, table3 and figure4, its hosts table4; 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-
 from cpal.errors import UserError
+from cpal.profiles import load_profile
 
 Change = dict[str, Any]
 SEED_TO_MASK = ("seed", "crf", "pseudo_mask")
@@ -149,5 +148,4 @@ def has_data_of(name: str, present: dict[str, Any]) -> bool:
 
 
 def _profile(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(f"profiles/{name}.yaml"))
-    return content
+    return load_profile(Path(f"profiles/{name}.yaml"))

@@ -13,7 +13,28 @@ from cpal.config import parse_config
 from cpal.errors import UserError
 
 
-def merged(params: str, profile: str, *, name: str) -> tuple[str, list[str]]:
+def load_profile(path: Path) -> dict[str, Any]:
+    """Values of a profile by section, laid over those of the profile beside it that its key `base` names, if any.
+
+    Raises UserError when a file is missing or holds no settings, and for a profile that is a base of itself.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    while path not in seen:
+        seen.append(path)
+        layers.append(plain_yaml(read_settings(path)))
+        if (base := layers[-1].pop("base", None)) is None:
+            break
+        path = path.with_name(f"{base}.yaml")
+    else:
+        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}")
+    values: dict[str, Any] = {}
+    for layer in reversed(layers):
+        list(_merge(values, layer))
+    return values
+
+
+def merged(params: str, profile: dict[str, Any], *, name: str) -> tuple[str, list[str]]:
     """Text of params.yaml with the profile's values, and each change as `key: old -> new`.
 
     Raises UserError when the result is not valid, under the title `name`.
@@ -21,10 +42,10 @@ def merged(params: str, profile: str, *, name: str) -> tuple[str, list[str]]:
     yaml = YAML()
     yaml.width = 10_000  # long comments and values stay on their line
     settings = yaml.load(params)
-    changes = list(_merge(settings, _plain_yaml(profile)))
+    changes = list(_merge(settings, profile))
     buffer = io.StringIO()
     yaml.dump(settings, buffer)
-    parse_config(_plain_yaml(buffer.getvalue()), name=name)
+    parse_config(plain_yaml(buffer.getvalue()), name=name)
     return buffer.getvalue(), changes
 
 
@@ -47,7 +68,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _plain_yaml(text: str) -> Any:
+def plain_yaml(text: str) -> Any:
     """Values without the comments of their file."""
     return YAML(typ="safe", pure=True).load(text)
 
@@ -59,7 +80,7 @@ def read_settings(path: Path) -> str:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        if not isinstance(_plain_yaml(text), dict):
+        if not isinstance(plain_yaml(text), dict):
             raise UserError(f"{path}: holds no settings")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None

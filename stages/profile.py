@@ -1,6 +1,7 @@
 """Merge profiles/NAME.yaml into params.yaml, comments kept; without NAME, list the profiles.
 
-Keys that the profile does not name stay as they are. `git checkout params.yaml` brings the default back.
+A profile may lie over another one, its `base`. Keys that neither names stay as they are.
+`git checkout params.yaml` brings the default back.
 """
 
 import difflib
@@ -11,7 +12,7 @@ import typer
 
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.profiles import merged, read_settings
+from cpal.profiles import load_profile, merged, read_settings
 from stages.options import Params, run
 from stages.paths import PARAMS
 
@@ -33,7 +34,7 @@ def main(
         near = difflib.get_close_matches(name, profiles, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(profiles)}"
         raise UserError(f"{PROFILES / name}.yaml: no such profile ({hint})")
-    text, changes = merged(read_settings(params), read_settings(profiles[name]), name=f"{params} with profile {name}")
+    text, changes = merged(read_settings(params), load_profile(profiles[name]), name=f"{params} with profile {name}")
     for change in changes:
         print(change)
     if not changes:

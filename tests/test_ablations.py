@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from benchmarks import ablations, results, tables
 from cpal.config import parse_config
 from cpal.errors import UserError
-from cpal.profiles import merged
+from cpal.profiles import load_profile, merged
 
 ROOT = Path(__file__).parent.parent
 TABLES = ("table1", "table2", "table3", "table4", "figure4", "seeds")
@@ -22,7 +22,7 @@ def settings(profile: str) -> dict[str, Any]:
     """params.yaml, with a profile."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     if profile:
-        text, _ = merged(text, (ROOT / f"profiles/{profile}.yaml").read_text(encoding="utf-8"), name=profile)
+        text, _ = merged(text, load_profile(ROOT / f"profiles/{profile}.yaml"), name=profile)
     return YAML(typ="safe", pure=True).load(text)
 
 

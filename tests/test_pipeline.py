@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cpal.profiles import merged
+from cpal.profiles import merged, plain_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    params, _ = merged((folder / "params.yaml").read_text(encoding="utf-8"), SMALL, name="params.yaml")
+    params, _ = merged((folder / "params.yaml").read_text(encoding="utf-8"), plain_yaml(SMALL), name="params.yaml")
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     call(folder, "git", "init", "--quiet")
     call(folder, "git", "config", "user.name", "test")
@@ -174,7 +174,7 @@ def test_the_same_settings_give_the_same_metrics(clone: Path) -> None:
 )
 def test_a_killed_stage_continues_to_the_same_files(clone: Path, stage: str, begun: str, outs: list[str]) -> None:
     """SIGKILL once there is a first checkpoint or file; the next start ends with the bytes of a run in one go."""
-    text, _ = merged((clone / "params.yaml").read_text(encoding="utf-8"), LONGER, name="longer")
+    text, _ = merged((clone / "params.yaml").read_text(encoding="utf-8"), plain_yaml(LONGER), name="longer")
     (clone / "longer.yaml").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", f"stages.{stage}", "--params", "longer.yaml"]
     command += ["--workers" if stage == "refine_crf" else "--loaders", "1"]

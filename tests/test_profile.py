@@ -91,9 +91,30 @@ def test_an_invalid_profile_leaves_params_as_they_are(project: Path, text: str, 
     assert (project / "params.yaml").read_bytes() == before
 
 
+def test_a_profile_lies_over_its_bases(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "profiles/far.yaml").write_text("base: wide\ncrf:\n  iterations: 4\nseed: 5\n", encoding="utf-8")
+    (project / "profiles/own.yaml").write_text("base: far\ncam:\n  flip: false\nseed: 6\n", encoding="utf-8")
+    profile.main("own", project / "params.yaml")
+    settings = load_config(project / "params.yaml")
+    assert settings.cam.scales == (0.5, 2.0)
+    assert (settings.crf.iterations, settings.cam.flip, settings.seed) == (4, False, 6)
+    assert "seed: 0 -> 6" in capsys.readouterr().out.splitlines()  # one change a key, whichever layers name it
+
+
+def test_a_base_that_is_missing_or_leads_back_is_refused(project: Path) -> None:
+    before = (project / "params.yaml").read_bytes()
+    (project / "profiles/far.yaml").write_text("base: gone\nseed: 5\n", encoding="utf-8")
+    with pytest.raises(UserError, match="profiles/gone.yaml: no such file"):
+        profile.main("far", project / "params.yaml")
+    (project / "profiles/gone.yaml").write_text("base: far\nseed: 6\n", encoding="utf-8")
+    with pytest.raises(UserError, match="profiles/far.yaml: its bases lead back to it: far, gone"):
+        profile.main("far", project / "params.yaml")
+    assert (project / "params.yaml").read_bytes() == before
+
+
 def test_long_comments_stay_on_their_line() -> None:
     comment = "# " + "long " * 60
-    text, changes = merged((ROOT / "params.yaml").read_text(encoding="utf-8") + comment + "\n", "seed: 7\n", name="x")
+    text, changes = merged((ROOT / "params.yaml").read_text(encoding="utf-8") + comment + "\n", {"seed": 7}, name="x")
     assert comment in text
     assert changes == ["seed: 0 -> 7"]
     assert YAML(typ="safe", pure=True).load(text)["seed"] == 7

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 import stages.options
 import stages.paths
 from cpal.config import Config, load_config
-from cpal.profiles import merged
+from cpal.profiles import load_profile, merged
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("cpal", "stages")
@@ -183,14 +183,14 @@ def test_every_import_is_a_direct_dependency() -> None:
 def test_params_yaml_is_written_as_dvc_writes_it() -> None:
     """Else `dvc exp run -S` would change lines that it was not asked to change."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    same, _ = merged(text, "{}", name="params.yaml")
+    same, _ = merged(text, {}, name="params.yaml")
     assert text == same
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_profile_is_valid_and_keeps_comments(path: Path) -> None:
     before = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    after, changes = merged(before, path.read_text(encoding="utf-8"), name=path.name)
+    after, changes = merged(before, load_profile(path), name=path.name)
     assert changes
     comments = [re.findall(r"#.*", text) for text in (before, after)]
     assert comments[0] == comments[1]
