@@ -15,6 +15,7 @@ from cpal.sources.listing import Listing
 RARE = 10  # training images below which lower settings do not help a class
 UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # training images from which on it means something that two classes are always together
+STEPS = 100  # of training; the profiles of photographs make about 130
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
 
 
@@ -114,6 +115,15 @@ def of_unlabeled(seen: Sequence[Seen], policy: str) -> Iterator[Finding]:
     cure = "they are left out" if policy == "drop" else "they teach what background is"
     cure += f" (data.without_labels: {policy})"
     yield from found("note", "unlabeled", "training images that show no kept class", names, cure)
+
+
+def of_length(images: int, config: Config) -> Iterator[Finding]:
+    """A training too short for this number of images."""
+    batch, epochs = config.classifier.batch_size, config.classifier.epochs
+    an_epoch = max(1, images // batch)
+    if an_epoch * epochs < STEPS:
+        text = f"classifier.epochs {epochs} of {images} images are {an_epoch * epochs} steps of {batch} images"
+        yield Finding("note", "short", text, (), f"they hardly learn; set classifier.epochs to {-(-STEPS // an_epoch)}")
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.class_findings import multi_hot, of_classes, of_names, of_settings, of_unlabeled
+from cpal.class_findings import multi_hot, of_classes, of_length, of_names, of_settings, of_unlabeled
 from cpal.config import Config
 from cpal.dataset import Split
 from cpal.findings import (
@@ -90,6 +90,7 @@ def examine(listing: Listing, seen: Sequence[Seen], config: Config, *, complete:
         findings += of_names(listing, seen, config.data)
         findings += of_classes(listing.classes, train, val, listing.splits, config)
         findings += of_left_over(listing, config.data)
+        findings += of_length(len(train), config)
     if seen and not any(one.item.split == "val" for one in seen):
         findings.append(
             Finding("warning", "no_val", "no image to validate on", (), "nothing tells how good the model is")

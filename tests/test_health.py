@@ -77,7 +77,7 @@ def put(root: Path, name: str, content: bytes | Image.Image, **options: Any) -> 
 def configured(settings: Callable[..., Config], root: Path) -> Callable[..., Config]:
     def make(**changes: Any) -> Config:
         values = {"data.source": "voc", "data.root": str(root), "data.classes": ["cat", "dog", "person"]}
-        values |= {"classifier.crop_size": 32, "crf.bilateral_sxy": 10.0}
+        values |= {"classifier.crop_size": 32, "classifier.epochs": 100, "crf.bilateral_sxy": 10.0}
         return settings(**(values | changes))
 
     return make
@@ -528,6 +528,16 @@ def test_settings_far_off(labeled: Callable[..., Health]) -> None:
     assert kinds_of(**{"classifier.resize_long": [16, 23], "classifier.crop_size": 16}) == {"resize_long"}
     assert kinds_of(**{"classifier.crop_size": 64}) == {"crop_size"}  # resize_long ends at 48
     assert kinds_of(**{"crf.bilateral_sxy": 50.0}) == {"bilateral_sxy"}
+
+
+def test_a_short_training(labeled: Callable[..., Health]) -> None:
+    """24 training images in batches of 8 make three steps an epoch; training needs 100."""
+    long, short = (
+        labeled({"cup": 12, "plate": 12}, **{"classifier.batch_size": 8, "classifier.epochs": epochs})
+        for epochs in (34, 33)
+    )
+    assert "short" not in kinds(long)
+    assert one(short, "short").cure.endswith("set classifier.epochs to 34")
 
 
 # Damaged files
