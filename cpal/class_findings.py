@@ -12,7 +12,7 @@ from cpal.data_config import DataConfig
 from cpal.findings import Finding, Seen, found
 from cpal.sources.listing import Listing
 
-RARE = 10  # training images below which lower settings do not help a class
+RARE = 10  # training images of a class, below which it is hardly learned
 UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # training images from which on it means something that two classes are always together
 STEPS = 100  # of training; the profiles of photographs make about 130
@@ -73,18 +73,15 @@ def of_classes(
 
 def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
     """An image gives each of its classes one instance prototype, of which context prototypes are groups."""
-    topk, prototypes = config.cpal.topk, config.cpal.num_prototypes
+    prototypes = config.cpal.num_prototypes
     rarest = sorted(counts, key=lambda name: counts[name])
     names = [f"{name} ({counts[name]})" for name in rarest if counts[name] < RARE]
     cure = "too rare to learn; add images, or take them off data.classes"
     yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
-    scarce = [name for name in rarest if RARE <= counts[name] < prototypes]
-    if scarce:
-        fewer = counts[scarce[0]] // 2
-        cure = f"add images, or set cpal.num_prototypes to {fewer}"
-        cure += f" and cpal.topk (now {topk}) to {fewer * 2 // 5}" if topk > fewer * 2 // 5 else ""  # the paper's ratio
-        text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
-        yield from found("warning", "scarce", text, [f"{name} ({counts[name]})" for name in scarce], cure)
+    names = [f"{name} ({counts[name]})" for name in rarest if RARE <= counts[name] < prototypes]
+    text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
+    cure = "each image is a prototype of its own; more images help, fewer prototypes did not when it was tried"
+    yield from found("note", "scarce", text, names, cure)
 
 
 def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:

@@ -413,7 +413,7 @@ def test_rare_classes(labeled: Callable[..., Health]) -> None:
     scarce = one(found, "scarce")
     assert scarce.names == ("some (30)",)
     assert scarce.text == "classes with fewer training images than context prototypes (cpal.num_prototypes: 50): 1"
-    assert scarce.cure == "add images, or set cpal.num_prototypes to 15 and cpal.topk (now 20) to 6"
+    assert scarce.severity == "note"
     assert "uneven" not in kinds(found)
     assert one(labeled({"few": 9, "many": 91}), "uneven").text == (
         "the most frequent class has 91 training images, the rarest 9"
