@@ -288,7 +288,12 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
             mask = np.zeros((70, 80), np.uint8)
             mask[:9] = 8 if image_id == "b" else 12
             Image.fromarray(mask).save(photos / f"SegmentationClass/{image_id}.png")
-    changes = {"data.root": "photos", "data.classes": ["cat", "dog"], "crf.bilateral_sxy": 8.0, "classifier.epochs": 100}
+    changes = {
+        "data.root": "photos",
+        "data.classes": ["cat", "dog"],
+        "crf.bilateral_sxy": 8.0,
+        "classifier.epochs": 100,
+    }
     path = params(**{"data.source": "voc"} | changes)
     before = content(tmp_path)
 
