@@ -176,7 +176,7 @@ def train_affinity(
         seed=seed,
         mask_folder=labels,
     )
-    steps = max(1, len(records) // settings.batch_size)
+    steps = settings.epoch_steps(len(records))
     train(
         AffinityLoss(network, settings.radius),
         samples,

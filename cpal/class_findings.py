@@ -80,8 +80,8 @@ def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
     yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
     names = [f"{name} ({counts[name]})" for name in rarest if RARE <= counts[name] < prototypes]
     text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
-    cure = "each image is a prototype of its own; more images help, fewer prototypes did not when it was tried"
-    yield from found("note", "scarce", text, names, cure)
+    cure = "each image is a prototype of its own; add images, fewer prototypes did not help when that was tried"
+    yield from found("warning", "scarce", text, names, cure)
 
 
 def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
@@ -115,12 +115,14 @@ def of_unlabeled(seen: Sequence[Seen], policy: str) -> Iterator[Finding]:
 
 
 def of_length(images: int, config: Config) -> Iterator[Finding]:
-    """A training too short for this number of images."""
-    batch, epochs = config.classifier.batch_size, config.classifier.epochs
-    an_epoch = max(1, images // batch)
-    if an_epoch * epochs < STEPS:
-        text = f"classifier.epochs {epochs} of {images} images are {an_epoch * epochs} steps of {batch} images"
-        yield Finding("note", "short", text, (), f"they hardly learn; set classifier.epochs to {-(-STEPS // an_epoch)}")
+    """A classifier's training, which is also amn's first round, too short with this number of images."""
+    classifier = config.classifier
+    an_epoch = classifier.epoch_steps(images)
+    steps = an_epoch * classifier.epochs
+    if config.host in ("irn", "amn") and steps < STEPS:
+        text = f"{images} images and classifier.epochs {classifier.epochs} make {steps} steps"
+        cure = f"that teaches little; set classifier.epochs to {-(-STEPS // an_epoch)}"
+        yield Finding("note", "short", text, (), cure)
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:

@@ -130,7 +130,7 @@ def train_classifier(
         mask_folder=masks,
     )
     diagnostics = DiagnoseEachEpoch(diagnose, host, learner)
-    steps = max(1, len(records) // settings.training.batch_size)
+    steps = settings.training.epoch_steps(len(records))
     train(
         loss,
         samples,

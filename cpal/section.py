@@ -45,6 +45,10 @@ class Optimizer(Section):
     clip_grad_norm: NonNegative
     amp: Amp
 
+    def epoch_steps(self, images: int) -> int:
+        """Steps that go once through so many images, but for a last batch that is not full; at least one."""
+        return max(1, images // self.batch_size)
+
 
 def check_sure(background: float, foreground: float, *, prefix: str = "sure") -> None:
     if background > foreground:
