@@ -46,10 +46,10 @@ format: setup  ## put imports and layout in order
 	$(BIN)/ruff format
 
 table1 table2 table3 table4 figure4: setup  ## the paper's tables on what params.yaml describes: docs/results; SEEDS=0,1,2
-	$(BIN)/python -m benchmarks.ablations $@ --seeds $(SEEDS)
+	$(BIN)/python -m experiments.ablations $@ --seeds $(SEEDS)
 
 seeds: setup  ## what params.yaml describes, every step over random seeds: docs/results/seeds.md; SEEDS=0,1,2
-	$(BIN)/python -m benchmarks.ablations $@ --seeds $(SEEDS)
+	$(BIN)/python -m experiments.ablations $@ --seeds $(SEEDS)
 
 clean:  ## drop unfinished work and the tools' caches; results and .venv stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache dvc_plots

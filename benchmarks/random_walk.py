@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from cpal.random_walk import line, offsets, propagate
+from cpal.affinity.random_walk import line, offsets, spread
 
 
 def peak_mb() -> float:
@@ -35,16 +35,16 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     edge = torch.rand(94, 125) ** 3
-    propagate(torch.rand(1, 8, 8), torch.rand(8, 8), radius=5, beta=10, steps=2)
+    spread(torch.rand(1, 8, 8), torch.rand(8, 8), radius=5, beta=10, steps=2)
     for count in (1, 3):
         before = peak_mb()
         started = time.perf_counter()
-        propagate(torch.rand(count, 94, 125), edge, radius=5, beta=10, steps=256)
+        spread(torch.rand(count, 94, 125), edge, radius=5, beta=10, steps=256)
         print(f"{count} map(s) of 94x125: {time.perf_counter() - started:.2f} s, {peak_mb() - before:.0f} MB more")
     small, maps = edge[:32, :42], torch.rand(1, 32, 42)
     times = []
     for walk in (
-        lambda: propagate(maps, small, radius=5, beta=10, steps=256),
+        lambda: spread(maps, small, radius=5, beta=10, steps=256),
         lambda: dense(maps, small, radius=5, beta=10, doublings=8),
     ):
         started = time.perf_counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.paths import PIPELINE
+from stages.job.paths import PIPELINE
 
 FOLDER = Path(__file__).parent
 

@@ -9,10 +9,10 @@ from typing import Annotated
 import torch
 import typer
 
-from cpal.deeplab_weights import convert
 from cpal.files import whole_file
-from cpal.state_dicts import read_state_dict
-from stages.options import run
+from cpal.networks.state_dicts import read_state_dict
+from cpal.segmentation.published_weights import convert
+from stages.job.options import run
 
 
 def main(

@@ -1,6 +1,6 @@
 """Scores of seed, crf, pseudo_mask or segmentation: mIoU against the ground truth, and what needs none.
 
-Without ground truth there is no mIoU, and the figures under `without_truth` remain; cpal/consistency.py says what each
+Without ground truth there is no mIoU, and the figures under `without_truth` remain; cpal/evaluation/without_truth.py says what each
 means. An experiment that ends in one evaluate stage leaves the other metrics files as they were: `dvc status` lists
 what is stale.
 """
@@ -11,18 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from cpal.cam import SeedRule
-from cpal.config import load_config
-from cpal.consistency import Read, describe_step
-from cpal.crf import read_crf
-from cpal.dataset import read_dataset
+from cpal.data.dataset import read_dataset
+from cpal.data.masks import read_mask
+from cpal.evaluation.metrics import class_rows, summary, void_percent
+from cpal.evaluation.scoring import score_masks, score_seeds, score_walk
+from cpal.evaluation.without_truth import Read, describe_step
 from cpal.files import write_json
-from cpal.maps import read_maps
-from cpal.masks import read_mask
-from cpal.metrics import class_rows, summary, void_percent
-from cpal.scoring import score_masks, score_seeds, score_walk, seed_map
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
-from stages.paths import AFFINITY, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
+from cpal.maps.cams import read_maps
+from cpal.maps.refined import read_crf
+from cpal.maps.seeds import SeedRule, seed_map
+from cpal.settings.config import load_config
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, run
+from stages.job.paths import AFFINITY, CRF, DATASET, METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 
 
 class What(str, Enum):

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from cpal.errors import UserError
-from cpal.voc_server import write_submission
-from stages.options import run
+from cpal.segmentation.voc_server import write_submission
+from stages.job.options import run
 
 
 def main(

@@ -5,18 +5,18 @@ A plain classifier is trained as IRN's host, and two CRFs over its CAMs say wher
 
 from typing import Any
 
-from cpal.classifier import train_classifier
-from cpal.config import load_config
-from cpal.dataset import read_dataset
+from cpal.data.dataset import read_dataset
+from cpal.data.views import pyramid_loader
 from cpal.hosts.build import HostSettings
-from cpal.localize import write_cams
-from cpal.pyramid import pyramid_loader
-from cpal.state_dicts import given_files
-from cpal.sure_labels import write_sure_labels
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import DATASET, FIRST_ROUND, PARAMS
-from stages.workdir import publish, work_folder
+from cpal.maps.crf import write_sure_labels
+from cpal.method.make_cams import write_cams
+from cpal.method.train_cam import train_classifier
+from cpal.networks.state_dicts import given_files
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import DATASET, FIRST_ROUND, PARAMS
+from stages.job.workdir import publish, work_folder
 
 
 def main(

@@ -8,21 +8,22 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from torch import nn
 
-from cpal.classifier import load_classifier
-from cpal.config import load_config
-from cpal.dataset import Record, read_dataset
-from cpal.diagnostics import diagnoser
+from cpal.data.dataset import Record, read_dataset
+from cpal.data.views import Views, pyramid_loader
+from cpal.evaluation.image_labels import score_labels
 from cpal.files import whole_file, write_json
 from cpal.hosts.build import HostSettings
-from cpal.label_scores import score_labels
-from cpal.localize import classify, fit_prototypes
-from cpal.pyramid import View, pyramid_loader
-from cpal.teaching import fit_taught_cam, some_of_each_class
-from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import CLASSIFIER, DATASET, LABEL_METRICS, LABEL_PRECISION, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
-from stages.remember import remembering
+from cpal.hosts.outputs import classify
+from cpal.method.diagnose import diagnoser
+from cpal.method.fit_prototypes import fit_prototypes
+from cpal.method.teach_cam import fit_taught_cam, some_of_each_class
+from cpal.method.train_cam import load_classifier
+from cpal.networks.weights import save_weights
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.feature_cache import remembering
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import CLASSIFIER, DATASET, LABEL_METRICS, LABEL_PRECISION, PARAMS, PROTOTYPE_METRICS, PROTOTYPES
 
 
 def main(
@@ -45,7 +46,7 @@ def main(
     )
     seen = remembering(host, CLASSIFIER, config.cpal.features)
 
-    def passes(records: list[Record], scales: tuple[float, ...], number: int, what: str) -> Iterator[Iterable[View]]:
+    def passes(records: list[Record], scales: tuple[float, ...], number: int, what: str) -> Iterator[Iterable[Views]]:
         """Passes over the records' views, each with a progress bar."""
         loader = pyramid_loader(
             dataset, records, scales=scales, flip=config.cam.flip, long_side=config.cam.long_side, workers=loaders

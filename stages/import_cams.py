@@ -11,13 +11,13 @@ import numpy as np
 import typer
 from joblib import Parallel, delayed
 
-from cpal.cam import CamFile, map_size, write_cam
-from cpal.dataset import Record, read_dataset
+from cpal.data.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
-from cpal.peer_cams import PEERS, import_cam
-from stages.options import DEFAULT_WORKERS, Workers, progress, run
-from stages.paths import DATASET, IMPORTED_CAMS
+from cpal.maps.cams import CamFile, map_size, write_cam
+from cpal.sources.peer_cams import PEERS, import_cam
+from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
+from stages.job.paths import DATASET, IMPORTED_CAMS
 
 GO_ON = "evaluate_seed evaluate_crf evaluate_pseudo_mask evaluate_segmentation"
 

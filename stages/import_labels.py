@@ -14,7 +14,7 @@ from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.sources.label_dict import read_label_dict
 from cpal.sources.voc import CLASSES
-from stages.options import run
+from stages.job.options import run
 
 
 def main(

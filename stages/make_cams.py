@@ -4,19 +4,19 @@ from typing import Any
 
 from torch import nn
 
-from cpal.classifier import load_classifier
-from cpal.config import load_config
-from cpal.dataset import read_dataset
+from cpal.data.dataset import read_dataset
+from cpal.data.views import pyramid_loader
 from cpal.hosts.build import HostSettings
-from cpal.localize import write_cams
-from cpal.pyramid import pyramid_loader
-from cpal.taught_cam import TaughtCam
-from cpal.weights import load_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import Limit, Out, Params, destination, progress, run
-from stages.paths import CAMS, CLASSIFIER, DATASET, PARAMS, PROTOTYPES
-from stages.remember import remembering
-from stages.workdir import publish, work_folder
+from cpal.method.make_cams import write_cams
+from cpal.method.taught_cam import TaughtCam
+from cpal.method.train_cam import load_classifier
+from cpal.networks.weights import load_weights
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.feature_cache import remembering
+from stages.job.options import Limit, Out, Params, destination, progress, run
+from stages.job.paths import CAMS, CLASSIFIER, DATASET, PARAMS, PROTOTYPES
+from stages.job.workdir import publish, work_folder
 
 
 def main(

@@ -11,15 +11,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cpal.config import load_config
 from cpal.errors import UserError
 from cpal.files import write_json
-from cpal.inference import label_photo, load_segmentor
-from cpal.onnx_export import export_checked
-from cpal.photos import check_folder, class_colors, find_photos, label_photos, utf8
-from stages.device import Device, torch_device
-from stages.options import Params, progress, run
-from stages.paths import PARAMS, SEGMENTATION
+from cpal.segmentation.deeplab import load_segmentor
+from cpal.segmentation.inference import label_photo
+from cpal.segmentation.onnx_export import export_checked
+from cpal.segmentation.photos import check_folder, class_colors, find_photos, label_photos, utf8
+from cpal.settings.config import load_config
+from stages.job.device import Device, torch_device
+from stages.job.options import Params, progress, run
+from stages.job.paths import PARAMS, SEGMENTATION
 
 
 class Export(str, Enum):

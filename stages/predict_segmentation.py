@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.config import load_config
-from cpal.crf import refine_probabilities
-from cpal.dataset import Record, read_dataset, read_image
-from cpal.masks import write_mask
-from cpal.pyramid import pyramid_loader
-from cpal.segmentation import build_segmentor, describe, probabilities
-from cpal.weights import load_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
-from stages.workdir import publish, work_folder
+from cpal.data.dataset import Record, read_dataset, read_image
+from cpal.data.masks import write_mask
+from cpal.data.views import pyramid_loader
+from cpal.maps.crf import refine_probabilities
+from cpal.networks.weights import load_weights
+from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
+from stages.job.workdir import publish, work_folder
 
 
 def main(
@@ -31,7 +31,7 @@ def main(
     predictions = destination(PREDICTIONS, limit, out)
     dataset = read_dataset(DATASET)
     segmentor = build_segmentor(config.segmentation, dataset.num_classes, weights="none")
-    meta = describe(config.segmentation, dataset.classes)
+    meta = weights_meta(config.segmentation, dataset.classes)
     load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
     segmentor.to(torch_device(device))
     settings = [config.segmentation.model_dump(), config.test_crf.model_dump(), limit]

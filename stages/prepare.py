@@ -10,19 +10,29 @@ from typing import Annotated
 
 import typer
 
-from cpal.config import load_config
-from cpal.data_config import DataConfig
-from cpal.dataset import Dataset, read_dataset
+from cpal.data.dataset import Dataset, read_dataset
 from cpal.files import whole_folder
+from cpal.settings.config import load_config
+from cpal.settings.data import DataConfig
 from cpal.sources.coco import import_coco, instances_file
 from cpal.sources.dispatch import list_images
 from cpal.sources.listing import import_listing
 from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
-from stages.data_health import check_health, check_root
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, progress_of_bytes, run
-from stages.paths import DATASET, PARAMS
-from stages.workdir import publish, work_folder
+from stages.check import check_health, check_root
+from stages.job.options import (
+    DEFAULT_WORKERS,
+    Limit,
+    Out,
+    Params,
+    Workers,
+    destination,
+    progress,
+    progress_of_bytes,
+    run,
+)
+from stages.job.paths import DATASET, PARAMS
+from stages.job.workdir import publish, work_folder
 
 
 class What(str, Enum):
@@ -61,7 +71,7 @@ def main(
                     workers=workers,
                     progress=progress,
                 )
-    print(describe(read_dataset(folder)))
+    print(summary_line(read_dataset(folder)))
 
 
 def _import_coco(settings: DataConfig, folder: Path, workers: int, limit: int | None) -> None:
@@ -73,7 +83,7 @@ def _import_coco(settings: DataConfig, folder: Path, workers: int, limit: int | 
     publish(work, {"dataset": folder})
 
 
-def describe(dataset: Dataset) -> str:
+def summary_line(dataset: Dataset) -> str:
     """Images per split and per class, as a table."""
     splits = {"train": dataset.split("train"), "score": dataset.scored("train"), "val": dataset.split("val")}
     lines = [_row("", splits), _row("list", [dataset.splits[name] for name in splits])]

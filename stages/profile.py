@@ -12,9 +12,9 @@ import typer
 
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.profiles import load_profile, merged, read_settings
-from stages.options import Params, run
-from stages.paths import PARAMS
+from cpal.settings.profiles import load_profile, merged, read_settings
+from stages.job.options import Params, run
+from stages.job.paths import PARAMS
 
 PROFILES = Path("profiles")
 

@@ -11,19 +11,20 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor
 
-from cpal.affinity import edges, load_affinity_net
-from cpal.cam import SeedRule, map_size
-from cpal.config import load_config
-from cpal.crf import read_crf
-from cpal.dataset import Record, read_dataset
+from cpal.affinity.network import edges, load_affinity_net
+from cpal.affinity.walk import start_maps, walk_maps
+from cpal.data.dataset import Record, read_dataset
+from cpal.data.views import pyramid_loader
 from cpal.files import whole_file
-from cpal.maps import read_maps
-from cpal.propagation import start_maps, walk, write_walk
-from cpal.pyramid import pyramid_loader
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import AFFINITY, AFFINITY_NET, CRF, DATASET, PARAMS
-from stages.workdir import publish, work_folder
+from cpal.maps.cams import map_size, read_maps
+from cpal.maps.refined import read_crf
+from cpal.maps.seeds import SeedRule
+from cpal.maps.walked import write_walk
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import AFFINITY, AFFINITY_NET, CRF, DATASET, PARAMS
+from stages.job.workdir import publish, work_folder
 
 
 def main(
@@ -72,7 +73,7 @@ def main(
         origin = content if settings.start == "seeds" else read_crf(CRF / f"{record.image_id}.npz")
         start = start_maps(origin, content.classes, rule, settings.background).to(edge.device)
         with whole_file(done / f"{record.image_id}.npz") as temporary:
-            write_walk(temporary, walk(start, edge, content.classes, content.size, settings))
+            write_walk(temporary, walk_maps(start, edge, content.classes, content.size, settings))
 
     # On a GPU the walk is there as well; on a CPU the images are walked in parallel.
     jobs = 1 if on_gpu else max(1, workers)

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from cpal.cam import SeedRule, seed_scores
-from cpal.config import load_config
-from cpal.crf import refine, write_crf
-from cpal.dataset import Record, read_dataset, read_image
+from cpal.data.dataset import Record, read_dataset, read_image
 from cpal.files import whole_file
-from cpal.maps import read_maps
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import CRF, DATASET, PARAMS
-from stages.workdir import publish, work_folder
+from cpal.maps.cams import read_maps
+from cpal.maps.crf import refine
+from cpal.maps.refined import write_crf
+from cpal.maps.seeds import SeedRule, seed_scores
+from cpal.settings.config import load_config
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import CRF, DATASET, PARAMS
+from stages.job.workdir import publish, work_folder
 
 
 def main(params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None) -> None:

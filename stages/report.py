@@ -4,16 +4,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from cpal.config import load_config
-from cpal.dataset import Dataset, Split, read_dataset
+from cpal.data.dataset import Dataset, Split, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
-from cpal.gallery import Folders, Ranked, best_and_worst, rank, samples, spread, strip_rows
-from cpal.provenance import commit, locked_outs, versions
-from cpal.report import STEPS, Curve, Report, render, summarize
-from cpal.results import read_curves, read_diagnostics, read_labels, read_scores
-from stages.options import Out, Params, destination, progress, run
-from stages.paths import (
+from cpal.report.gallery import Folders, Ranked, best_and_worst, rank, samples, spread_over_ranks, strip_rows
+from cpal.report.page import STEPS, Curve, Report, render_page, summarize
+from cpal.report.provenance import commit, locked_outs, versions
+from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_scores
+from cpal.settings.config import load_config
+from stages.job.options import Out, Params, destination, progress, run
+from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,
     DATASET,
@@ -71,10 +71,10 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
         facts={"Git commit": commit(results=("data", str(lock))), **versions()},
         outs=locked_outs(lock, without="report"),
     )
-    shown = spread(train, ROWS) or dataset.split("train", ROWS)
+    shown = spread_over_ranks(train, ROWS) or dataset.split("train", ROWS)
     pictures = {"strips.png": strip_rows(dataset, shown, folders, config.cam), "samples.png": samples(dataset)}
     with whole_folder(target) as folder:
-        (folder / "index.html").write_text(render(report), encoding="utf-8")
+        (folder / "index.html").write_text(render_page(report), encoding="utf-8")
         for name, picture in pictures.items():
             Image.fromarray(picture).save(folder / name, optimize=True)
 

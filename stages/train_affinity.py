@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from cpal.affinity import describe, train_affinity
-from cpal.config import load_config
-from cpal.dataset import read_dataset
+from cpal.affinity.network import train_affinity, weights_meta
+from cpal.data.dataset import read_dataset
 from cpal.files import whole_file
-from cpal.state_dicts import given_files
-from cpal.sure_labels import write_sure_labels
-from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.paths import AFFINITY_NET, DATASET, PARAMS
-from stages.workdir import publish, work_folder
+from cpal.maps.crf import write_sure_labels
+from cpal.networks.state_dicts import given_files
+from cpal.networks.weights import save_weights
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import AFFINITY_NET, DATASET, PARAMS
+from stages.job.workdir import publish, work_folder
 
 WALK_ONLY = {"start", "background", "powers", "walk_radius", "walk_steps", "beta"}
 
@@ -64,7 +64,7 @@ def main(
         workers=loaders,
         limit=limit,
     )
-    save_weights(folder / weights.name, {"network": network}, describe(config.affinity))
+    save_weights(folder / weights.name, {"network": network}, weights_meta(config.affinity))
     publish(folder, {weights.name: weights}, keep=True)
 
 

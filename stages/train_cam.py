@@ -2,18 +2,18 @@
 
 from mmengine.dist import is_main_process
 
-from cpal.classifier import describe, train_classifier
-from cpal.config import load_config
-from cpal.dataset import read_dataset
-from cpal.diagnostics import diagnoser
+from cpal.data.dataset import read_dataset
 from cpal.files import write_json
 from cpal.hosts.build import HostSettings
-from cpal.state_dicts import given_files
-from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, training_device
-from stages.options import Limit, Out, Params, destination, run
-from stages.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, FIRST_ROUND, PARAMS
-from stages.workdir import publish, work_folder
+from cpal.method.diagnose import diagnoser
+from cpal.method.train_cam import train_classifier, weights_meta
+from cpal.networks.state_dicts import given_files
+from cpal.networks.weights import save_weights
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, training_device
+from stages.job.options import Limit, Out, Params, destination, run
+from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, DATASET, FIRST_ROUND, PARAMS
+from stages.job.workdir import publish, work_folder
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
         write_json(folder / "curves" / "metrics.json", {})
     write_json(folder / "curves" / "diagnostics.json", diagnostics)
     save_weights(
-        folder / weights.name, {"host": host, "projections": learner.projections}, describe(hosts, dataset.classes)
+        folder / weights.name, {"host": host, "projections": learner.projections}, weights_meta(hosts, dataset.classes)
     )
     publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 

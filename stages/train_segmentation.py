@@ -2,15 +2,15 @@
 
 from mmengine.dist import is_main_process
 
-from cpal.config import load_config
-from cpal.dataset import read_dataset
-from cpal.segmentation import describe, train_segmentation, typical_side
-from cpal.state_dicts import given_files
-from cpal.weights import save_weights
-from stages.device import DEFAULT_LOADERS, Device, Loaders, training_device
-from stages.options import Limit, Out, Params, destination, run
-from stages.paths import DATASET, PARAMS, PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
-from stages.workdir import publish, work_folder
+from cpal.data.dataset import read_dataset
+from cpal.networks.state_dicts import given_files
+from cpal.networks.weights import save_weights
+from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
+from cpal.settings.config import load_config
+from stages.job.device import DEFAULT_LOADERS, Device, Loaders, training_device
+from stages.job.options import Limit, Out, Params, destination, run
+from stages.job.paths import DATASET, PARAMS, PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
+from stages.job.workdir import publish, work_folder
 
 
 def main(
@@ -38,7 +38,7 @@ def main(
     )
     if not is_main_process():
         return
-    meta = describe(config.segmentation, dataset.classes) | {"long_side": typical_side(dataset)}
+    meta = weights_meta(config.segmentation, dataset.classes) | {"long_side": typical_side(dataset)}
     save_weights(folder / weights.name, {"segmentor": segmentor}, meta)
     publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 

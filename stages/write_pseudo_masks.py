@@ -1,14 +1,13 @@
 """Pseudo-masks as palette PNG; pixels of low confidence become void."""
 
-from cpal.config import load_config
-from cpal.crf import read_crf
-from cpal.dataset import read_dataset
-from cpal.masks import write_mask
-from cpal.propagation import read_walk, walked_labels
-from cpal.pseudo_masks import pseudo_mask
-from stages.options import Limit, Out, Params, destination, progress, run
-from stages.paths import AFFINITY, DATASET, PARAMS, PSEUDO_MASKS
-from stages.workdir import publish, work_folder
+from cpal.data.dataset import read_dataset
+from cpal.data.masks import write_mask
+from cpal.maps.refined import pseudo_mask, read_crf
+from cpal.maps.walked import read_walk, walked_labels
+from cpal.settings.config import load_config
+from stages.job.options import Limit, Out, Params, destination, progress, run
+from stages.job.paths import AFFINITY, DATASET, PARAMS, PSEUDO_MASKS
+from stages.job.workdir import publish, work_folder
 
 
 def main(params: Params = PARAMS, limit: Limit = None, out: Out = None) -> None:

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from cpal.config import Config, parse_config
-from cpal.data_config import DataConfig
-from cpal.dataset import Dataset, Record, read_dataset, write_dataset
-from cpal.masks import VOID, write_mask
+from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
+from cpal.data.masks import VOID, write_mask
+from cpal.settings.config import Config, parse_config
+from cpal.settings.data import DataConfig
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 TINY = {

@@ -8,15 +8,14 @@ import pytest
 from joblib import Parallel, delayed
 from torch.utils.data import DataLoader, Dataset
 
-import stages.device
-from cpal.cam import CamFile, write_cam
-from cpal.crf import CrfFile, read_crf, write_crf
-from cpal.dataset import Dataset as Images
-from cpal.dataset import read_dataset
+import stages.job.device
+from cpal.data.dataset import Dataset as Images
+from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
-from cpal.maps import read_maps
-from cpal.propagation import WalkFile, read_walk, write_walk
-from stages.device import torch_device
+from cpal.maps.cams import CamFile, read_maps, write_cam
+from cpal.maps.refined import Refined, read_crf, write_crf
+from cpal.maps.walked import WalkFile, read_walk, write_walk
+from stages.job.device import torch_device
 
 MESSAGE = "data/a.jpg: no such image file\n  - and a second line"
 
@@ -80,7 +79,7 @@ def test_maps_of_an_image(tmp_path: Path, tiny_dataset: Images, name: str, cure:
     if name == "maps":
         write_cam(path, CamFile(one, noise, None, size))
     elif name == "crf":
-        write_crf(path, CrfFile(pixels, pixels))
+        write_crf(path, Refined(pixels, pixels))
     else:
         write_walk(path, WalkFile(one, noise[None], size))
 
@@ -117,6 +116,6 @@ def test_devices_that_do_not_exist(name: str) -> None:
 def test_torchrun_is_for_the_trainings_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its processes would write the same files; a world of one process is none."""
     assert torch_device("cpu").type == "cpu"
-    monkeypatch.setattr(stages.device, "PROCESSES", 2)
+    monkeypatch.setattr(stages.job.device, "PROCESSES", 2)
     with pytest.raises(UserError, match="only train_cam and train_segmentation run under torchrun"):
         torch_device("cpu")

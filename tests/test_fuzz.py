@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.data_config import DataConfig
-from cpal.download import unpack
+from cpal.data.masks import write_mask
 from cpal.errors import UserError
-from cpal.masks import write_mask
+from cpal.settings.data import DataConfig
 from cpal.sources.coco import import_coco
+from cpal.sources.download import unpack
 from cpal.sources.folder import list_folder
-from cpal.sources.listing import Listed, Listing, import_listing, read_one
+from cpal.sources.listing import ListedImage, Listing, import_listing, read_one
 from cpal.sources.voc import CLASSES
 
 ROUNDS = int(os.environ.get("CPAL_FUZZ", "1"))
@@ -136,7 +136,7 @@ def test_json(place: Path, data_settings: Callable[..., DataConfig]) -> None:
 
 def one(place: Path, **changes: Any) -> Callable[[], Any]:
     item = {"image": place / "a.jpg", "mask": None, "xml": None} | changes
-    listed = Listed("a", "train", False, **item)
+    listed = ListedImage("a", "train", False, **item)
     listing = Listing(place, (listed,), CLASSES, CLASSES, {}, ())
 
     def read() -> None:

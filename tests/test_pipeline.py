@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cpal.profiles import merged, plain_yaml
+from cpal.settings.profiles import merged, plain_yaml
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpal.backbones import Backbone
-from cpal.config import AmnConfig
+from cpal.data.masks import BACKGROUND, VOID
 from cpal.hosts import Host, HostOutput
-from cpal.masks import BACKGROUND, VOID
+from cpal.networks.backbones import Backbone
+from cpal.settings.config import AmnConfig
 
 
 class AmnHost(Host):

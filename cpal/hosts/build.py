@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cpal.config import AmnConfig, ClassifierConfig, ClipEsConfig, MctformerConfig
 from cpal.hosts import Host
 from cpal.hosts.amn import AmnHost
 from cpal.hosts.clip_es import build_clip_es_host
 from cpal.hosts.irn import build_irn_host, classifier_backbone
 from cpal.hosts.mctformer import build_mctformer_host
-from cpal.section import Section
+from cpal.settings.base import Section
+from cpal.settings.config import AmnConfig, ClassifierConfig, ClipEsConfig, MctformerConfig
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from cpal.config import ClipEsConfig
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
-from cpal.state_dicts import fill, read_state_dict
+from cpal.networks.state_dicts import fill, read_state_dict
+from cpal.settings.config import ClipEsConfig
 
 CLIP_MEAN = (122.7709, 116.7460, 104.0937)
 CLIP_STD = (68.5005, 66.6322, 70.3232)
@@ -56,7 +56,7 @@ class ClipEsHost(Host):
         for n, label in enumerate(image_label):
             cam, logit, last = self.grad_cam(tokens[n], label, grid)
             layers = torch.cat([attention[:, n, 1:, 1:], last[None, 1:, 1:]])[-self.settings.attention_layers :]
-            cams.append(spread(cam, layers.mean(dim=0), self.settings))
+            cams.append(spread_by_attention(cam, layers.mean(dim=0), self.settings))
             logits.append(logit)
         features = [*stages, self.last_stage(tokens, grid)]
         return HostOutput(features, torch.stack(cams), torch.stack(logits))
@@ -141,7 +141,7 @@ def positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     )
 
 
-def spread(cam: Tensor, attention: Tensor, settings: ClipEsConfig) -> Tensor:
+def spread_by_attention(cam: Tensor, attention: Tensor, settings: ClipEsConfig) -> Tensor:
     """Class-aware attention affinity: cam (N, h, w) in [0, 1], attention (h w, h w) of patches -> (N, h, w).
 
     Each class spreads from the boxes around its own strong places only.

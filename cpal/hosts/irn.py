@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpal.backbones import Backbone, build_backbone
-from cpal.config import ClassifierConfig
 from cpal.hosts import Host, HostOutput
+from cpal.networks.backbones import Backbone, build_backbone
+from cpal.settings.config import ClassifierConfig
 
 
 class IrnHost(Host):

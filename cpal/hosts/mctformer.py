@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cpal.backbones import IMAGENET_MEAN, IMAGENET_STD
-from cpal.config import MctformerConfig
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
-from cpal.state_dicts import fill, read_state_dict
+from cpal.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
+from cpal.networks.state_dicts import fill, read_state_dict
+from cpal.settings.config import MctformerConfig
 
 
 class MctformerHost(Host):

@@ -15,15 +15,15 @@ import numpy as np
 from joblib import Parallel, delayed
 from pycocotools import mask as coco_mask
 
-from cpal.data_config import DataConfig
-from cpal.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json
-from cpal.masks import BACKGROUND, VOID, write_mask
-from cpal.sources.instances_json import Annotated, read_instances
+from cpal.settings.data import DataConfig
+from cpal.sources.instances_json import AnnotatedImage, read_instances
 from cpal.sources.listing import (
-    Found,
-    Listed,
+    ImportedImage,
+    ListedImage,
     Listing,
     Progress,
     kept,
@@ -75,7 +75,7 @@ def import_coco(
         for n in starts
     )
     each = (one for shard in results for one in shard)
-    found: list[Found] = list(progress(each, total=len(listing.images), what="convert images"))
+    found: list[ImportedImage] = list(progress(each, total=len(listing.images), what="convert images"))
     problems = [problem for one in found for problem in one.problems]
     if limit is None:
         problems += unlearnable(found, listing)
@@ -88,14 +88,14 @@ def import_coco(
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=settings.root)
 
 
-def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Annotated], dict[int, int]]:
+def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[AnnotatedImage], dict[int, int]]:
     """The listing, its images' annotations in the same order, and the mask value of each category id."""
     root, problems = Path(settings.root), list[str]()
     splits = {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}
     if no_root := missing_folder(root, "set it to the folder that holds annotations/ and the folders of images"):
         return Listing(root, (), settings.classes or (), (), splits, tuple(no_root)), [], {}
-    listed: list[Listed] = []
-    annotated: list[Annotated] = []
+    listed: list[ListedImage] = []
+    annotated: list[AnnotatedImage] = []
     names: dict[int, str] = {}
     for split in SPLITS:
         with noted(problems):
@@ -126,38 +126,40 @@ def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Ann
     return Listing(root, tuple(listed), classes, known, splits, tuple(problems)), annotated, label_of
 
 
-def _outlined(image: Annotated) -> set[int]:
+def _outlined(image: AnnotatedImage) -> set[int]:
     """Categories that have a pixel of their own: a crowd's are void."""
     size, codes = [image.height, image.width], [(i.category, i.code) for i in image.instances if i.code and not i.crowd]
     return {category for category, code in codes if coco_mask.area({"size": size, "counts": code})}
 
 
-def _listed(image: Annotated, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]) -> Listed:
+def _listed(
+    image: AnnotatedImage, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]
+) -> ListedImage:
     if image.file_name.startswith(".") or set("/\\") & set(image.file_name):
         raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
     shown = frozenset(names[instance.category] for instance in image.instances)
     image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
     size = image.height, image.width
-    return Listed(image_id, split, scored, folder / image.file_name, None, shown, size=size)
+    return ListedImage(image_id, split, scored, folder / image.file_name, None, shown, size=size)
 
 
 def _import_shard(
     root: Path,
-    images: Sequence[Listed],
-    annotated: Sequence[Annotated],
+    images: Sequence[ListedImage],
+    annotated: Sequence[AnnotatedImage],
     *,
     classes: Sequence[str],
     label_of: Mapping[int, int],
     folder: Path,
     shard: Path,
-) -> list[Found]:
+) -> list[ImportedImage]:
     """Check the images and write their masks, or take what an earlier import found of the same files."""
     state = [_state(item.image) for item in images]
     if shard.exists():
         content = json.loads(shard.read_text(encoding="utf-8"))
         if content["state"] == state:
             records = [Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"]]
-            return [Found(record.split, record.labels, record, ()) for record in records]
+            return [ImportedImage(record.split, record.labels, record, ()) for record in records]
     found = [
         _import_one(root, item, entry, classes, label_of, folder) for item, entry in zip(images, annotated, strict=True)
     ]
@@ -176,21 +178,26 @@ def _state(path: Path) -> list[int]:
 
 
 def _import_one(
-    root: Path, item: Listed, entry: Annotated, classes: Sequence[str], label_of: Mapping[int, int], folder: Path
-) -> Found:
+    root: Path,
+    item: ListedImage,
+    entry: AnnotatedImage,
+    classes: Sequence[str],
+    label_of: Mapping[int, int],
+    folder: Path,
+) -> ImportedImage:
     assert item.names is not None, "the JSON names every image's classes"
     labels, size, problems = labels_of(item.names, classes), (entry.height, entry.width), list[str]()
     with noted(problems):
         height, width = read_image(item.image).shape[:2]
         read_names(item, (height, width), classes, problems)
     if problems:
-        return Found(item.split, labels, None, tuple(problems))
+        return ImportedImage(item.split, labels, None, tuple(problems))
     if item.scored:
         write_mask(folder / f"masks/{item.image_id}.png", paint(entry, label_of))
-    return Found(item.split, labels, make_record(item, root, size, labels, masked=item.scored), ())
+    return ImportedImage(item.split, labels, make_record(item, root, size, labels, masked=item.scored), ())
 
 
-def paint(image: Annotated, label_of: Mapping[int, int]) -> np.ndarray:
+def paint(image: AnnotatedImage, label_of: Mapping[int, int]) -> np.ndarray:
     """Label map uint8 (H, W): crowd regions void, then the objects in order, a later one over an earlier one."""
     mask = np.full((image.height, image.width), BACKGROUND, np.uint8)
     for instance in sorted(image.instances, key=lambda instance: not instance.crowd):

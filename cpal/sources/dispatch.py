@@ -1,6 +1,6 @@
 """Which source lists the images that the settings describe."""
 
-from cpal.data_config import DataConfig
+from cpal.settings.data import DataConfig
 from cpal.sources.coco import list_coco
 from cpal.sources.folder import list_folder
 from cpal.sources.listing import Listing

@@ -8,12 +8,12 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.data_config import DataConfig
-from cpal.dataset import ENDINGS
-from cpal.masks import VOID
+from cpal.data.dataset import ENDINGS
+from cpal.data.masks import VOID
+from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import read_instances
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import Listed, Listing, missing_folder, names_in_mask, noted, some
+from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some
 
 LONGEST = 230  # bytes of an id: a file's name has at most 255, of which .ID.png.PID.tmp needs some
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
@@ -38,11 +38,11 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     problems += _class_problems(classes, names, mask_classes if settings.masks is not None else classes)
     parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)
 
-    def listed(file: str, part: str) -> Listed:
+    def listed(file: str, part: str) -> ListedImage:
         known = None if settings.labels == "masks" else names[file]
         scored = file in masks and masks[file].exists()
         mask = masks[file] if scored or known is None else None
-        return Listed(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
+        return ListedImage(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
 
     images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
     return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems))

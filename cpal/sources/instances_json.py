@@ -30,7 +30,7 @@ class Instance:
 
 
 @dataclass
-class Annotated:
+class AnnotatedImage:
     """An image of the JSON with its annotations, in the file's order."""
 
     file_name: str
@@ -39,13 +39,15 @@ class Annotated:
     instances: list[Instance]
 
 
-def read_instances(path: Path, *, outlines: bool, keep: int | None = None) -> tuple[list[Annotated], dict[int, str]]:
+def read_instances(
+    path: Path, *, outlines: bool, keep: int | None = None
+) -> tuple[list[AnnotatedImage], dict[int, str]]:
     """Images in the file's order (with `keep` the first of them), and category names by id, ascending.
 
     The file is never held as a whole: an image costs its annotations' codes, a few hundred bytes each. Raises UserError
     for a file that is no such JSON, and for the first entry that cannot be right.
     """
-    images: dict[int, Annotated] = {}
+    images: dict[int, AnnotatedImage] = {}
     skipped = set[int]()
     for entry in _entries(path, "images"):
         number = _whole(entry, "id", path, "image")
@@ -86,7 +88,7 @@ def _categories(path: Path) -> dict[int, str]:
     return dict(sorted(categories.items()))
 
 
-def _image(entry: dict[str, Any], number: int, path: Path) -> Annotated:
+def _image(entry: dict[str, Any], number: int, path: Path) -> AnnotatedImage:
     name = entry.get("file_name")
     where = f"{path}: image {number}"
     if not isinstance(name, str) or not name.isprintable() or not PurePosixPath(name).stem:
@@ -94,7 +96,7 @@ def _image(entry: dict[str, Any], number: int, path: Path) -> Annotated:
     width, height = _whole(entry, "width", path, "image"), _whole(entry, "height", path, "image")
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise UserError(f"{where}: cannot be {width}x{height} pixels")
-    return Annotated(name, width, height, [])
+    return AnnotatedImage(name, width, height, [])
 
 
 def _whole(entry: dict[str, Any], key: str, path: Path, what: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cpal.errors import UserError
-from cpal.unpickle import read_pickled
+from cpal.sources.pickled import read_pickled
 
 
 def read_label_dict(path: Path, classes: list[str], *, allow_pickle: bool) -> list[tuple[str, str]]:

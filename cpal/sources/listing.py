@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
-from cpal.masks import BACKGROUND, VOID, read_mask, write_mask
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedImage:
     """One image to read. Its classes come from `names`, else from `xml`, else from `mask`.
 
     `mask` is where a mask would lie, and must be there when `scored` or when the classes come from it; None where the
@@ -47,7 +47,7 @@ class Listing:
     """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ..."""
 
     root: Path
-    images: tuple[Listed, ...]
+    images: tuple[ListedImage, ...]
     classes: tuple[str, ...]
     mask_classes: tuple[str, ...]
     splits: dict[str, str]
@@ -55,7 +55,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Found:
+class ImportedImage:
     """What reading a listed image gave. `labels` None: unknown; `record` None: there are problems.
 
     `drawn`: the classes that have a pixel in its mask, None where no mask was read.
@@ -91,7 +91,7 @@ def import_listing(
     """
     problems = list(listing.problems)
     parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
-    found: list[Found] = []
+    found: list[ImportedImage] = []
     if listing.images:  # joblib warns of a generator that nobody reads
         shared = replace(listing, images=())  # goes to the workers with every image
         results = parallel(delayed(read_one)(shared, item) for item in listing.images)
@@ -114,7 +114,7 @@ def import_listing(
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
 
 
-def kept(found: Iterable[Found], *, drop_unlabeled: bool) -> list[Record]:
+def kept(found: Iterable[ImportedImage], *, drop_unlabeled: bool) -> list[Record]:
     """The records to write. Raises UserError when none is left to learn from."""
     records = [one.record for one in found if one.record is not None]
     records = [r for r in records if r.labels or r.split == "val" or not drop_unlabeled]
@@ -153,7 +153,7 @@ def missing_folder(root: Path, cure: str) -> list[str]:
     return [f"data.root: no folder {root}{start}; {cure}"]
 
 
-def read_one(listing: Listing, item: Listed) -> Found:
+def read_one(listing: Listing, item: ListedImage) -> ImportedImage:
     """Decode and check a listed image, its mask and its labels."""
     problems: list[str] = []
     size: tuple[int, int] | None = None
@@ -163,9 +163,9 @@ def read_one(listing: Listing, item: Listed) -> Found:
     names, drawn = read_names(item, size, listing.mask_classes, problems)
     labels = None if names is None else labels_of(names, listing.classes)
     if problems or size is None or labels is None:
-        return Found(item.split, labels, None, tuple(problems), drawn)
+        return ImportedImage(item.split, labels, None, tuple(problems), drawn)
     masked = item.mask is not None and item.mask.exists()
-    return Found(item.split, labels, make_record(item, listing.root, size, labels, masked=masked), (), drawn)
+    return ImportedImage(item.split, labels, make_record(item, listing.root, size, labels, masked=masked), (), drawn)
 
 
 def labels_of(names: frozenset[str], classes: Sequence[str]) -> tuple[int, ...]:
@@ -173,7 +173,9 @@ def labels_of(names: frozenset[str], classes: Sequence[str]) -> tuple[int, ...]:
     return tuple(n for n, name in enumerate(classes, 1) if name in names)
 
 
-def make_record(item: Listed, root: Path, size: tuple[int, int], labels: tuple[int, ...], *, masked: bool) -> Record:
+def make_record(
+    item: ListedImage, root: Path, size: tuple[int, int], labels: tuple[int, ...], *, masked: bool
+) -> Record:
     """The record of an image of this size (H, W); `masked`: masks/ID.png is its mask."""
     return Record(
         image_id=item.image_id,
@@ -189,7 +191,7 @@ def make_record(item: Listed, root: Path, size: tuple[int, int], labels: tuple[i
 
 
 def read_names(
-    item: Listed, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+    item: ListedImage, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
 ) -> tuple[frozenset[str] | None, frozenset[str] | None]:
     """Names of the classes that a listed image shows, and of those in its mask; checks size, mask and annotation.
 
@@ -251,7 +253,7 @@ def _names_in_xml(path: Path, known: Sequence[str]) -> frozenset[str]:
     return names
 
 
-def unlearnable(found: Sequence[Found], listing: Listing) -> list[str]:
+def unlearnable(found: Sequence[ImportedImage], listing: Listing) -> list[str]:
     """Problems of classes that no training image shows; none while an image's labels are unknown."""
     labels = [one.labels for one in found if one.split == "train"]
     if not labels or None in labels:

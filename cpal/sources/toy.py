@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cpal.data_config import ToyConfig
-from cpal.dataset import Record, Split, write_dataset
+from cpal.data.dataset import Record, Split, write_dataset
+from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.files import whole_file
-from cpal.masks import BACKGROUND, VOID, write_mask
+from cpal.settings.data import ToyConfig
 from cpal.sources.toy_objects import OBJECTS, Part, ellipse
 
 CLASSES = tuple(OBJECTS)

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.data_config import DataConfig
-from cpal.dataset import ENDINGS
+from cpal.data.dataset import ENDINGS
+from cpal.settings.data import DataConfig
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import Listed, Listing, missing_folder, some
+from cpal.sources.listing import ListedImage, Listing, missing_folder, some
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -25,7 +25,7 @@ def list_voc(
     root, problems = Path(settings.root), list[str]()
     if unknown := [name for name in settings.classes or () if name not in CLASSES]:
         problems.append(f"data.classes: {', '.join(unknown)} not among VOC's classes {', '.join(CLASSES)}")
-    images: list[Listed] = []
+    images: list[ListedImage] = []
     if no_root := missing_folder(root, f"set it to the folder that holds {settings.images}"):
         problems += no_root
     else:
@@ -41,7 +41,7 @@ def _list_images(
     known: Mapping[str, Sequence[str]],
     limit: int | None,
     problems: list[str],
-) -> list[Listed]:
+) -> list[ListedImage]:
     needed = {settings.images: "images"}
     if settings.masks is not None:
         needed[settings.masks] = "ground-truth masks (data.masks)"
@@ -65,8 +65,8 @@ def _list_images(
     names = _names_from_csv(root, settings, [*train, *val], problems)
     masked = settings.masks is not None
 
-    def listed(image_id: str, split: str) -> Listed:
-        return Listed(
+    def listed(image_id: str, split: str) -> ListedImage:
+        return ListedImage(
             image_id,
             "train" if split == "train" else "val",
             masked and (split == "val" or image_id in scored),

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cpal.data_config import DataConfig, Voc2012Config
-from cpal.download import Report, download, no_report, unpack
 from cpal.errors import UserError
+from cpal.settings.data import DataConfig, Voc2012Config
+from cpal.sources.download import OnBytes, download, no_report, unpack
 from cpal.sources.listing import Listing, missing_folder
 from cpal.sources.voc import list_voc
 
@@ -21,7 +21,9 @@ SBD = Path("benchmark_RELEASE/dataset")
 LISTS = Path("ImageSets/Segmentation")
 
 
-def fetch_voc2012(root: Path, urls: Voc2012Config, *, report: Callable[[str], Report] = lambda what: no_report) -> None:
+def fetch_voc2012(
+    root: Path, urls: Voc2012Config, *, report: Callable[[str], OnBytes] = lambda what: no_report
+) -> None:
     """Download and unpack what `root` lacks of VOCdevkit/ and benchmark_RELEASE/; the archives are deleted afterwards.
 
     `report(what)` is told the bytes of each file. Raises UserError as `download` and `unpack` do.
@@ -34,7 +36,7 @@ def fetch_voc2012(root: Path, urls: Voc2012Config, *, report: Callable[[str], Re
         _fetch(root, urls.sbd_url, urls.sbd_md5, SBD, report)
 
 
-def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], Report]) -> None:
+def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], OnBytes]) -> None:
     """Unpack an archive beside its place, and move the folder that is wanted of it there."""
     archive = root / (url.rpartition("/")[2] or "archive")
     download(url, archive, md5=md5, report=report(archive.name))

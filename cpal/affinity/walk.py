@@ -1,0 +1,53 @@
+"""From seeds or CRF to the maps that the random walk starts from, and from its end to labels; the file in between."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpal.affinity.random_walk import spread
+from cpal.maps.cams import CamFile, map_size
+from cpal.maps.refined import Refined
+from cpal.maps.seeds import SeedRule, calibrate
+from cpal.maps.walked import WalkFile
+from cpal.settings.config import AffinityConfig
+
+
+def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, background: str) -> Tensor:
+    """What walks, float32 (K + 1, h, w) with background: walk, else (K, h, w), at a quarter of the image's size.
+
+    Seeds walk as they are with a constant background (IRN), and calibrated where their background, what they leave
+    over, walks too. The CRF's label walks with its confidence, and what that leaves is the others', evenly.
+    """
+    if isinstance(source, Refined):
+        scores = crf_scores(source, classes)
+        scores = F.interpolate(scores[None], size=map_size(source.label.shape), mode="area")[0]
+        return scores if background == "walk" else scores[1:]
+    maps = [(getattr(source, name), getattr(rule, f"{name}_threshold")) for name in rule.maps]
+    if background == "walk":
+        maps = [(calibrate(map_, threshold), threshold) for map_, threshold in maps]
+    mean = torch.from_numpy(np.mean([map_ for map_, _ in maps], axis=0)).float()
+    strongest = F.pad(mean, (0, 0, 0, 0, 1, 0)).amax(dim=0, keepdim=True)  # 0 where an image has no class
+    return mean if background != "walk" else torch.cat([1 - strongest, mean])
+
+
+def crf_scores(refined: Refined, classes: np.ndarray) -> Tensor:
+    """Probability of background and of each class, float32 (K + 1, H, W), as far as label and confidence tell."""
+    sure = refined.confidence.astype(np.float32) / 255
+    rest = (1 - sure) / max(1, len(classes))
+    return torch.from_numpy(np.stack([np.where(refined.label == k, sure, rest) for k in (0, *classes)]))
+
+
+def walk_maps(
+    start: Tensor, edge: Tensor, classes: np.ndarray, size: tuple[int, int], settings: AffinityConfig
+) -> WalkFile:
+    """Walk the maps (C, h, w), each to each of affinity.powers, on an edge map (h, w)."""
+    powers = torch.stack([start**power for power in settings.powers])
+    walked = spread(
+        powers.flatten(0, 1), edge, radius=settings.walk_radius, beta=settings.beta, steps=settings.walk_steps
+    ).view_as(powers)
+    if len(start) > len(classes):
+        walked = walked / walked.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    elif len(classes):
+        walked = walked / walked.amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return WalkFile(classes, walked.cpu().numpy(), size)

@@ -1,0 +1,137 @@
+"""What a training step sees: an endless stream of augmented samples that depends on the seed alone.
+
+Position p of the stream is the same image with the same augmentation whatever the number of workers, ranks or
+restarts: a resumed run continues the stream where it stood.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from cpal.data.dataset import Dataset, Record, read_image
+from cpal.data.masks import VOID, read_mask
+
+
+class SampleStream(Sampler[tuple[int, int]]):
+    """Positions and image indices of the stream; epoch e covers `length` positions from e * length on.
+
+    The images are shuffled anew each time all have been seen. With several ranks, rank r takes every world-th position.
+    """
+
+    def __init__(self, num_images: int, *, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.num_images, self.length, self.seed = num_images, length, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by mmengine before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length // self.world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        start = self.epoch * self.length
+        order, shuffled = np.zeros(0, np.int64), -1
+        for position in range(start + self.rank, start + len(self) * self.world, self.world):
+            round_, place = divmod(position, self.num_images)
+            if round_ != shuffled:
+                order, shuffled = (
+                    np.random.default_rng((self.seed, round_)).permutation(self.num_images),
+                    round_,
+                )
+            yield position, int(order[place])
+
+
+class TrainingSamples(TorchDataset[dict[str, Tensor]]):
+    """Images, and masks from `mask_folder` if given, rescaled, mirrored and cropped at random.
+
+    Each is a dict of image uint8 (3, S, S), image_label float (N,), padding bool (S, S), mask int64 (S, S): the label
+    map, or 0 on the picture where there is no mask folder, and 255 on padding.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        records: list[Record],
+        *,
+        crop_size: int,
+        resize_long: tuple[int, int] | None = None,
+        scale_range: tuple[float, float] | None = None,
+        padding: tuple[float, ...],
+        seed: int,
+        mask_folder: Path | None = None,
+    ) -> None:
+        assert (resize_long is None) != (scale_range is None), "one of the two ways to rescale"
+        self.dataset, self.records, self.mask_folder = dataset, records, mask_folder
+        self.crop_size, self.resize_long, self.scale_range = (
+            crop_size,
+            resize_long,
+            scale_range,
+        )
+        self.padding = [round(value) for value in padding]
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        position, index = key
+        record = self.records[index]
+        pixels = read_image(self.dataset.image_path(record))
+        if self.mask_folder is None:
+            labels = np.zeros(pixels.shape[:2], np.uint8)
+        else:
+            labels = read_mask(self.mask_folder / f"{record.image_id}.png")
+        rng = np.random.default_rng((self.seed, 1, position))
+        height, width = pixels.shape[:2]
+        if self.resize_long is not None:
+            scale = rng.integers(*self.resize_long, endpoint=True) / max(height, width)
+        else:
+            assert self.scale_range is not None
+            scale = rng.uniform(*self.scale_range)
+        image, mask, padding = self._augment(
+            torch.from_numpy(pixels).permute(2, 0, 1),
+            torch.from_numpy(labels),
+            scale,
+            rng,
+        )
+        image_label = torch.from_numpy(record.multi_hot(self.dataset.num_foreground))
+        return {"image": image, "image_label": image_label, "mask": mask.long(), "padding": padding}
+
+    def _augment(
+        self, image: Tensor, mask: Tensor, scale: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
+        size = [max(1, round(side * scale)) for side in mask.shape]
+        image = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        mask = transform.resize(mask[None], size, interpolation=InterpolationMode.NEAREST_EXACT)[0]
+        if rng.random() < 0.5:
+            image, mask = image.flip(-1), mask.flip(-1)
+        # A picture smaller than the window lies at a random place in it, a larger one is cut at a random place.
+        top, left = (
+            int(rng.integers(min(0, slack), max(0, slack) + 1)) for slack in (s - self.crop_size for s in size)
+        )
+        window = (
+            slice(max(0, top), max(0, top) + self.crop_size),
+            slice(max(0, left), max(0, left) + self.crop_size),
+        )
+        canvas = torch.tensor(self.padding, dtype=torch.uint8)[:, None, None].repeat(1, self.crop_size, self.crop_size)
+        labels = torch.full((self.crop_size, self.crop_size), VOID, dtype=torch.uint8)
+        part = mask[window]
+        place = (
+            slice(max(0, -top), max(0, -top) + part.shape[0]),
+            slice(max(0, -left), max(0, -left) + part.shape[1]),
+        )
+        canvas[:, place[0], place[1]] = image[:, window[0], window[1]]
+        labels[place] = part
+        padding = torch.ones_like(labels, dtype=torch.bool)
+        padding[place] = False
+        return canvas, labels, padding

@@ -1,0 +1,57 @@
+"""Confusion matrix -> IoU. The only place with the formula; mIoU is in percent, void ground truth is left out."""
+
+from typing import Any
+
+import numpy as np
+
+from cpal.data.masks import VOID
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixel counts int64 (K, K + 1): row = true class, column = predicted class, last column = predicted void.
+
+    truth and predicted are label maps of one shape. Pixels whose truth is void do not count; a void prediction
+    counts as a miss of the true class, so that leaving pixels out never raises the score.
+    """
+    counted = truth != VOID
+    true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    void = guess == VOID
+    assert true.max(initial=0) < num_classes, "ground truth beyond the class list passed prepare's check"
+    assert guess[~void].max(initial=0) < num_classes, "prediction beyond the class list"
+    guess[void] = num_classes
+    return np.bincount(true * (num_classes + 1) + guess, minlength=num_classes * (num_classes + 1)).reshape(
+        num_classes, num_classes + 1
+    )
+
+
+def class_iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each class in percent, float (K,); NaN for a class in neither truth nor prediction."""
+    hits = np.diagonal(confusion).astype(float)
+    union = confusion.sum(axis=1) + confusion[:, : len(hits)].sum(axis=0) - hits
+    return 100 * np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """mIoU in percent over the classes that occur in truth or prediction."""
+    return float(np.nanmean(class_iou(confusion)))
+
+
+def summary(confusion: np.ndarray, split: str) -> dict[str, Any]:
+    """The keys that every metrics file shares; `split` names the list that was scored."""
+    accuracy = 100 * np.trace(confusion) / max(confusion.sum(), 1)
+    return {
+        "miou": round(mean_iou(confusion), 3),
+        "pixel_accuracy": round(float(accuracy), 3),
+        "split": split,
+    }
+
+
+def class_rows(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """IoU by class for DVC's plots; a class that does not occur has no row."""
+    values = zip(("background", *classes), class_iou(confusion), strict=True)
+    return [{"class": name, "iou": round(float(iou), 3)} for name, iou in values if not np.isnan(iou)]
+
+
+def void_percent(confusion: np.ndarray) -> float:
+    """Share of the counted pixels whose prediction is void, in percent."""
+    return round(100 * float(confusion[:, -1].sum()) / max(int(confusion.sum()), 1), 3)

@@ -1,0 +1,158 @@
+"""Scores of a folder of results against the ground truth, image by image in parallel."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import BACKGROUND, read_mask
+from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary
+from cpal.maps.cams import CamFile, read_maps, resize_maps
+from cpal.maps.seeds import SeedRule, seed_map
+from cpal.maps.walked import read_walk
+
+
+def score_masks(
+    dataset: Dataset, records: list[Record], read: Callable[[Record], np.ndarray], *, workers: int
+) -> np.ndarray:
+    """Confusion (K, K + 1) of the records' label maps, which `read` gives."""
+
+    classes = dataset.num_classes  # a task is sent what its function names: never the whole data set
+
+    def score(record: Record, truth: Path) -> dict[str, np.ndarray]:
+        return {"confusion": confusion_matrix(read_mask(truth), read(record), classes)}
+
+    return sum_over_images(score, dataset, records, workers=workers)["confusion"]
+
+
+def score_seeds(
+    dataset: Dataset, records: list[Record], folder: Path, rule: SeedRule, *, step: float, workers: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Metrics and rows by class of the seeds in `folder`, and in `cam`, `pacam`, `taught` that map's threshold sweep.
+
+    Each map is scored at its fixed threshold, at Otsu's, which no ground truth and no one chose, and at the best of a
+    grid, found with the ground truth: an upper bound that no one can use.
+    Only maps that the files have are swept; imported maps are in `cam`.
+    """
+    names = read_maps(folder, records[0]).maps
+    fixed = {name: getattr(rule, f"{name}_threshold") for name in names}
+    grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
+
+    classes = dataset.num_classes
+
+    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
+        truth = read_mask(path)
+        content = read_maps(folder, record)
+        counts = {name: sweep_counts(truth, content, name, grid[name], classes) for name in fixed}
+        for name in fixed:
+            counts[f"{name}_pixels"] = score_histogram(content, name, grid[name])
+        return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
+
+    total = sum_over_images(score, dataset, records, workers=workers)
+    metrics = summary(total["seed"], dataset.splits["score"])
+    for name, value in fixed.items():
+        metrics[name] = at_thresholds(total[name], total[f"{name}_pixels"], grid[name], value)
+    return metrics, class_rows(total["seed"], dataset.classes)
+
+
+def score_walk(
+    dataset: Dataset, records: list[Record], folder: Path, power: int, threshold: float, *, step: float, workers: int
+) -> dict[str, Any]:
+    """The walk's maps at the power of this index, whose background is a constant, at thresholds as in `score_seeds`."""
+    grid = np.unique(np.append(np.arange(step, 1, step), threshold))
+    classes = dataset.num_classes
+
+    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
+        walked = read_walk(folder / f"{record.image_id}.npz")
+        maps = CamFile(walked.classes, walked.scores[power], None, walked.size)
+        counts = sweep_counts(read_mask(path), maps, "cam", grid, classes)
+        return {"counts": counts, "pixels": score_histogram(maps, "cam", grid)}
+
+    total = sum_over_images(score, dataset, records, workers=workers)
+    return at_thresholds(total["counts"], total["pixels"], grid, threshold)
+
+
+def sum_over_images(
+    count: Callable[[Record, Path], dict[str, np.ndarray]], dataset: Dataset, records: list[Record], *, workers: int
+) -> dict[str, np.ndarray]:
+    """Sums by name of what `count` gives for each record and the path of its mask.
+
+    Images are counted in parallel and added up as they come: with 81 classes one image's counts take megabytes.
+    """
+    parts = Parallel(n_jobs=max(1, workers), return_as="generator")(
+        delayed(count)(record, dataset.mask_path(record)) for record in records
+    )
+    total: dict[str, np.ndarray] = {}
+    for part in parts:
+        for name, counts in part.items():
+            total[name] = total[name] + counts if name in total else counts
+    return total
+
+
+def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixed: float) -> dict[str, Any]:
+    """mIoU at the fixed threshold, at Otsu's and at the best, from `sweep_counts` and `score_histogram` summed up."""
+    curve, free = sweep(counts), otsu(pixels, grid)
+    best = int(np.argmax(curve))
+    return {
+        "miou": round(curve[int(np.flatnonzero(grid == fixed)[0])], 3),
+        "threshold": fixed,
+        "miou_otsu": round(curve[free], 3),
+        "threshold_otsu": round(float(grid[free]), 4),
+        "miou_oracle": round(curve[best], 3),
+        "threshold_oracle": round(float(grid[best]), 4),
+    }
+
+
+def sweep_counts(
+    truth: np.ndarray, content: CamFile, name: str, thresholds: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Pixels by true class, strongest class and number of thresholds below its score: int64 (K, K, thresholds + 1).
+
+    One pass serves every threshold: a pixel is foreground for exactly the thresholds below its score.
+    """
+    maps = resize_maps(getattr(content, name), content.size)
+    counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
+    counted = truth < num_classes
+    if len(maps) == 0:
+        counts[:, BACKGROUND, 0] = np.bincount(truth[counted], minlength=num_classes)
+        return counts
+    strongest = content.classes[maps.argmax(axis=0)][counted]
+    below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")
+    cells = np.ravel_multi_index((truth[counted], strongest, below), counts.shape)
+    return np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+
+
+def score_histogram(content: CamFile, name: str, thresholds: np.ndarray) -> np.ndarray:
+    """Pixels by number of thresholds below their largest score, whatever their truth: int64 (thresholds + 1)."""
+    if len(content.classes) == 0:  # says nothing about where a class begins
+        return np.zeros(len(thresholds) + 1, np.int64)
+    strongest = resize_maps(getattr(content, name), content.size).max(axis=0)
+    below = np.searchsorted(thresholds, strongest.ravel(), side="left")
+    return np.bincount(below, minlength=len(thresholds) + 1)
+
+
+def otsu(pixels: np.ndarray, thresholds: np.ndarray) -> int:
+    """Index of the threshold that parts the scores best: the largest variance between both sides' means (Otsu, 1979).
+
+    pixels (thresholds + 1) as `score_histogram` counts them; a bin's score is its middle.
+    """
+    middle = np.convolve(np.concatenate([[0.0], thresholds, [1.0]]), [0.5, 0.5], mode="valid")
+    below = np.cumsum(pixels)[:-1].astype(float)
+    above = pixels.sum() - below
+    moment = np.cumsum(pixels * middle)
+    apart = moment[:-1] / np.maximum(below, 1) - (moment[-1] - moment[:-1]) / np.maximum(above, 1)
+    return int(np.argmax(below * above * apart**2))
+
+
+def sweep(counts: np.ndarray) -> list[float]:
+    """mIoU at each threshold, from what `sweep_counts` counted over all images."""
+    above = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]  # pixels with at least j thresholds below their score
+    curve = []
+    for i in range(counts.shape[-1] - 1):
+        confusion = above[..., i + 1].copy()
+        confusion[:, BACKGROUND] += counts.sum(axis=(1, 2)) - confusion.sum(axis=1)
+        curve.append(mean_iou(np.pad(confusion, ((0, 0), (0, 1)))))
+    return curve

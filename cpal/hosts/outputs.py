@@ -1,0 +1,44 @@
+"""One photograph through a host: the image and its mirror image go in, one output comes back."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cpal.data.dataset import Record
+from cpal.data.views import Views
+from cpal.hosts import Host, HostOutput
+
+
+def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
+    """The record's labels as (1, N) of 0/1."""
+    return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
+
+
+def present_classes(label: Tensor) -> np.ndarray:
+    """Class ids 1..N in an image label (1, N), ascending."""
+    return 1 + label[0].nonzero()[:, 0].cpu().numpy()
+
+
+def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
+    """Output of one image from its views (V, 3, h, w) and label (1, N)."""
+    return merge_views(host(views.to(label.device), label.expand(len(views), -1)))
+
+
+def merge_views(output: HostOutput) -> HostOutput:
+    """One image's output from its views, image and mirror image: their mean, before the ReLU and the prototypes."""
+
+    def merge(maps: Tensor) -> Tensor:
+        return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
+
+    return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
+
+
+@torch.no_grad()
+def classify(host: Host, num_foreground: int, loader: Iterable[Views]) -> np.ndarray:
+    """Probability of each class in each image, in the loader's order: float (I, N). No label is told to the host."""
+    host.eval()
+    unknown = torch.full((1, num_foreground), host.unknown_label, device=next(host.parameters()).device)
+    found = [view_output(host, views[0], unknown).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
+    return np.array(found, np.float64).reshape(-1, num_foreground)

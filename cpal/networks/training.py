@@ -1,0 +1,245 @@
+"""Training on mmengine's Runner, built from plain objects: what the classifier and the segmentation model share."""
+
+import contextlib
+import logging
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from dvclive import Live
+from mmengine.dist import get_rank, get_world_size, is_distributed
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import find_latest_checkpoint
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from cpal.data.training_samples import SampleStream, TrainingSamples
+from cpal.errors import UserError
+from cpal.settings.base import TrainingSection
+
+CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
+
+
+class _Runner(Runner):
+    """mmengine's, on the device asked for instead of the best one there is."""
+
+    target: torch.device
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        model = model.to(_Runner.target)
+        if not self.distributed:
+            return model
+        gpus = [_Runner.target.index] if _Runner.target.type == "cuda" else None
+        return MMDistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
+
+
+class TrainingLog(Hook):
+    """Losses to DVCLive and a progress line; stops on a loss that is no number.
+
+    The curves are kept in the checkpoint and replayed on resuming, so that a killed run ends with the same files.
+    """
+
+    def __init__(self, folder: Path, iterations: int) -> None:
+        self.folder, self.iterations = folder, iterations
+        self.interval = max(1, iterations // CURVE_POINTS)
+        self.history: list[dict[str, float]] = []
+        self.pending: dict[str, float] = {}
+        self.live: Live | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        plain = not os.isatty(2)
+        self.bar = tqdm(
+            total=self.iterations,
+            initial=runner.iter,
+            desc="train",
+            unit="step",
+            mininterval=30 if plain else 0.5,
+            ascii=plain,
+            disable=runner.rank != 0,
+        )
+        if runner.rank == 0:
+            self.live = Live(
+                str(self.folder),
+                report=None,
+                save_dvc_exp=False,
+                dvcyaml=None,
+                monitor_system=False,
+            )
+            for point in self.history:
+                self._log(point)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        losses = {name: value.item() for name, value in (outputs or {}).items()}
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise UserError(
+                f"the loss became {losses} at step {runner.iter + 1} of {self.iterations}; lower the learning rates, "
+                "or set clip_grad_norm, or amp: off"
+            )
+        for name, value in losses.items():
+            self.pending[name] = self.pending.get(name, 0.0) + value / self.interval
+        self.bar.update()
+        if (runner.iter + 1) % self.interval == 0:
+            rate = runner.optim_wrapper.param_groups[0]["lr"]
+            point = {"step": runner.iter + 1, **self.pending, "learning_rate": rate}
+            self.pending = {}
+            self.history.append(point)
+            if self.live is not None:
+                self._log(point)
+                self.bar.set_postfix(loss=f"{point['loss']:.4f}", refresh=False)
+
+    def _log(self, point: dict[str, float]) -> None:
+        assert self.live is not None
+        self.live.step = int(point["step"])
+        for name, value in point.items():
+            if name != "step":
+                self.live.log_metric(name, value, timestamp=False)
+        self.live.make_summary()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["training_log"] = {"history": self.history, "pending": self.pending}
+        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["rng_cuda"] = torch.cuda.get_rng_state_all()  # none without a GPU; dropout draws from it
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["training_log"]["history"]
+        self.pending = checkpoint["training_log"]["pending"]
+        torch.set_rng_state(checkpoint["rng"].cpu())
+        for index, state in enumerate(checkpoint["rng_cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state.cpu(), index)
+
+    def after_train(self, runner: Runner) -> None:
+        self.bar.close()
+        if self.live is not None:
+            with _quiet():
+                self.live.end()
+
+
+def train(
+    model: BaseModel,
+    samples: TrainingSamples,
+    settings: TrainingSection,
+    *,
+    head: nn.Module | list[nn.Module],
+    iterations: int,
+    interval: int,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    hooks: list[Hook] | None = None,
+) -> nn.Module:
+    """Train for `iterations` steps and return the model; curves go to folder/curves.
+
+    Continues from the newest checkpoint in `folder`, of which there is one every `interval` steps: the stream of
+    samples, the optimiser and the curves go on as if nothing had happened. `head` learns at head_learning_rate.
+    Of processes that torch.distributed has joined each takes its share of the batch, and all end with the same model.
+    Raises UserError when the loss is no number, or when a setting does not fit the device or the data.
+    """
+    assert iterations % interval == 0, "a training ends with a checkpoint"
+    rank, world = get_rank(), get_world_size()
+    if settings.batch_size % world:
+        raise UserError(f"batch_size {settings.batch_size} cannot be shared by {world} processes; take a multiple")
+    stream = SampleStream(
+        len(samples),
+        length=interval * settings.batch_size,
+        seed=seed,
+        rank=rank,
+        world=world,
+    )
+    loader = DataLoader(
+        samples,
+        batch_size=settings.batch_size // world,
+        sampler=stream,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(seed),
+    )
+    optimizer = _optimizer(model, head, settings)
+    _Runner.target = device
+    with _quiet():
+        runner = _Runner(
+            model=model,
+            work_dir=str(folder / "checkpoints"),
+            train_dataloader=loader,
+            train_cfg={"by_epoch": True, "max_epochs": iterations // interval},
+            optim_wrapper=_wrap(optimizer, settings, device),
+            param_scheduler=[PolyLR(optimizer, power=settings.poly_power, end=iterations, by_epoch=False)],
+            default_hooks={
+                "timer": None,
+                "logger": None,
+                "checkpoint": CheckpointHook(interval=1, by_epoch=True, max_keep_ckpts=2),
+            },
+            custom_hooks=[TrainingLog(folder / "curves", iterations), *(hooks or [])],
+            launcher="pytorch" if is_distributed() else "none",
+            resume=find_latest_checkpoint(str(folder / "checkpoints")) is not None,
+            randomness={"seed": seed, "deterministic": True},
+            log_level="ERROR",
+            experiment_name=f"train-{uuid.uuid4().hex}",
+            cfg={},
+        )
+    # The Runner has switched it on, but on a GPU what segmentation needs (NLLLoss) raises an error under it.
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    runner.train()
+    return model.eval()
+
+
+def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: TrainingSection) -> torch.optim.Optimizer:
+    """Two groups: the backbone, and what is newly added."""
+    modules = head if isinstance(head, list) else [head]
+    new = {id(p) for module in modules for p in module.parameters()}
+    learned = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for p in learned if id(p) not in new],
+            "lr": settings.learning_rate,
+        },
+        {
+            "params": [p for p in learned if id(p) in new],
+            "lr": settings.head_learning_rate,
+        },
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    return adam(groups, weight_decay=settings.weight_decay)
+
+
+def _wrap(optimizer: torch.optim.Optimizer, settings: TrainingSection, device: torch.device) -> OptimWrapper:
+    """mmengine's wrapper with clipping and mixed precision.
+
+    Raises UserError for mixed precision without a CUDA device.
+    """
+    clip = {"max_norm": settings.clip_grad_norm} if settings.clip_grad_norm else None
+    if settings.amp == "off":
+        return OptimWrapper(optimizer, clip_grad=clip)
+    if device.type != "cuda":
+        raise UserError(f"amp: {settings.amp} needs a CUDA device, this run is on {device.type}; set amp: off")
+    if settings.amp == "bf16":
+        return AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, dtype="bfloat16", loss_scale=1.0)
+    return AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, dtype="float16", loss_scale="dynamic")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' chatter; warnings of ours and errors still come through."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,208 @@
+"""DeepLabV2 through MMSegmentation: built, trained on pseudo-masks, and applied. The only module that imports mmseg."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from cpal.data.dataset import Dataset
+from cpal.data.masks import BACKGROUND, VOID
+from cpal.data.training_samples import TrainingSamples
+from cpal.errors import UserError
+from cpal.networks.backbones import build_backbone
+from cpal.networks.training import train
+from cpal.networks.weights import load_weights, read_meta
+from cpal.settings.config import SegmentationConfig
+
+with warnings.catch_warnings():
+    # mmcv comes without its compiled operators, of which none is used here.
+    warnings.filterwarnings("ignore", message="Fail to import")
+    from mmseg.models import EncoderDecoder, SegDataPreProcessor
+    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+    from mmseg.models.losses import CrossEntropyLoss
+    from mmseg.registry import MODELS
+    from mmseg.structures import SegDataSample
+
+Segmentor = EncoderDecoder  # its name for modules that leave mmseg alone
+
+
+@MODELS.register_module()
+class DeepLabV2Head(BaseDecodeHead):
+    """Atrous spatial pyramid pooling of DeepLabV2: dilated 3x3 convolutions straight to the classes, summed."""
+
+    def __init__(self, in_channels: int, *, num_classes: int, dilations: Sequence[int], **settings: Any) -> None:
+        super().__init__(
+            in_channels,
+            channels=1,
+            num_classes=num_classes,
+            out_channels=num_classes,
+            dropout_ratio=0,
+            init_cfg=None,
+            **settings,
+        )
+        del self.conv_seg  # the base class's classifier, which this head has no use for
+        branches = [nn.Conv2d(in_channels, num_classes, 3, padding=d, dilation=d) for d in dilations]
+        for branch in branches:
+            nn.init.normal_(branch.weight, std=0.01)
+            assert branch.bias is not None
+            nn.init.zeros_(branch.bias)
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Maps of the backbone's stages -> logits (B, K, h, w)."""
+        features = self._transform_inputs(inputs)
+        return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
+
+
+class BalancedCrossEntropy(nn.Module):
+    """Background and foreground pixels weigh the same: mean of their mean losses (AdvCAM's segmentation)."""
+
+    loss_name = "loss_balanced"
+
+    def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = VOID) -> Tensor:
+        """logits (B, K, H, W), label (B, H, W) -> scalar; a kind of pixel that does not occur counts as no loss."""
+        loss = F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
+        background, foreground = label == BACKGROUND, (label != BACKGROUND) & (label != ignore_index)
+        means = [(loss * kind).sum() / kind.sum().clamp(min=1) for kind in (background, foreground)]
+        return (means[0] + means[1]) / 2
+
+
+class SegmentationLoss(BaseModel):
+    """What mmengine trains: our samples in, the segmentor's losses out."""
+
+    def __init__(self, segmentor: EncoderDecoder) -> None:
+        super().__init__()
+        self.segmentor = segmentor
+
+    def forward(
+        self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
+    ) -> dict[str, Tensor]:
+        """image uint8 (B, 3, S, S), mask int64 (B, S, S) with 255 where nothing is to be learned -> named losses."""
+        assert mode == "loss"
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in mask]
+        losses = self.segmentor.loss(image, samples)
+        return {name.removeprefix("decode."): value for name, value in losses.items() if "loss" in name}
+
+
+def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: str | None = None) -> EncoderDecoder:
+    """MMSegmentation's EncoderDecoder of our backbone and head; `weights` overrules the backbone's source."""
+    backbone = build_backbone(
+        settings.backbone,
+        weights=settings.weights if weights is None else weights,
+        output_stride=settings.output_stride,
+        freeze_norm=settings.freeze_norm,
+        freeze_stage=settings.freeze_stage,
+    )
+    plain = {"type": CrossEntropyLoss, "avg_non_ignore": True}
+    return EncoderDecoder(
+        backbone={"type": lambda: backbone},
+        decode_head={
+            "type": DeepLabV2Head,
+            "in_channels": backbone.channels[-1],
+            "num_classes": num_classes,
+            "dilations": settings.dilations,
+            "ignore_index": VOID,
+            "loss_decode": {"type": BalancedCrossEntropy} if settings.balanced_loss else plain,
+        },
+        data_preprocessor={"type": SegDataPreProcessor},  # the backbone scales its input itself
+    )
+
+
+def train_segmentation(
+    dataset: Dataset,
+    mask_folder: Path,
+    settings: SegmentationConfig,
+    *,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    limit: int | None = None,
+) -> EncoderDecoder:
+    """Train on the pseudo-masks of the train split; resumes from `folder`, see `training.train`."""
+    torch.manual_seed(seed)
+    segmentor = build_segmentor(settings, dataset.num_classes)
+    samples = TrainingSamples(
+        dataset,
+        dataset.split("train", limit),
+        crop_size=settings.crop_size,
+        scale_range=settings.scale_range,
+        padding=tuple(segmentor.backbone.mean.flatten().tolist()),
+        seed=seed,
+        mask_folder=mask_folder,
+    )
+    train(
+        SegmentationLoss(segmentor),
+        samples,
+        settings,
+        head=[segmentor.decode_head],
+        iterations=settings.iterations,
+        interval=settings.checkpoint_interval,
+        seed=seed,
+        folder=folder,
+        device=device,
+        workers=workers,
+    )
+    return segmentor
+
+
+@torch.no_grad()
+def probabilities(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> Tensor:
+    """Mean probability (K, H, W) over an image's views at this size, see `pyramid`; on the network's device."""
+    segmentor.eval()
+    device = segmentor.backbone.mean.device
+    total = torch.zeros(segmentor.num_classes, *size, device=device)
+    for view in views:
+        logits = segmentor(view.to(device), mode="tensor")
+        straight, *mirrored = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).softmax(dim=1)
+        total += straight + sum(map_.flip(-1) for map_ in mirrored)
+    return total / sum(len(view) for view in views)
+
+
+def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
+    """Label map uint8 (H, W) of an image of this size."""
+    return probabilities(segmentor, size, views).argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def typical_side(dataset: Dataset) -> int:
+    """Median of the training images' long sides in pixels, the size at which the network knows its objects."""
+    return int(np.median([max(record.width, record.height) for record in dataset.split("train")]))
+
+
+def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[str, Any]:
+    """What a file of weights must agree on to be loaded."""
+    return {
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "dilations": list(settings.dilations),
+        "classes": list(classes),
+    }
+
+
+def load_segmentor(weights: Path, settings: SegmentationConfig) -> tuple[EncoderDecoder, dict[str, Any]]:
+    """The trained network on the CPU, and the description in its file (`weights_meta`); no data set is needed.
+
+    Raises UserError for a file that is missing or damaged, of another network, or of other settings.
+    """
+    meta = _read_model(weights)
+    segmentor = build_segmentor(settings, len(meta["classes"]) + 1, weights="none")
+    load_weights(weights, {"segmentor": segmentor}, weights_meta(settings, meta["classes"]), stage="train_segmentation")
+    return segmentor, meta
+
+
+def _read_model(weights: Path) -> dict[str, Any]:
+    meta = read_meta(weights, stage="train_segmentation")
+    names = meta.get("classes") if isinstance(meta, dict) and "dilations" in meta else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) >= VOID:
+        raise UserError(f"{weights}: no segmentation model; the train_segmentation stage makes one")
+    side = meta.get("long_side", 1)
+    if not isinstance(side, int) or side < 1:
+        raise UserError(f"{weights}: damaged, its long_side is {side!r}")
+    return meta

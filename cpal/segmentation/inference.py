@@ -1,0 +1,95 @@
+"""The trained segmentation model on any photograph: labels and confidence at full size, in bounded memory."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from cpal.data.views import image_views
+from cpal.maps.crf import refine_probabilities
+from cpal.segmentation.deeplab import Segmentor, probabilities
+from cpal.settings.config import Pairwise, SegmentationConfig
+
+BAND = 2**21  # pixels of the photograph whose probabilities exist at one time
+CRF_PIXELS = 2**20  # at which the CRF sees a larger photograph, unless the network saw more; each takes about 700 bytes
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """labels uint8 (H, W). share (K,) of the pixels, and confidence (K,): mean probability of a class's own pixels.
+
+    Both are in percent; the confidence of a class without pixels is 0. crf_size (H, W) is that at which the CRF saw the
+    image, None where that is its own or there was no CRF.
+    """
+
+    labels: np.ndarray
+    share: np.ndarray
+    confidence: np.ndarray
+    crf_size: tuple[int, int] | None
+
+
+def label_photo(
+    segmentor: Segmentor, image: np.ndarray, settings: SegmentationConfig, crf: Pairwise, *, long_side: int
+) -> Labeled:
+    """Labels of an image uint8 (H, W, 3). A photograph with a longer side than `long_side` is seen at that size.
+
+    There the network knows its objects; settings.test_scales and test_flip apply on top. The labels of any other are
+    those of the predict_segmentation stage. With crf.iterations, labels and confidence are the CRF's, see `refined`.
+    """
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    height, width = image.shape[:2]
+    size = _shrunk((height, width), long_side / max(height, width))
+    seen = max(size) if size != (height, width) else None
+    views = image_views(pixels, settings.test_scales, flip=settings.test_flip, long_side=seen)
+    small = probabilities(segmentor, size, views).cpu()
+    if crf.iterations:
+        small = refined(small, pixels, crf)
+    labels = np.empty((height, width), np.uint8)
+    pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
+    for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
+        best, label = band.max(dim=0)
+        flat = label.flatten().numpy()
+        pixels_of += np.bincount(flat, minlength=len(small))
+        sums += np.bincount(flat, weights=best.flatten().double().numpy(), minlength=len(small))
+        labels[top : top + len(label)] = label.numpy().astype(np.uint8)
+    confidence = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
+    crf_size = (small.shape[1], small.shape[2]) if crf.iterations and small.shape[1:] != labels.shape else None
+    return Labeled(labels, 100 * pixels_of / labels.size, 100 * confidence, crf_size)
+
+
+def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:
+    """The network's maps (K, h, w) of an image uint8 (3, H, W) after the CRF, at the image's size where memory allows.
+
+    It allows CRF_PIXELS, and the maps' own size in any case, for which the network took more. A larger image is brought
+    to the larger of both.
+    """
+    height, width = pixels.shape[1:]
+    size = _shrunk((height, width), math.sqrt(CRF_PIXELS / (height * width)))
+    size = max(size, (maps.shape[1], maps.shape[2]))
+    seen = transform.resize(pixels, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    _, probability = next(enlarged(maps, size, band=size[0]))
+    return torch.from_numpy(refine_probabilities(seen.permute(1, 2, 0).numpy(), probability.numpy(), crf))
+
+
+def _shrunk(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """A size times a scale, which counts as 1 above it."""
+    height, width = (max(1, round(side * min(1.0, scale))) for side in size)
+    return height, width
+
+
+def enlarged(maps: Tensor, size: tuple[int, int], *, band: int) -> Iterator[tuple[int, Tensor]]:
+    """First row and rows (K, band, W) of maps (K, h, w) resized to (H, W), bilinear, corners not aligned."""
+    rows = maps.shape[1]
+    for top in range(0, size[0], band):
+        places = torch.arange(top, min(top + band, size[0]), dtype=torch.float32)
+        source = ((places + 0.5) * (rows / size[0]) - 0.5).clamp(min=0)
+        above = source.long().clamp(max=rows - 1)
+        below, weight = (above + 1).clamp(max=rows - 1), (source - above)[:, None]
+        part = maps[:, above] * (1 - weight) + maps[:, below] * weight
+        yield top, F.interpolate(part[None], size=(len(places), size[1]), mode="bilinear", align_corners=False)[0]

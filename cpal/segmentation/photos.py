@@ -1,0 +1,147 @@
+"""Photographs that a user names, found in files and folders, and the files of their results."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+import numpy as np
+from PIL import Image
+
+from cpal.data.dataset import ENDINGS, read_image
+from cpal.data.masks import voc_palette, write_mask
+from cpal.errors import UserError
+from cpal.files import whole_file
+from cpal.maps.pictures import class_palette, fit, legend, overlay, stack
+from cpal.segmentation.inference import Labeled
+
+OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
+
+
+def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Each photograph and the name of its results: its path below the given folder, without ending.
+
+    What lies below the folders `results` is no photograph. Raises UserError for a path that is missing or no file, or
+    is such a result, and for two photographs whose results cannot stand side by side.
+    """
+    found: list[tuple[Path, str]] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(_files_below(path))
+            mine = [file for file in files if _is_photo(file) and not _is_below(file, results)]
+            if not mine:
+                raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)})")
+            found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in mine]
+        elif not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        elif not path.is_file():
+            raise UserError(f"{path}: neither a file nor a folder")
+        elif _is_below(path, results):
+            raise UserError(f"{path}: lies where the results go, which would replace it; choose another --out")
+        else:
+            found.append((path, path.stem))
+    by_name: dict[str, Path] = {}
+    for path, name in found:
+        if by_name.setdefault(name, path).resolve() != path.resolve():
+            raise UserError(f"{by_name[name]} and {path}: both results would be {name}.png; run them with two --out")
+    for name, path in by_name.items():
+        for folder in PurePosixPath(name).parents:
+            if folder.suffix == ".png" and (other := by_name.get(str(folder.with_suffix("")))):
+                raise UserError(f"{other} and {path}: {folder} would be a file and a folder; run them with two --out")
+    return [(path, name) for name, path in by_name.items()]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Links are followed, but not to a folder that they lie in."""
+    for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
+        links = [link for name in folders if (link := Path(parent, name)).is_symlink()]
+        loops = {link.name for link in links if any(link.samefile(above) for above in link.absolute().parents)}
+        folders[:] = [name for name in folders if name not in loops]
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_photo(file: Path) -> bool:
+    """Pipes and devices are passed over, opening them could block; a dead link stays, to be told as unreadable."""
+    wanted = file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+    return wanted and (file.is_file() or not file.exists())
+
+
+def _is_below(file: Path, folders: Sequence[Path]) -> bool:
+    return any(folder.resolve() in file.resolve().parents for folder in folders)
+
+
+def _fail(error: OSError) -> NoReturn:
+    """os.walk passes over a folder that it may not open, unless it is told otherwise."""
+    raise error
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that holds anything but this command's results: its `masks` may be somebody's ground truth."""
+    if not out.exists():
+        return
+    held = {entry.name for entry in out.iterdir() if not entry.name.startswith(".") and entry.suffix != ".onnx"}
+    if held - {"masks", "overlays", "summary.json"} or ("masks" in held) != ("overlays" in held):
+        raise UserError(f"{out}: holds files that this command did not write; give --out a new folder")
+
+
+def utf8(text: str | Path) -> str:
+    """Text for JSON; bytes that are no UTF-8, which a file's name may have, as escapes."""
+    return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def label_photos(
+    photos: Iterable[tuple[Path, str]], out: Path, label: Callable[[np.ndarray], Labeled], classes: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Label photographs and write the results -> rows of the summary: those done, and files that are no pictures."""
+    for name in ("masks", "overlays"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    rows, failed = [], []
+    with warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses from 179 on: in between is what memory is bounded for.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for path, name in photos:
+            try:
+                image = read_image(path)
+            except UserError as error:
+                failed.append({"file": utf8(path), "error": utf8(str(error))})
+                continue
+            rows.append({"file": utf8(path)} | write_result(out, name, image, label(image), classes))
+    return rows, failed
+
+
+def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:
+    """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
+    mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
+    write_mask(mask, labeled.labels)
+    present = [n for n in np.flatnonzero(labeled.share) if n]
+    width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
+    small = fit(image, width=width)
+    picture = overlay(small, fit(labeled.labels, width=width), class_palette())
+    named = [f"{classes[n - 1]} {labeled.confidence[n]:.0f}%" for n in present]
+    with whole_file(drawn) as temporary:
+        page = stack([picture, legend(named, class_palette()[present], width=width)]) if named else picture
+        Image.fromarray(page).save(temporary, format="PNG")
+    return {
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "mask": utf8(mask),
+        "overlay": utf8(drawn),
+        "crf_size": labeled.crf_size and labeled.crf_size[::-1],
+        "classes": {
+            ("background", *classes)[n]: {
+                "percent_of_pixels": round(float(labeled.share[n]), 3),
+                "confidence": round(float(labeled.confidence[n]), 3),
+            }
+            for n in np.flatnonzero(labeled.share)
+        },
+    }
+
+
+def class_colors(classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Id, name and both colors of background and each class."""
+    colors = {"mask_color": voc_palette(), "overlay_color": class_palette()}
+    return [
+        {"id": n, "name": name} | {key: palette[n].tolist() for key, palette in colors.items()}
+        for n, name in enumerate(("background", *classes))
+    ]

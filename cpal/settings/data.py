@@ -1,0 +1,85 @@
+"""The sections of params.yaml that say where images and labels come from."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cpal.settings.base import Names, Natural, Positive, Section, Share
+
+LABELS = {  # where each data.source can take image-level labels from
+    "voc": ("masks", "xml", "csv"),
+    "voc2012": ("xml", "masks", "csv"),
+    "coco2014": ("coco",),
+    "folder": ("csv", "folders", "coco", "masks"),
+}
+
+
+class DataConfig(Section):
+    source: Literal["toy", "voc", "voc2012", "coco2014", "folder"]
+    root: str
+    images: str
+    train_list: str
+    score_list: str
+    val_list: str
+    masks: str | None
+    mask_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
+    classes: Names | None
+    other_classes: Literal["background", "void"]
+    labels: Literal["masks", "xml", "csv", "folders", "coco"]
+    labels_file: str | None
+    without_labels: Literal["keep", "drop"]
+    val_share: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.source == "toy":  # draws its own images, and reads no other key
+            return self
+        if self.source != "coco2014" and (Path(self.images).is_absolute() or ".." in Path(self.images).parts):
+            raise ValueError(f"images: {self.images} must be below root, which DVC watches; write the path from there")
+        known = LABELS[self.source]
+        if self.labels not in known:
+            raise ValueError(f"labels: {self.labels} does not go with source: {self.source}; take {' or '.join(known)}")
+        if self.labels == "masks" and self.masks is None:
+            raise ValueError("labels: masks needs masks, the folder that holds them")
+        if self.source != "coco2014" and self.labels in ("csv", "coco") and self.labels_file is None:
+            raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
+        if self.source in ("coco2014", "folder") and self.score_list != self.train_list:
+            raise ValueError(
+                f"score_list: {self.score_list} is another list than train_list; source: {self.source} scores every "
+                f"training image that has a mask, so write {self.train_list}"
+            )
+        if self.source == "coco2014" and self.masks not in (None, "annotations"):
+            raise ValueError(f"masks: {self.masks}: with source: coco2014 write annotations, or null for none")
+        if self.source == "folder" and self.masks is not None and not (self.mask_classes or self.classes):
+            raise ValueError(
+                "masks needs mask_classes, the class names of the mask values 1, 2, ...; without masks write "
+                "masks: null"
+            )
+        return self
+
+
+class Voc2012Config(Section):
+    download: bool
+    trainval_url: str
+    trainval_md5: str
+    sbd_url: str
+    sbd_md5: str
+
+
+class ToyConfig(Section):
+    train_images: Positive
+    val_images: Positive
+    min_side: Annotated[int, Field(ge=64)]
+    max_side: Positive
+    max_objects: Positive
+    scene_bias: Share
+    empty_scene: Share
+    occlusion: Share
+    void_border: Natural
+
+    @model_validator(mode="after")
+    def _check(self) -> "ToyConfig":
+        if self.max_side < self.min_side:
+            raise ValueError(f"max_side {self.max_side} is below min_side {self.min_side}")
+        return self

@@ -1,0 +1,89 @@
+"""A profile of settings merged into params.yaml, whose comments and layout stay."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cpal.errors import UserError
+from cpal.settings.config import parse_config
+
+
+def load_profile(path: Path) -> dict[str, Any]:
+    """Values of a profile by section, laid over those of the profile beside it that its key `base` names, if any.
+
+    Raises UserError when a file is missing or holds no settings, and for a profile that is a base of itself.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    while path not in seen:
+        seen.append(path)
+        layers.append(plain_yaml(read_settings(path)))
+        if (base := layers[-1].pop("base", None)) is None:
+            break
+        path = path.with_name(f"{base}.yaml")
+    else:
+        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}")
+    values: dict[str, Any] = {}
+    for layer in reversed(layers):
+        list(_merge(values, layer))
+    return values
+
+
+def merged(params: str, profile: dict[str, Any], *, name: str) -> tuple[str, list[str]]:
+    """Text of params.yaml with the profile's values, and each change as `key: old -> new`.
+
+    Raises UserError when the result is not valid, under the title `name`.
+    """
+    yaml = YAML()
+    yaml.width = 10_000  # long comments and values stay on their line
+    settings = yaml.load(params)
+    changes = list(_merge(settings, profile))
+    buffer = io.StringIO()
+    yaml.dump(settings, buffer)
+    parse_config(plain_yaml(buffer.getvalue()), name=name)
+    return buffer.getvalue(), changes
+
+
+def _merge(settings: Any, profile: Any, prefix: str = "") -> Iterator[str]:
+    """Change `settings` in place; lists are replaced whole."""
+    for key, new in profile.items():
+        old = settings.get(key)
+        if isinstance(new, dict) and isinstance(old, dict):
+            yield from _merge(old, new, f"{prefix}{key}.")
+        elif old != new or key not in settings:
+            settings[key] = new
+            yield f"{prefix}{key}: {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
+
+
+def plain_yaml(text: str) -> Any:
+    """Values without the comments of their file."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def read_settings(path: Path) -> str:
+    """Text of a YAML file.
+
+    Raises UserError when there is no such file, or it holds no settings.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not isinstance(plain_yaml(text), dict):
+            raise UserError(f"{path}: holds no settings")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    return text

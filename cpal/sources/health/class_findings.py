@@ -1,0 +1,145 @@
+"""Findings of a data set's health that concern its classes, and the settings that must fit its size."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations, groupby
+from unicodedata import normalize
+
+import numpy as np
+
+from cpal.settings.config import Config
+from cpal.settings.data import DataConfig
+from cpal.sources.health.file_findings import CheckedImage, Finding, found
+from cpal.sources.listing import Listing
+
+RARE = 10  # training images of a class, below which it is hardly learned
+UNEVEN = 10  # images of the most frequent class for one of the rarest
+COINCIDENCE = 3  # training images from which on it means something that two classes are always together
+STEPS = 100  # of training; the profiles of photographs make about 130
+LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
+
+
+def multi_hot(classes: Sequence[str], seen: Sequence[CheckedImage], split: str) -> np.ndarray:
+    """bool (images of the split whose labels are known, N)."""
+    labels = [one.labels for one in seen if one.item.split == split and one.labels is not None]
+    return np.array([[name in shown for name in classes] for shown in labels], bool).reshape(len(labels), len(classes))
+
+
+def of_names(listing: Listing, seen: Sequence[CheckedImage], data: DataConfig) -> Iterator[Finding]:
+    """Names that data.classes leaves out, and those that are hardly meant so."""
+    counts = Counter(name for one in seen for name in one.others)
+    names = [f"{name} ({count})" for name, count in sorted(counts.items())]
+    text = "classes that data.classes leaves out, with their images"
+    yield from found("note", "left_out", text, names, "nothing is learned of them")
+    every = sorted({*listing.classes, *counts, *(listing.mask_classes if data.masks is not None else ())})
+    same = groupby(sorted(every, key=_plain), _plain)
+    names = [" = ".join(group) for group in (list(names) for _, names in same) if len(group) > 1]
+    text, cure = "names of classes that differ only in small and capital letters", "each counts as a class of its own"
+    yield from found("warning", "same_name", text, names, cure)
+    if data.labels == "folders":
+        names = [name for name in every if name.lower() in {data.train_list, data.val_list, "train", "val", "test"}]
+        cure = "data.images must hold one folder a class; images are held out by data.val_share"
+        yield from found("warning", "list_names", "class folders that are named as lists are", names, cure)
+
+
+def _plain(name: str) -> str:
+    return normalize("NFC", name).casefold()
+
+
+def of_classes(
+    classes: Sequence[str], train: np.ndarray, val: np.ndarray, lists: dict[str, str], config: Config
+) -> Iterator[Finding]:
+    """train, val: bool (images, N). `lists`: the names of both."""
+    counts = dict(zip(classes, train.sum(axis=0).tolist(), strict=True))
+    names = [name for name in classes if not counts[name]]
+    text = f"classes in no image of {lists['train']}"
+    yield from found("error", "absent", text, names, "take them off data.classes")
+    if len(val):
+        in_val: list[bool] = np.any(val, axis=0).tolist()
+        names = [name for name, there in zip(classes, in_val, strict=True) if counts[name] and not there]
+        text = f"classes in no image of {lists['val']}"
+        yield from found("warning", "absent_in_val", text, names, "their IoU cannot be measured")
+    names = [name for name in classes if counts[name] and counts[name] == len(train)]
+    text = "classes in every training image"
+    cure = "nothing tells them from background; add images without them"
+    yield from found("warning", "always", text, names, cure)
+    present = {name: count for name, count in counts.items() if count}
+    yield from _rare(present, config)
+    yield from _together(classes, train)
+    if present and (most := max(present.values())) > UNEVEN * (least := min(present.values())):
+        text = f"the most frequent class has {most} training images, the rarest {least}"
+        yield Finding("note", "uneven", text, (), "add images of the rare ones")
+
+
+def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
+    """An image gives each of its classes one instance prototype, of which context prototypes are groups."""
+    prototypes = config.cpal.num_prototypes
+    rarest = sorted(counts, key=lambda name: counts[name])
+    names = [f"{name} ({counts[name]})" for name in rarest if counts[name] < RARE]
+    cure = "too rare to learn; add images, or take them off data.classes"
+    yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
+    names = [f"{name} ({counts[name]})" for name in rarest if RARE <= counts[name] < prototypes]
+    text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
+    cure = "each image is a prototype of its own; add images, fewer prototypes did not help when that was tried"
+    yield from found("warning", "scarce", text, names, cure)
+
+
+def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
+    """Classes that are not seen without another one."""
+    both = train.T.astype(int) @ train.astype(int)
+    counts = both.diagonal()
+    often = [(a, b) for a, b in combinations(range(len(classes)), 2) if both[a, b] >= COINCIDENCE]
+    names = [f"{classes[a]} and {classes[b]} ({counts[a]})" for a, b in often if both[a, b] == counts[a] == counts[b]]
+    text = "pairs of classes in exactly the same training images"
+    cure = "nothing tells them apart; join the two, or add images of one alone"
+    yield from found("warning", "inseparable", text, names, cure)
+    ordered = [(a, b) if counts[a] < counts[b] else (b, a) for a, b in often if counts[a] != counts[b]]
+    names = [f"{classes[a]} ({counts[a]}) without {classes[b]}" for a, b in ordered if both[a, b] == counts[a]]
+    text, cure = "classes never seen without another", "add images of the first alone"
+    yield from found("warning", "never_without", text, names, cure)
+    alone = train[train.sum(axis=1) == 1].any(axis=0)
+    names = [name for name, count, once in zip(classes, counts, alone, strict=True) if count and not once]
+    yield from found(
+        "note", "never_alone", "classes that are never alone in a training image", names, "add images of one class"
+    )
+
+
+def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]:
+    """Images that no class counts. `policy`: data.without_labels."""
+    names = [one.name for one in seen if one.labels is None]
+    yield from found("note", "unknown", "images without known labels", names, "they are in none of the counts below")
+    names = [one.name for one in seen if one.item.split == "train" and one.labels is not None and not one.labels]
+    cure = "they are left out" if policy == "drop" else "they teach what background is"
+    cure += f" (data.without_labels: {policy})"
+    yield from found("note", "unlabeled", "training images that show no kept class", names, cure)
+
+
+def of_length(images: int, config: Config) -> Iterator[Finding]:
+    """A classifier's training, which is also amn's first round, too short with this number of images."""
+    classifier = config.classifier
+    an_epoch = classifier.epoch_steps(images)
+    steps = an_epoch * classifier.epochs
+    if config.host in ("irn", "amn") and steps < STEPS:
+        text = f"{images} images and classifier.epochs {classifier.epochs} make {steps} steps"
+        cure = f"that teaches little; set classifier.epochs to {-(-STEPS // an_epoch)}"
+        yield Finding("note", "short", text, (), cure)
+
+
+def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
+    """Settings in pixels that are far off these images."""
+    median = float(np.median(long_sides))
+    size = f"half of the images are longer than {median:.0f} pixels"
+    if median > LARGE:
+        cure = "the CRF and the segmentation model take images at their own size; scale them down to about 500"
+        yield Finding("note", "large", size, (), cure)
+    low, high = config.classifier.resize_long
+    if high < median / 4 or low > 2 * median:
+        cure = f"classifier.resize_long makes that {low} to {high}; set it nearer to the images' size"
+        yield Finding("note", "resize_long", size, (), cure)
+    if config.classifier.crop_size > high:
+        text = f"classifier.crop_size {config.classifier.crop_size} is larger than every resized image ({high})"
+        yield Finding("note", "crop_size", text, (), "part of each crop is padding; raise classifier.resize_long")
+    if not 0.03 <= (reach := config.crf.bilateral_sxy) / median <= 0.3:
+        yield Finding(
+            "note", "bilateral_sxy", size, (), f"crf.bilateral_sxy is {reach:g}; usual is a tenth of the length"
+        )

@@ -1,0 +1,59 @@
+"""Options of the stages that run a network, apart from the rest because importing torch takes seconds."""
+
+import os
+from typing import Annotated
+
+import torch
+import torch.distributed
+import typer
+
+from cpal.errors import UserError
+from stages.job.options import DEFAULT_WORKERS
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Loaders = Annotated[
+    int,
+    typer.Option("--loaders", min=0, help="Processes that read images ahead of the network."),
+]
+
+PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself
+
+
+def training_device(name: str) -> torch.device:
+    """`torch_device` for a training: torchrun's processes join, each with a GPU of its own, or on CPUs by gloo."""
+    device = _find(name)
+    if PROCESSES > 1:
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def torch_device(name: str) -> torch.device:
+    """auto takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises UserError for a device that this machine lacks, and under torchrun, whose processes would do all work twice.
+    """
+    if PROCESSES > 1:
+        raise UserError("only train_cam and train_segmentation run under torchrun; start this stage with python -m")
+    return _find(name)
+
+
+def _find(name: str) -> torch.device:
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if name.partition(":")[0] not in available:
+        raise UserError(f"--device {name}: unknown; choose auto, cpu, cuda or mps")
+    if not available[name.partition(":")[0]]:
+        raise UserError(f"--device {name}: not available on this machine; use --device auto or cpu")
+    number = name.partition(":")[2] or "0"
+    if not number.isdecimal() or int(number) >= max(1, torch.cuda.device_count()):
+        raise UserError(f"--device {name}: there is no such device; leave its number out, or count from 0")
+    return torch.device(name)

@@ -1,0 +1,297 @@
+"""Rows, experiments and pages of the tables; running them is DVC's part."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from cpal.errors import UserError
+from cpal.settings.config import parse_config
+from cpal.settings.profiles import load_profile, merged
+from experiments import ablations, results, tables
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("table1", "table2", "table3", "table4", "figure4", "seeds")
+SEED = ("seed",)
+BASES = ("", "voc-animals", "voc2012")
+
+
+def settings(profile: str) -> dict[str, Any]:
+    """params.yaml, with a profile."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    if profile:
+        text, _ = merged(text, load_profile(ROOT / f"profiles/{profile}.yaml"), name=profile)
+    return YAML(typ="safe", pure=True).load(text)
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_is_a_valid_setting(table: str, base: str) -> None:
+    for row in tables.rows(table, settings(base)):
+        values = settings(base)
+        for key, value in row.change.items():
+            *section, name = key.split(".")
+            place = values[section[0]] if section else values
+            assert name in place, key
+            place[name] = value
+        parse_config(values, name=row.name)
+        assert row.score != "taught" or values["taught_cam"]["decay"] > 0, "a row whose map is not made"
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("table", TABLES)
+def test_names_of_a_table_differ(table: str, base: str) -> None:
+    names = [row.name for row in tables.rows(table, settings(base))]
+    assert len(set(names)) == len(names)
+
+
+def test_arguments_are_read_back_as_the_values_they_were() -> None:
+    """By the parser of DVC's -S."""
+    from dvc.utils.hydra import to_hydra_overrides
+
+    change = tables.preset("sipe") | {"cam.long_side": None}
+    _, arguments = ablations.experiment(change, 3, ("seed", "crf"))
+    assert arguments[-2:] == ["evaluate_seed", "evaluate_crf"]
+    assert set(arguments[:-2:2]) == {"-S"}
+    parsed = {o.key_or_group: o.value() for o in to_hydra_overrides(arguments[1:-2:2])}
+    strings = {key: str(value) if isinstance(change.get(key), str) else value for key, value in parsed.items()}
+    present = settings("")
+    changed = {key: value for key, value in change.items() if _setting(present, key) != value}
+    assert strings == changed | {"seed": 3} and len(changed) > 5
+
+
+def _setting(values: dict[str, Any], key: str) -> Any:
+    section, name = key.split(".")
+    return values[section][name]
+
+
+def test_rows_that_change_nothing_are_one_experiment() -> None:
+    same = {"cpal.topk": settings("")["cpal"]["topk"], "host": "irn"}
+    assert ablations.experiment(same, 1, SEED) == ablations.experiment({}, 1, SEED)
+
+
+def test_a_name_stands_for_its_settings_and_steps() -> None:
+    name = ablations.experiment({"cpal.topk": 5, "cpal.align": "none"}, 0, SEED)[0]
+    assert name == ablations.experiment({"cpal.align": "none", "cpal.topk": 5}, 0, SEED)[0]
+    others = [
+        ablations.experiment({"cpal.topk": 5, "cpal.align": "none"}, 1, SEED),
+        ablations.experiment({"cpal.topk": 5}, 0, SEED),
+        ablations.experiment({"cpal.topk": 5, "cpal.align": "none"}, 0, ("seed", "crf")),
+    ]
+    assert name not in [other for other, _ in others]
+    assert re.fullmatch(r"ablation-[0-9a-f]{10}", name)
+
+
+def test_a_name_outlives_the_layout_of_params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(text: str) -> str:
+        (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+        (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+        ablations.settings.cache_clear()
+        ablations.project.cache_clear()
+        return ablations.experiment({}, 0, SEED)[0]
+
+    monkeypatch.chdir(tmp_path)
+    try:
+        first = name("seed: 0  # of every generator\nhost: irn\n")
+        assert first == name("seed:\n  0\nhost: irn\n")
+        assert first != name("seed: 0\nhost: amn\n")
+    finally:  # what follows reads the project's own again
+        ablations.settings.cache_clear()
+        ablations.project.cache_clear()
+
+
+def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
+    alone = {"affinity.method": "irn", "cpal.self_weight": 0.0, "cam.source": "cam", "taught_cam.crf_rounds": 0}
+    toy = {row.name: row.change for row in tables.rows("table4", settings(""))}
+    assert toy == {
+        "irn": alone | {"affinity.sure_background": 0.15, "affinity.sure_foreground": 0.45},
+        "irn + CPAL": {"affinity.method": "irn"},
+        "amn": {**alone, "host": "amn"},
+        "amn + CPAL": {"affinity.method": "irn", "host": "amn"},
+    }
+    animals = settings("voc-animals")
+    animals["data"]["root"] = "/elsewhere"
+    changes = {row.name: row.change for row in tables.rows("table4", animals)}
+    profile = {"host": "amn", "cam.cam_threshold": 0.6, "cam.pacam_threshold": 0.58, "cpal.refinements": 0}
+    assert changes["irn"] == alone | {"affinity.sure_background": 0.25, "affinity.sure_foreground": 0.5}
+    flat = {"affinity.sure_background": 0.48, "affinity.sure_foreground": 0.68}
+    assert changes["amn"].items() >= (alone | profile | flat).items()
+    assert changes["amn + CPAL"].items() >= profile.items() and not changes["amn + CPAL"].keys() & {"cam.source", *flat}
+    animals["data"]["classes"] = ["cat", "dog"]
+    assert {row.name: row.change for row in tables.rows("table4", animals)} == toy
+
+
+def test_table4_does_not_start_from_another_hosts_thresholds() -> None:
+    with pytest.raises(UserError, match="host: amn: .*git checkout params.yaml"):
+        tables.rows("table4", settings("voc-animals-amn"))
+
+
+def test_each_table_scores_what_it_shows() -> None:
+    assert {table: tables.steps(table) for table in ("table1", "figure4", "table4", "seeds")} == {
+        "table1": ("seed",),
+        "figure4": ("seed",),
+        "table4": ("seed", "crf", "pseudo_mask"),
+        "seeds": ("seed", "crf", "pseudo_mask", "segmentation"),
+    }
+
+
+def test_only_metrics_that_the_experiment_made_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [ablations.experiment({}, seed, ("seed", "crf"))[0] for seed in (0, 1)]
+    asked = []
+
+    def read(path: str, *, rev: str) -> str:
+        asked.append((path, rev))
+        return f'"{path}"'
+
+    monkeypatch.setattr(ablations.dvc.api, "read", read)
+    found = ablations.measured({}, ("seed", "crf"), [0, 1], {names[1], "other"})
+    stems = ("seed", "seed_iou", "crf", "crf_iou")
+    assert asked == [(f"data/metrics/{stem}.json", names[1]) for stem in stems]
+    assert found == {1: {stem: f"data/metrics/{stem}.json" for stem in stems}}
+    assert ablations.measured({}, ("seed",), [0, 1], set(names)) == {}, "of these steps none has ended"
+
+
+STATUS = """\
+Task     Name            Created    Status
+1111111  ablation-fails  06:25 AM   Failed
+2222222  ablation-runs   06:26 AM   Running
+3333333  ablation-waits  06:27 AM   Queued
+4444444  other           06:28 AM   Running
+
+Worker status: {} active, 0 idle
+"""
+
+
+@pytest.mark.parametrize(("active", "begun_anew"), [(0, ["fails", "runs", "new"]), (1, ["fails", "new"])])
+def test_what_a_killed_worker_left_is_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, active: int, begun_anew: list[str]
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def dvc(*arguments: str) -> str:
+        calls.append(arguments)
+        return STATUS.format(active) if arguments == ("queue", "status") else ""
+
+    monkeypatch.setattr(ablations, "_dvc", dvc)
+    monkeypatch.setattr(ablations.subprocess, "run", lambda *_, **__: None)
+    for name in ("CPAL_CACHE", "CPAL_FEATURES"):
+        monkeypatch.setenv(name, "")  # so that what is set for DVC ends with the test
+    ablations.run_missing(
+        {f"ablation-{name}": ["-S", "seed=0", "evaluate_seed"] for name in ("fails", "runs", "waits", "new")}
+    )
+    assert [call[-1] for call in calls if call[:2] == ("queue", "kill")] == ["ablation-runs"] * (not active)
+    removed = [call[-1].removeprefix("ablation-") for call in calls if call[:2] == ("queue", "remove")]
+    assert removed == begun_anew[:-1]
+    queued = [call[4].removeprefix("ablation-") for call in calls if call[:3] == ("exp", "run", "--queue")]
+    assert queued == begun_anew
+
+
+def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    rows = [tables.Row("all", {}, 62.5), tables.Row("some", {}), tables.Row("none", {}, 50.1)]
+    values = [{0: 60.0, 1: 62.0}, {1: 58.25}, {}]
+    found = [
+        (row, {seed: {"seed": {"pacam": {"miou_oracle": value}}} for seed, value in by_seed.items()})
+        for row, by_seed in zip(rows, values, strict=True)
+    ]
+    lines = results.write("table1", found, [0, 1], settings("")).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# Table 1: seed mIoU"
+    assert lines[-3:] == [
+        "| all | 62.5 | 61.0 ± 1.4 |",
+        "| some |  | 58.2 (1 of 2 seeds) |",
+        "| none | 50.1 | not measured |",
+    ]
+    assert (tmp_path / "table1.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_of_nothing_is_written(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    found = [(row, {}) for row in tables.rows(table, settings(""))]
+    assert results.write(table, found, [0, 1], settings("")).read_text(encoding="utf-8").count("not measured") > 3
+
+
+def test_hosts_are_shown_beside_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the thresholds of the settings, not at the best ones."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+
+    def metrics(seed: float, crf: float, mask: float) -> results.Metrics:
+        swept = {"miou_oracle": 99.0}
+        return {
+            "seed": {"miou": seed, "cam": swept, "pacam": swept},
+            "crf": {"miou": crf},
+            "pseudo_mask": {"miou": mask},
+        }
+
+    irn, cpal, *amn = tables.rows("table4", settings("voc-animals"))
+    done = {0: metrics(40.0, 45.0, 50.0), 1: metrics(42.0, 45.0, 54.0)}
+    found = [(irn, done), (cpal, {1: metrics(67.04, 73.0, 76.0)}), *((row, {}) for row in amn)]
+    text = results.write("table4", found, [0, 1], settings("voc-animals")).read_text(encoding="utf-8")
+    assert text.splitlines()[-6:] == [
+        "| host | seed, paper | seed, here | CRF, paper | CRF, here | mask, paper | mask, here |",
+        "|---|---|---|---|---|---|---|",
+        "| irn | 48.8 | 41.0 ± 1.4 | 53.7 | 45.0 ± 0.0 | 66.5 | 52.0 ± 2.8 |",
+        "| irn + CPAL | 62.5 | 67.0 (1 of 2 seeds) | 66.2 | 73.0 (1 of 2 seeds) | 72.7 | 76.0 (1 of 2 seeds) |",
+        "| amn | 62.1 | not measured | 66.1 | not measured | 72.2 | not measured |",
+        "| amn + CPAL | 65.7 | not measured | 68.2 | not measured | 74.1 | not measured |",
+    ]
+    assert "for amn those of profile voc-animals-amn" in text
+    assert (tmp_path / "table4.png").stat().st_size > 1000
+
+
+def test_every_step_and_class_over_seeds() -> None:
+    def metrics(base: float, **classes: float) -> results.Metrics:
+        sweep = {"miou": base + 0.5, "threshold": 0.3, "miou_otsu": base - 1, "miou_oracle": base + 2}
+        rows = [{"class": name, "iou": iou} for name, iou in classes.items()]
+        steps = {
+            step: {"miou": base + 10 * i, "split": "val" if step == "segmentation" else "train"}
+            for i, step in enumerate(tables.steps("seeds"))
+        }
+        return (
+            steps | {f"{step}_iou": rows for step in steps} | {"seed": steps["seed"] | {"cam": sweep, "pacam": sweep}}
+        )
+
+    done = {4: metrics(50.0, background=80.0, cat=20.0), 6: metrics(52.0, background=84.0)}
+    lines = results.over_seeds(done, [4, 5, 6], settings(""))
+    assert "The random seed draws the images as well." in lines
+    start = lines.index("| mIoU | images of | seed 4 | seed 5 | seed 6 | mean ± deviation |")
+    assert lines[start + 2 :] == [
+        "| CAM, fixed threshold 0.3 | train | 50.5 | not measured | 52.5 | 51.5 ± 1.4 (2 of 3 seeds) |",
+        "| CAM, Otsu's threshold | train | 49.0 | not measured | 51.0 | 50.0 ± 1.4 (2 of 3 seeds) |",
+        "| CAM, oracle | train | 52.0 | not measured | 54.0 | 53.0 ± 1.4 (2 of 3 seeds) |",
+        "| PACAM, fixed threshold 0.3 | train | 50.5 | not measured | 52.5 | 51.5 ± 1.4 (2 of 3 seeds) |",
+        "| PACAM, Otsu's threshold | train | 49.0 | not measured | 51.0 | 50.0 ± 1.4 (2 of 3 seeds) |",
+        "| PACAM, oracle | train | 52.0 | not measured | 54.0 | 53.0 ± 1.4 (2 of 3 seeds) |",
+        "| seed map | train | 50.0 | not measured | 52.0 | 51.0 ± 1.4 (2 of 3 seeds) |",
+        "| after the CRF | train | 60.0 | not measured | 62.0 | 61.0 ± 1.4 (2 of 3 seeds) |",
+        "| pseudo-mask | train | 70.0 | not measured | 72.0 | 71.0 ± 1.4 (2 of 3 seeds) |",
+        "| segmentation model | val | 80.0 | not measured | 82.0 | 81.0 ± 1.4 (2 of 3 seeds) |",
+        "",
+        "| IoU | seed map | after the CRF | pseudo-mask | segmentation model |",
+        "|---|---|---|---|---|",
+        f"| background |{' 82.0 ± 2.8 (2 of 3 seeds) |' * 4}",
+        f"| cat |{' 20.0 (1 of 3 seeds) |' * 4}",
+    ]
+
+
+def test_imported_maps_have_no_pacam() -> None:
+    sweep = {"miou": 50.0, "threshold": 0.3, "miou_otsu": 49.0, "miou_oracle": 52.0}
+    metrics = {step: {"miou": 50.0, "split": "train"} for step in tables.steps("seeds")}
+    metrics["seed"]["cam"] = sweep
+    lines = results.over_seeds({0: metrics | {f"{step}_iou": [] for step in metrics}}, [0], settings(""))
+    assert not any("PACAM" in line for line in lines)
+
+
+def test_without_masks_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = settings("")
+    present["data"]["masks"] = None
+    monkeypatch.setattr(ablations, "settings", lambda: present)
+    with pytest.raises(UserError, match="data.masks: null: .*name their folder"):
+        ablations.main(["seeds"], "0", run=True)

@@ -1,0 +1,69 @@
+"""What a host gave is read from disk as it was, and only for the same host, picture and stages."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from cpal.hosts import HostOutput
+from cpal.hosts.cached import RememberedHost
+from cpal.hosts.irn import IrnHost, build_irn_host
+from cpal.hosts.outputs import merge_views
+from cpal.settings.config import Config
+
+LABEL = torch.tensor([[1.0, 0, 1]]).expand(2, -1)
+
+
+@pytest.fixture
+def host(settings: Callable[..., Config]) -> IrnHost:
+    classifier = settings().classifier.model_copy(update={"backbone": "mobilenetv3_small_050"})
+    return build_irn_host(classifier, 3, weights="none").eval()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights"
+    path.write_bytes(b"first")
+    return path
+
+
+def remembered(host: IrnHost, weights: Path, stages: tuple[int, ...] = (3, 4)) -> RememberedHost:
+    return RememberedHost(host, weights, stages, weights.parent / "features")
+
+
+def picture(seed: int = 0) -> Tensor:
+    image = torch.randint(0, 256, (3, 48, 64), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.stack([image, image.flip(-1)])
+
+
+def no_forward(*_: Tensor) -> HostOutput:
+    raise AssertionError("the host was asked again")
+
+
+@torch.no_grad()
+def test_the_same_bits_without_the_host(host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = merge_views(host(picture(), LABEL))
+    first = merge_views(remembered(host, weights)(picture(), LABEL))
+    monkeypatch.setattr(host, "forward", no_forward)
+    again = merge_views(remembered(host, weights)(picture(), LABEL))
+    for output in (first, again):
+        assert torch.equal(output.cam, expected.cam) and torch.equal(output.logits, expected.logits)
+        assert all(torch.equal(output.features[n], expected.features[n]) for n in (2, 3))
+        assert all(output.features[n].numel() == 0 for n in (0, 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "label"])
+def test_the_host_is_asked_about_what_is_new(
+    host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    remembered(host, weights)(picture(), LABEL)
+    monkeypatch.setattr(host, "forward", no_forward)
+    if change == "weights":
+        weights.write_bytes(b"second")
+    views = {"picture": picture(1), "shape": picture().transpose(-1, -2).reshape(2, 3, 64, 48)}.get(change, picture())
+    label = 1 - LABEL if change == "label" else LABEL
+    with pytest.raises(AssertionError, match="asked again"):
+        remembered(host, weights, (4,) if change == "stages" else (3, 4))(views, label)

@@ -1,0 +1,167 @@
+"""Diagnostics of a network whose features are the truth and whose CAM is known, so that every figure can be counted."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import COLORS
+from torch import Tensor, nn
+
+from cpal.data.dataset import Dataset
+from cpal.data.masks import read_mask
+from cpal.data.views import pyramid_loader
+from cpal.hosts import HostOutput
+from cpal.hosts.build import HostSettings
+from cpal.hosts.outputs import view_output
+from cpal.method.diagnose import diagnose, diagnoser
+from cpal.method.fit_prototypes import fit_prototypes
+from cpal.method.learner import ContextPrototypeLearner, select
+from cpal.method.train_cam import train_classifier
+from cpal.settings.config import Config
+
+Settings = Callable[..., Config]
+PALETTE = torch.tensor([COLORS[k] for k in sorted(COLORS)], dtype=torch.float32)
+
+
+class Oracle(nn.Module):
+    """Features: which color a pixel has. CAM: 1 on the class's pixels, and `spill` on all others."""
+
+    def __init__(self, spill: float) -> None:
+        super().__init__()
+        self.spill = spill
+
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        truth = (images.float()[:, :, None] - PALETTE.T[None, :, :, None, None]).abs().sum(1).argmin(1)
+        features = F.one_hot(truth, len(PALETTE)).permute(0, 3, 1, 2).float()
+        cam = features[:, 1:].clamp(min=self.spill)
+        return HostOutput([features], cam, cam.mean((2, 3)))
+
+
+def look(settings: Settings, dataset: Dataset, spill: float, **keys: Any) -> dict[str, float]:
+    config = settings(**{"cpal.features": [1]} | {f"cpal.{key}": value for key, value in keys.items()})
+    host = Oracle(spill)
+    learner = ContextPrototypeLearner(len(COLORS) - 1, [len(COLORS)], config.cpal, seed=0)
+    records = dataset.split("train")
+    loader = pyramid_loader(dataset, records, scales=(1.0,), flip=True, long_side=None, workers=0)
+    fit_prototypes(host, learner, dataset, records, [loader] * (1 + config.cpal.refinements))
+    host.train(), learner.train()
+    figures = diagnose(host, learner, dataset, records, loader)
+    assert host.training and learner.training, "left as found"
+    return figures
+
+
+def test_a_perfect_cam(settings: Settings, tiny_dataset: Dataset) -> None:
+    figures = look(settings, tiny_dataset, spill=0.0)
+    for name in ("cam", "pacam"):
+        assert figures[f"{name}_precision"] == figures[f"{name}_coverage"] == 100
+    assert figures["cam_purity"] == figures["instance_purity"] == figures["context_purity"] == 100
+    assert figures["ocsem"] == pytest.approx(1, abs=1e-3)
+    assert figures["shift"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_cam_that_lights_everything(settings: Settings, tiny_dataset: Dataset) -> None:
+    """The masks are the whole image, so that purity and precision are the class's share of it."""
+    figures = look(
+        settings, tiny_dataset, spill=0.9, refinements=0, mask_exclusive=False, background_threshold=0.0, topk=2
+    )
+    shares = []
+    for record in tiny_dataset.split("train"):
+        mask = read_mask(tiny_dataset.mask_path(record))
+        shares += [100 * float((mask == k).mean()) for k in record.labels]
+    assert figures["cam_purity"] == pytest.approx(np.mean(shares), abs=0.01)
+    assert figures["instance_purity"] == figures["cam_purity"]
+    assert figures["cam_precision"] == pytest.approx(np.mean(shares), abs=0.01)
+    assert figures["cam_coverage"] == 100
+    assert 1 <= figures["effective_neighbors"] <= 2
+
+
+@pytest.mark.parametrize("strength", [None, 0.2])
+def test_the_shift_is_told_by_the_instances_length(
+    settings: Settings, tiny_dataset: Dataset, strength: float | None
+) -> None:
+    """With one context a class it is the mean of the bank; the shift leads a part of the way to it."""
+    config = settings(**{"cpal.features": [1]}).cpal
+    keys = {
+        "num_prototypes": 1,
+        "topk": 1,
+        "refinements": 0,
+        "normalize_prototypes": False,
+        "normalize_features": False,
+    }
+    figures = look(settings, tiny_dataset, spill=0.9, align_strength=strength, **keys)
+    host, records = Oracle(0.9), tiny_dataset.split("train")
+    learner = ContextPrototypeLearner(
+        len(COLORS) - 1, [len(COLORS)], config.model_copy(update={**keys, "align": "none"}), seed=0
+    ).eval()
+    loader = pyramid_loader(tiny_dataset, records, scales=(1.0,), flip=True, long_side=None, workers=0)
+    of_class: dict[int, list[Tensor]] = {}
+    for index, _, (view,) in loader:
+        label = torch.from_numpy(records[index].multi_hot(len(COLORS) - 1))[None]
+        output = view_output(host, view, label)
+        step = learner.instances(select(output.features, learner.settings), output.cam, label)
+        for k in records[index].labels:
+            of_class.setdefault(k, []).append(step.prototypes[0, k])
+    shares = []
+    for found in of_class.values():
+        mean = torch.stack(found).mean(0)
+        shares += [float((strength or 0.5) * (mean - own).norm() / own.norm()) for own in found]
+    assert len(shares) > 3 and np.mean(shares) > 0.01
+    assert figures["shift"] == pytest.approx(np.mean(shares), abs=1e-3)
+
+
+def test_refinement_shows_as_purity(settings: Settings, tiny_dataset: Dataset) -> None:
+    """On the larger boxes, whose share tells them from the background."""
+    figures = look(settings, tiny_dataset, spill=0.55, mask_threshold=0.5, background_threshold=0.3)
+    assert figures["instance_purity"] > figures["cam_purity"] + 10
+
+
+def test_usage_counts_the_contexts_that_are_neighbors(settings: Settings, tiny_dataset: Dataset) -> None:
+    assert look(settings, tiny_dataset, spill=0.0, num_prototypes=4, topk=4)["context_usage"] == 100
+    assert look(settings, tiny_dataset, spill=0.0, topk=0)["effective_neighbors"] is None
+
+
+def test_without_contexts_only_the_cam_is_judged(settings: Settings, tiny_dataset: Dataset) -> None:
+    """The rest would depend on settings of `cpal` that a training without L_Self does not read."""
+    config = settings(**{"cpal.features": [1]})
+    learner = ContextPrototypeLearner(len(COLORS) - 1, [len(COLORS)], config.cpal, seed=0)
+    figures = diagnoser(tiny_dataset, config.classifier)(Oracle(0.0), learner)
+    assert {name for name, value in figures.items() if value is not None} == {"cam_precision", "cam_coverage"}
+    none = settings(**{"classifier.diagnosed_images": 0}).classifier
+    assert set(diagnoser(tiny_dataset, none)(Oracle(0.0), learner).values()) == {None}
+
+
+@pytest.mark.parametrize("contrast", ["none", "difference", "ratio", "normalized"])
+def test_says_the_same_whatever_a_map_cell_holds(settings: Settings, tiny_dataset: Dataset, contrast: str) -> None:
+    """`cpal.contrast` does not train anew, so that it must not change what is said of a training."""
+    figures = [look(settings, tiny_dataset, spill=0.55, contrast=mode) for mode in ("ratio", contrast)]
+    assert figures[0] == figures[1]
+
+
+def test_training_is_diagnosed_each_epoch_and_after_a_restart(
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Any
+) -> None:
+    config = settings(**{"classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none"})
+
+    def run() -> tuple[nn.Module, list[dict[str, float]]]:
+        host, _, rows = train_classifier(
+            tiny_dataset,
+            HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es),
+            config.cpal,
+            seed=0,
+            folder=tmp_path,
+            device=torch.device("cpu"),
+            workers=0,
+            diagnose=diagnoser(tiny_dataset, config.classifier),
+        )
+        return host, rows
+
+    host, rows = run()
+    assert [row["epoch"] for row in rows] == list(range(1, config.classifier.epochs + 1))
+    assert rows[0]["pacam_precision"] is None and rows[1]["pacam_precision"] is not None, "from the second epoch on"
+    assert all(row.keys() == rows[0].keys() for row in rows), "else DVC draws no plot"
+    assert all(value is None or math.isfinite(value) for row in rows for value in row.values())
+    assert run()[1] == rows, "from the checkpoint"

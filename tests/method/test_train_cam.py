@@ -1,0 +1,336 @@
+"""The classifier's loss, its training on drawn pictures, and the files that keep it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.multiprocessing import spawn
+
+from cpal.data.dataset import Dataset
+from cpal.data.masks import VOID
+from cpal.data.training_samples import TrainingSamples
+from cpal.errors import UserError
+from cpal.hosts.build import HostSettings
+from cpal.hosts.irn import build_irn_host
+from cpal.method import train_cam as classifier
+from cpal.method.learner import ContextPrototypeLearner, build_learner, select
+from cpal.method.train_cam import ClusterEachEpoch, CpalLoss, train_classifier
+from cpal.networks import training
+from cpal.networks.weights import load_weights, save_weights
+from cpal.settings.config import Config
+
+Settings = Callable[..., Config]
+N = 3
+LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+SMALL = {"classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none", "classifier.freeze_norm": False}
+
+
+@pytest.fixture
+def loss(settings: Settings) -> CpalLoss:
+    """A small network with its learner."""
+    return small_loss(settings())
+
+
+def host_settings(config: Config) -> HostSettings:
+    return HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
+
+
+def small_loss(config: Config) -> CpalLoss:
+    torch.manual_seed(0)
+    host = build_irn_host(config.classifier.model_copy(update={"backbone": "mobilenetv3_small_050"}), N, weights="none")
+    return CpalLoss(host, build_learner(host, N, config.cpal, seed=0), config.cpal)
+
+
+def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images, labels, masks and padding; the second image lies in the left three quarters of its crop."""
+    generator = torch.Generator().manual_seed(seed)
+    padding = torch.zeros(2, 64, 64, dtype=torch.bool)
+    padding[1, :, 48:] = True
+    mask = torch.where(padding, VOID, 0)
+    return torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8), LABELS, mask, padding
+
+
+class TestLoss:
+    def test_classification_loss_is_eq_2(self, loss: CpalLoss) -> None:
+        image, label, mask, padding = batch()
+        logits = loss.eval().host(image, label).logits
+        expected = torch.zeros(())
+        for b in range(2):
+            for n in range(N):
+                probability = torch.sigmoid(logits[b, n])
+                expected -= (probability if label[b, n] else 1 - probability).log() / (2 * N)
+        torch.testing.assert_close(loss(image, label, mask, padding)["loss_classification"], expected)
+
+    def test_without_a_learner_there_is_nothing_else(self, loss: CpalLoss) -> None:
+        alone = CpalLoss(loss.host, None, loss.settings)
+        assert set(alone(*batch())) == {"loss_classification"}
+
+    def test_self_loss_is_the_learners_weighted_and_switched(self, settings: Settings) -> None:
+        loss = small_loss(settings(**{"cpal.self_weight": 2.5, "cpal.features": [2, 3]})).train()
+        for module in loss.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        loss(*batch(0))
+        loss.learner.cluster()
+        assert loss(*batch(1))["loss_self"] == 0
+        loss.warm.fill_(True)
+        loss.eval()
+        image, label, mask, padding = batch(2)
+        output = loss.host(image, label)
+        cells = torch.zeros(2, 4, 4, dtype=torch.bool)
+        cells[1, :, 3] = True
+        _, expected = loss.learner(output.features[1:3], output.cam, label, padding=cells)
+        assert expected > 0
+        torch.testing.assert_close(loss(image, label, mask, padding)["loss_self"], 2.5 * expected)
+
+    def test_a_cell_with_any_padding_is_padding(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Tensor] = []
+
+        def spy(_learner: Any, _features: Any, cam: Tensor, _label: Any, *, padding: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(padding)
+            return cam, cam.sum()
+
+        monkeypatch.setattr(ContextPrototypeLearner, "__call__", spy)
+        image, label, mask, padding = batch()
+        padding[:], padding[0, 17, 40], padding[1, 63, 0] = False, True, True
+        mask[1, 5, 5] = VOID  # a pixel without a label is no padding
+        loss(image, label, mask, padding)
+        assert seen[0].nonzero().tolist() == [[0, 1, 2], [1, 3, 0]]
+
+    def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
+        loss.learner.train()
+        for step in range(3):
+            if step:
+                loss.learner.cluster()
+                loss.warm.fill_(True)
+            losses = loss(*batch(step))
+        losses["loss_self"].backward()
+        assert losses["loss_self"] > 0
+        gradients = [p.grad for p in loss.host.parameters() if p.grad is not None]
+        assert gradients and all(torch.isfinite(g).all() for g in gradients) and any(g.any() for g in gradients)
+
+
+class TestFeatures:
+    def test_select_names_stages_from_one(self, settings: Settings) -> None:
+        features = [torch.full((1,), float(stage)) for stage in (1, 2, 3, 4)]
+        chosen = select(features, settings(**{"cpal.features": [4, 1]}).cpal)
+        assert [float(f) for f in chosen] == [4.0, 1.0]
+
+    @pytest.mark.parametrize(("stages", "projection"), [([1, 2, 3, 4], 0), ([4], 0), ([1, 3], 7)])
+    def test_the_learner_is_as_wide_as_they_are(self, settings: Settings, stages: list[int], projection: int) -> None:
+        config = settings(
+            **{"cpal.features": stages, "cpal.projection": projection, "cpal.detach_target": not projection}
+        )
+        loss = small_loss(config)
+        width = sum(projection or loss.host.channels[stage - 1] for stage in stages)
+        assert loss.learner.bank.entries.shape == (N + 1, config.cpal.bank_length, width)
+        loss(*batch())
+
+    def test_any_map_size_has_its_padding(self, settings: Settings) -> None:
+        """Crops of 60 pixels make maps of 4 cells, and 60 / 4 is no stride of a pooling without a rest."""
+        loss = small_loss(settings())
+        images, labels, masks, padding = batch()
+        loss(images[..., :60, :60], labels, masks[..., :60, :60], padding[..., :60, :60])
+
+
+class TestSchedule:
+    def test_clusters_from_the_second_epoch_and_warms_up_when_told(self, settings: Settings) -> None:
+        loss = small_loss(settings(**{"cpal.self_start_epoch": 3}))
+        hook, seen = ClusterEachEpoch(loss), []
+        for epoch in range(5):
+            hook.before_train_epoch(SimpleNamespace(epoch=epoch))
+            seen.append((int(loss.learner.clusterings), bool(loss.warm)))
+        assert seen == [(0, False), (1, False), (2, False), (3, True), (4, True)]
+
+    def test_nothing_to_do_without_a_learner(self, loss: CpalLoss) -> None:
+        ClusterEachEpoch(CpalLoss(loss.host, None, loss.settings)).before_train_epoch(SimpleNamespace(epoch=3))
+
+
+class TestTraining:
+    def run(self, config: Config, dataset: Dataset, folder: Path, **keys: Any) -> tuple[Any, ContextPrototypeLearner]:
+        host, learner, rows = train_classifier(
+            dataset,
+            host_settings(config),
+            config.cpal,
+            seed=config.seed,
+            folder=folder,
+            device=torch.device("cpu"),
+            workers=0,
+            diagnose=lambda host, learner: {"clusterings": int(learner.clusterings)},
+            **keys,
+        )
+        assert [row["epoch"] for row in rows] == list(range(1, config.classifier.epochs + 1))
+        return host, learner
+
+    @torch.no_grad()
+    def classification_loss(self, host: nn.Module, dataset: Dataset) -> float:
+        """Of the training pictures, each four times, mirrored or not."""
+        data = TrainingSamples(
+            dataset, dataset.split("train"), crop_size=64, scale_range=(1.5, 1.5), padding=(124, 116, 104), seed=1
+        )
+        batch = [data[position, position % 5] for position in range(20)]
+        image, label = (torch.stack([sample[key] for sample in batch]) for key in ("image", "image_label"))
+        return F.multilabel_soft_margin_loss(host.eval()(image, label).logits, label).item()
+
+    def test_learns_the_drawn_classes_and_fills_the_bank(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        config = settings(**{"classifier.epochs": 12, "classifier.batch_size": 5, "classifier.crop_size": 64})
+        host, learner = self.run(config, tiny_dataset, tmp_path)
+        assert not host.training and int(learner.clusterings) == 11
+        torch.manual_seed(config.seed)
+        fresh = build_irn_host(config.classifier, N)
+        losses = [self.classification_loss(network, tiny_dataset) for network in (fresh, host)]
+        assert losses[1] < 0.85 * losses[0]
+        assert learner.bank.count[0] == config.cpal.bank_length and learner.bank.count.all()
+        assert learner.valid.any(1).all()
+
+    def test_same_seed_same_weights_and_another_one_differs(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        states = []
+        for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+            torch.manual_seed(hash(name) % 1000)  # what ran before must not matter
+            host, learner = self.run(settings(**SMALL | {"seed": seed}), tiny_dataset, tmp_path / name)
+            states.append({**host.state_dict(), **learner.state_dict()})
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+    def test_without_self_loss_the_bank_stays_empty(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        config = settings(**SMALL | {"cpal.self_weight": 0.0})
+        _, learner = self.run(config, tiny_dataset, tmp_path, limit=2)
+        assert not learner.bank.count.any() and not learner.clusterings
+
+    def test_without_self_loss_the_learner_too_is_where_the_network_is(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The meta device stands for a GPU: what is left on the CPU cannot meet what is there."""
+        monkeypatch.setattr(classifier, "train", lambda *_, **__: None)
+        _, learner, _ = train_classifier(
+            tiny_dataset,
+            host_settings(settings(**SMALL)),
+            settings(**{"cpal.self_weight": 0.0}).cpal,
+            seed=0,
+            folder=tmp_path,
+            device=torch.device("meta"),
+            workers=0,
+            diagnose=lambda *_: {},
+        )
+        assert {value.device.type for value in learner.state_dict().values()} == {"meta"}
+
+    @pytest.mark.parametrize(("device", "deterministic"), [("cpu", True), ("cuda", False), ("mps", False)])
+    def test_operations_must_be_deterministic_on_a_cpu_only(
+        self,
+        settings: Settings,
+        tiny_dataset: Dataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        device: str,
+        deterministic: bool,
+    ) -> None:
+        """On a GPU some of those that segmentation needs have no such version, and raise an error."""
+        records, seen = tiny_dataset.split("train"), []
+        samples = TrainingSamples(tiny_dataset, records, crop_size=32, scale_range=(1, 2), padding=(0, 0, 0), seed=0)
+        monkeypatch.setattr(training._Runner, "wrap_model", lambda _, __, model: model)
+        monkeypatch.setattr(
+            training._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
+        )
+        training.train(
+            small_loss(settings()),
+            samples,
+            settings().classifier,
+            head=[],
+            iterations=2,
+            interval=2,
+            seed=0,
+            folder=tmp_path,
+            device=torch.device(device),
+            workers=0,
+        )
+        assert seen == [deterministic]
+
+    def test_two_processes_learn_what_one_does(self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+        """With running statistics in batch norm, as on photographs; L_Self takes part in the second epoch."""
+        config = settings(**{"classifier.learning_rate": 0.05, "classifier.epochs": 4})
+        spawn(_train_rank, args=(tmp_path, config, tiny_dataset), nprocs=2)
+        host, learner = self.run(config, tiny_dataset, tmp_path / "alone")
+        alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
+        ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+        fresh = build_irn_host(config.classifier, N).state_dict()
+        near = {"atol": 1e-5, "rtol": 1e-4}
+        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], **near)]
+        assert len(learned) > 10 and learner.valid.sum() > N
+        for key, value in alone.items():
+            assert torch.equal(ranks[0][key], ranks[1][key]), key
+            torch.testing.assert_close(ranks[0][key], value, **near)
+
+
+def _train_rank(rank: int, folder: Path, config: Config, dataset: Dataset) -> None:
+    """One of two processes."""
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    host, learner = TestTraining().run(config, dataset, folder / "both")
+    torch.save(nn.ModuleDict({"host": host, "learner": learner}).state_dict(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+META = {"backbone": "x", "classes": ["cat", "dog"], "stride": 16}
+
+
+class TestFile:
+    def modules(self, seed: int) -> dict[str, nn.Module]:
+        torch.manual_seed(seed)
+        return {"host": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "hosts": nn.Linear(2, 2)}
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        written, read = self.modules(0), self.modules(1)
+        save_weights(tmp_path / "w.safetensors", written, META)
+        load_weights(tmp_path / "w.safetensors", read, META, stage="train_cam")
+        for name in written:
+            for key, value in written[name].state_dict().items():
+                assert torch.equal(read[name].state_dict()[key], value)
+
+    def test_a_learner_with_its_bank(self, settings: Settings, tmp_path: Path) -> None:
+        config = settings(**{"cpal.projection": 4, "cpal.detach_target": False}).cpal
+        learners = [ContextPrototypeLearner(N, [5, 6], config, seed=0) for _ in range(2)]
+        learners[0].train()([torch.randn(2, 5, 4, 4), torch.randn(2, 6, 4, 4)], torch.randn(2, N, 4, 4), LABELS)
+        learners[0].cluster()
+        save_weights(tmp_path / "p.safetensors", {"learner": learners[0]}, META)
+        load_weights(tmp_path / "p.safetensors", {"learner": learners[1]}, META, stage="fit_prototypes")
+        for (key, a), b in zip(learners[0].state_dict().items(), learners[1].state_dict().values(), strict=True):
+            assert torch.equal(a, b) and a.dtype == b.dtype, key
+
+    def test_the_same_content_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            save_weights(tmp_path / name, self.modules(0), dict(reversed(META.items())) if name == "b" else META)
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+    def test_what_cannot_be_used_is_explained(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+
+        def refused(message: str, meta: dict[str, Any] = META) -> None:
+            with pytest.raises(UserError, match=message):
+                load_weights(path, self.modules(0), meta, stage="train_cam")
+
+        refused(r"w\.safetensors: no such file; run the train_cam stage first: dvc repro train_cam")
+        save_weights(path, self.modules(0), META)
+        refused(r"made with other settings \(classes, stride\)", META | {"classes": ["cat"], "stride": 8})
+        for other in (nn.Linear(2, 3), nn.Linear(2, 2, bias=False)):
+            save_weights(path, self.modules(0) | {"hosts": other}, META)
+            refused("made with other settings .hosts does not fit.; run: dvc repro train_cam")
+        save_weights(path, {"host": self.modules(0)["host"]}, META)
+        refused("made with other settings .hosts does not fit.; run: dvc repro train_cam")
+        save_weights(path, self.modules(0), META)
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], whole[:4], b"", b"nonsense" * 9):
+            path.write_bytes(damaged)
+            refused(r"w\.safetensors: damaged .* dvc repro -f -s train_cam")

@@ -1,0 +1,455 @@
+"""The page of a small hand-made run: what it holds, that it needs nothing from outside, and what stops it."""
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dvclive import Live
+from PIL import Image
+from ruamel.yaml import YAML
+
+import stages.report as stage
+from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
+from cpal.data.masks import VOID, read_mask, write_mask
+from cpal.errors import UserError
+from cpal.files import write_json
+from cpal.maps.cams import CamFile, read_cam, write_cam
+from cpal.maps.refined import Refined, write_crf
+from cpal.report.gallery import extremes, rank, spread_over_ranks
+from cpal.report.page import Report, Scores, render_page
+from cpal.report.provenance import commit, locked_outs
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+VOID_ELEMENTS = {"meta", "img", "rect", "line", "circle", "polyline"}
+
+
+def otsu(miou: float, threshold: float) -> dict[str, float]:
+    return {"miou_otsu": miou, "threshold_otsu": threshold}
+
+
+METRICS: dict[str, dict[str, Any]] = {
+    "seed": {
+        "miou": 51.234,
+        "pixel_accuracy": 81.2,
+        "split": "train_official",
+        "cam": {"miou": 41.987, "threshold": 0.31, **otsu(42.2, 0.28), "miou_oracle": 43.456, "threshold_oracle": 0.26},
+        "pacam": {
+            "miou": 51.234,
+            "threshold": 0.535,
+            **otsu(50.1, 0.6),
+            "miou_oracle": 52.111,
+            "threshold_oracle": 0.52,
+        },
+        "taught": {
+            "miou": 51.234,
+            "threshold": 0.61,
+            **otsu(50.8, 0.63),
+            "miou_oracle": 53.123,
+            "threshold_oracle": 0.59,
+        },
+    },
+    "crf": {"miou": 55.55, "pixel_accuracy": 84.4, "split": "train_official"},
+    "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "split": "train_official", "void_percent": 12.34},
+    "segmentation": {
+        "miou": 60.01,
+        "pixel_accuracy": 88.8,
+        "split": "val_list",
+        "train": {"miou": 63.33, "pixel_accuracy": 89.9, "split": "train_official"},
+    },
+}
+FREE = {"images": 5, "coverage": 33.3, "void": 0.0, "labels_found": 88.9, "label_f1": 77.7}
+WITHOUT_TRUTH: dict[str, dict[str, Any]] = {
+    "seed": FREE,
+    "crf": FREE | {"agreement": 95.1, "confidence": 91.5},
+    "pseudo_mask": FREE | {"void": 12.5, "agreement": 100.0},
+    "segmentation": FREE | {"images": 2, "labels_found": None, "agreement": 90.2},
+}
+LABELS = {"map": 97.531, "f1": 93.2, "f1_micro": 94.4, "images": 2, "classes": 3, "split": "val_list"}
+IOU = {"background": 80.01, "red": 31.41, "green": 27.18, "blue": 16.18}
+
+
+class Page(HTMLParser):
+    """Tags with attributes, all text, and the cells of each table row; complains of tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID_ELEMENTS:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+    def images(self) -> list[np.ndarray]:
+        sources = [attributes["src"] or "" for tag, attributes in self.tags if tag == "img"]
+        return [np.array(Image.open(io.BytesIO(base64.b64decode(s.partition("base64,")[2])))) for s in sources]
+
+    def headings(self) -> list[str]:
+        return [tag for tag, _ in self.tags if tag in ("h1", "h2")]
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what all stages before the report write; the working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_dataset.mask_root, "data/dataset")
+    rng = np.random.default_rng(0)
+    for record in tiny_dataset.records:
+        mask = read_mask(tiny_dataset.mask_path(record))
+        wrong = np.where(rng.random(mask.shape) < 0.02 * (1 + ord(record.image_id[0]) % 5), 1, mask).astype(np.uint8)
+        write_mask(Path(f"data/predictions/{record.image_id}.png"), wrong)
+        if record.split == "train":
+            _write_maps(record, wrong)
+    for name, content in METRICS.items():
+        _write_metrics(name, content)
+        write_json(Path(f"data/metrics/{name}_iou.json"), [{"class": k, "iou": v} for k, v in IOU.items()])
+    write_json(Path("data/metrics/classifier.json"), LABELS)
+    for training in ("train_cam", "train_segmentation"):
+        _write_curves(Path("data/metrics") / training)
+    rows = [
+        {"epoch": 1, "cam_purity": 40.0, "ocsem": None, "shift": None},
+        {"epoch": 2, "cam_purity": 50.0, "ocsem": 0.9, "shift": None},
+    ]
+    write_json(Path("data/metrics/train_cam/diagnostics.json"), rows)
+    shutil.copy(PARAMS, "params.yaml")
+    return tmp_path
+
+
+def _write_metrics(name: str, content: dict[str, Any]) -> None:
+    write_json(Path(f"data/metrics/{name}.json"), content | {"without_truth": WITHOUT_TRUTH[name]})
+
+
+def _write_maps(record: Record, mask: np.ndarray) -> None:
+    height, width = mask.shape
+    shape = (len(record.labels), (height + 3) // 4, (width + 3) // 4)
+    maps = np.random.default_rng(1).random(shape)
+    for folder in ("cams", "crf"):
+        Path("data", folder).mkdir(exist_ok=True)
+    content = CamFile(np.array(record.labels, np.int64), maps, maps / 2 + 0.3, (height, width), maps / 3)
+    write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
+    write_crf(Path(f"data/crf/{record.image_id}.npz"), Refined(mask, np.full(mask.shape, 200, np.uint8)))
+    pseudo = mask.copy()
+    pseudo[:3] = VOID
+    write_mask(Path(f"data/pseudo_masks/{record.image_id}.png"), pseudo)
+
+
+def _write_curves(folder: Path) -> None:
+    live = Live(str(folder), report=None, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
+    for step in range(1, 6):
+        live.step = step
+        live.log_metric("train/loss", float("nan") if step == 3 else 1 / step, timestamp=False)
+        live.log_metric("learning_rate", 0.1 / step, timestamp=False)
+    live.end()
+
+
+def report_page() -> Page:
+    stage.main(params=Path("params.yaml"), out=None)
+    return Page(Path("data/report/index.html").read_text(encoding="utf-8"))
+
+
+def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
+    page = report_page()
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        for name in ("src", "href", "srcset", "data", "poster"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    text = Path("data/report/index.html").read_text(encoding="utf-8")
+    assert "url(" not in text and "@import" not in text
+    assert str(run_folder) not in text
+
+
+def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
+    page = report_page()
+    rows = [[cell for cell in row if cell] for row in page.rows]
+    assert rows[1:15] == [
+        ["Seedsmade from the taught CAM", "51.2", "81.2", "train_official"],
+        ["CAMthreshold 0.31", "42.0", "train_official"],
+        ["CAMOtsu's threshold 0.28", "42.2", "train_official"],
+        ["CAMoracle threshold 0.26", "43.5", "train_official"],
+        ["PACAMthreshold 0.535", "51.2", "train_official"],
+        ["PACAMOtsu's threshold 0.6", "50.1", "train_official"],
+        ["PACAMoracle threshold 0.52", "52.1", "train_official"],
+        ["Taught CAMthreshold 0.61", "51.2", "train_official"],
+        ["Taught CAMOtsu's threshold 0.63", "50.8", "train_official"],
+        ["Taught CAMoracle threshold 0.59", "53.1", "train_official"],
+        ["CRF", "55.5", "84.4", "train_official"],
+        ["Pseudo-masks12.3% of the pixels void", "57.8", "86.6", "train_official"],
+        ["Segmentation", "60.0", "88.8", "val_list"],
+        ["on images it learned from", "63.3", "89.9", "train_official"],
+    ]
+    for name, iou in IOU.items():
+        assert [name, *[f"{iou:.1f}"] * 4] in rows
+    assert ["mean", "51.2", "55.5", "57.8", "60.0"] in rows
+    widths = [a["width"] for tag, a in page.tags if tag == "rect" and a.get("class") == "value"]
+    assert widths[0] == "51.23%" and len(widths) == 14
+
+
+def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
+    page = report_page()
+    pictures = page.images()
+    # a to d have all seven panels ("empty" is not ranked); e and f have image, prediction and ground truth.
+    assert len(pictures) == 4 * 8 + 2 * 3
+    assert all(picture.shape[1] == 280 and picture.ndim == 3 for picture in pictures)
+    for start in range(0, 32, 8):
+        assert len({picture.shape for picture in pictures[start : start + 8]}) == 1
+    assert page.text.count("train/loss") == 2 and "learning_rate:" not in page.text.partition("params.yaml")[0]
+    points = [a["points"] or "" for tag, a in page.tags if tag == "polyline"]
+    assert [len(p.split()) for p in points] == [4, 2, 1, 4], "the step without a number is left out"
+    assert "cam_purity" in page.text and "ocsem" in page.text
+    assert page.headings() == ["h1", *["h2"] * 6]
+
+
+def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
+    lock = {"stages": {"prepare": {"outs": [{"path": "data/dataset", "hash": "md5", "md5": "0123abcd.dir"}]}}}
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0"} | lock), encoding="utf-8")
+    page = report_page()
+    assert PARAMS.read_text(encoding="utf-8") in page.text
+    assert ["prepare", "data/dataset", "0123abcd.dir"] in page.rows
+    assert ["numpy", np.__version__] in page.rows
+    assert any(row[0] == "Git commit" for row in page.rows if row)
+
+
+def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:
+    stage.main(params=Path("params.yaml"), out=None)
+    stage.main(params=Path("params.yaml"), out=Path("again"))
+    names = sorted(path.name for path in Path("data/report").iterdir())
+    assert names == ["index.html", "samples.png", "strips.png"]
+    for name in names:
+        digests = {
+            hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for folder in (Path("data/report"), Path("again/report"))
+        }
+        assert len(digests) == 1, name
+    assert np.array(Image.open("data/report/strips.png")).shape[1] == 8 * 176 + 7 * 6
+
+
+def test_nothing_half_written_remains(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.main(params=Path("params.yaml"), out=None)
+    before = Path("data/report/index.html").read_bytes()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        stage.main(params=Path("params.yaml"), out=None)
+    assert Path("data/report/index.html").read_bytes() == before
+    assert sorted(path.name for path in Path("data").iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        ("data/dataset", "prepare"),
+        ("data/cams", "make_cams"),
+        ("data/crf", "refine_crf"),
+        ("data/pseudo_masks", "write_pseudo_masks"),
+        ("data/predictions", "predict_segmentation"),
+        ("data/metrics/train_cam", "train_cam"),
+        ("data/metrics/train_segmentation", "train_segmentation"),
+    ],
+)
+def test_missing_folder_names_its_stage(run_folder: Path, missing: str, name: str) -> None:
+    shutil.rmtree(missing)
+    with pytest.raises(UserError, match=rf"{missing}.*dvc repro {name}$"):
+        stage.main(params=Path("params.yaml"), out=None)
+    assert not Path("data/report").exists()
+
+
+def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
+    page = report_page()
+    assert ["Seeds", "5", "33.3", "0.0", "88.9", "77.7", "–", "–"] in page.rows
+    assert ["CRF", "5", "33.3", "0.0", "88.9", "77.7", "95.1", "91.5"] in page.rows
+    assert ["Segmentation", "2", "33.3", "0.0", "–", "77.7", "90.2", "–"] in page.rows
+    assert "mAP 97.5, F1 93.2 as the mean over 3 classes that occur, 94.4 over all" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "maker"), [*((name, f"evaluate_{name}") for name in METRICS), ("classifier", "fit_prototypes")]
+)
+def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: str) -> None:
+    pipeline = YAML(typ="safe", pure=True).load(PARAMS.with_name("dvc.yaml").read_text(encoding="utf-8"))
+    assert f"data/metrics/{name}.json" in str(pipeline["stages"][maker]["metrics"])
+    Path(f"data/metrics/{name}.json").unlink()
+    with pytest.raises(UserError, match=f"dvc repro {maker}$"):
+        stage.main(params=Path("params.yaml"), out=None)
+
+
+@pytest.mark.parametrize(
+    ("path", "maker"),
+    [
+        ("seed.json", "evaluate_seed"),
+        ("crf_iou.json", "evaluate_crf"),
+        ("classifier.json", "fit_prototypes"),
+        ("train_cam/diagnostics.json", "train_cam"),
+        ("train_segmentation/plots/metrics/train/loss.tsv", "train_segmentation"),
+    ],
+)
+def test_damaged_metrics_name_their_stage(run_folder: Path, path: str, maker: str) -> None:
+    damaged = Path("data/metrics", path)
+    damaged.write_bytes(damaged.read_bytes()[:-3] if damaged.suffix == ".json" else b"step\n1\n")
+    with pytest.raises(UserError, match=f"{path}: damaged; .*dvc repro -f -s {maker}$"):
+        stage.main(params=Path("params.yaml"), out=None)
+
+
+def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None:
+    _rewrite_records(mask=None, scored=False)
+    for name in METRICS:
+        _write_metrics(name, {})
+    page = report_page()
+    assert page.text.count("Not scored: the data set has no ground truth") == 5
+    assert "Training images: the first of the list" in page.text
+    # Image, CAM, PACAM, CRF, pseudo-mask and prediction of all five; image and prediction of e and f.
+    assert len(page.images()) == 5 * 7 + 2 * 2
+    assert "Ground truth" not in page.text
+
+
+def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
+    _rewrite_records(mask=None, scored=False, split="train")
+    for name in ("seed", "crf", "pseudo_mask"):
+        _write_metrics(name, {})
+    page = report_page()
+    assert ["Segmentation", "", "60.0", "88.8", "val_list"] in page.rows
+    assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 7 + 2 * 3
+
+
+def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    text = text.replace("source: taught", "source: imported").replace("maps: data/cams", "maps: data/imported_cams")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    for path in Path("data/cams").iterdir():
+        write_cam(path, replace(read_cam(path), pacam=None, taught=None))
+    Path("data/cams").rename("data/imported_cams")
+    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k not in ("pacam", "taught")})
+    with_curves = report_page().text
+    shutil.rmtree("data/metrics/train_cam")
+    page = report_page()
+    assert page.text == with_curves, "what another run left is not shown"
+    shown = page.text.replace(text, "")
+    assert (
+        "made from imported CAMs" in shown
+        and "PACAM" not in shown
+        and "Taught" not in shown
+        and "Classifier" not in shown
+    )
+    assert page.text.count("train/loss") == 1 and len(page.images()) == 4 * 6 + 2 * 3
+    shutil.rmtree("data/imported_cams")
+    with pytest.raises(UserError, match="python -m stages.import_cams"):
+        report_page()
+
+
+def _rewrite_records(split: str | None = None, **changes: Any) -> None:
+    dataset = read_dataset(Path("data/dataset"))
+    records = [
+        Record(**(vars(record) | changes)) if split in (None, record.split) else record for record in dataset.records
+    ]
+    write_dataset(Path("data/dataset"), records, classes=dataset.classes, splits=dataset.splits, image_root=None)
+
+
+def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
+    nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
+    scores = nothing | {"crf": Scores(METRICS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
+    report = Report(["<b>&'"], "a < b", "CAM", scores, LABELS, {"Classifier": []}, [], "x: <1>", {"k": "<v>"}, [])
+    page = Page(render_page(report))
+    assert ["<b>&'", "–"] in page.rows and ["k", "<v>"] in page.rows
+    assert "a < b" in page.text and "x: <1>" in page.text and "No curve was recorded" in page.text
+    assert "There is no dvc.lock" in page.text
+
+
+def test_rank_orders_by_own_miou_and_leaves_out_what_cannot_be_ranked(run_folder: Path) -> None:
+    dataset = read_dataset(Path("data/dataset"))
+    truth = {record.image_id: read_mask(dataset.mask_path(record)) for record in dataset.records}
+    write_mask(Path("data/dataset/masks/b.png"), np.full_like(truth["b"], VOID))
+    half = truth["a"].copy()
+    half[5:15] = 0  # half of the box that is all of class 1: IoU 50, and of the background 1000/1160
+    write_mask(Path("found/a.png"), half)
+    for image_id in ("b", "c", "d", "empty"):
+        write_mask(Path(f"found/{image_id}.png"), truth[image_id])
+    ranked = rank(dataset, dataset.scored("train"), Path("found"))
+    assert [record.image_id for _, record in ranked] == ["c", "d", "a"]
+    assert [miou for miou, _ in ranked] == pytest.approx([100, 100, 100 * (0.5 + 1000 / 1160) / 2])
+
+
+def _ranked(labels: list[tuple[int, ...]]) -> list[tuple[float, Record]]:
+    return [(100.0 - i, Record(f"{i}", "train", True, "", 1, 1, seen, None, "")) for i, seen in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("available", "count", "best", "worst"),
+    [(10, 4, "01", "98"), (10, 5, "012", "98"), (3, 8, "01", "2"), (1, 6, "0", ""), (0, 6, "", "")],
+)
+def test_extremes_never_overlap(available: int, count: int, best: str, worst: str) -> None:
+    found = extremes(_ranked([(1,)] * available), count)
+    assert ["".join(record.image_id for _, record in half) for half in found] == [best, worst]
+
+
+def test_spread_covers_the_ranks_and_prefers_new_classes() -> None:
+    assert [r.image_id for r in spread_over_ranks(_ranked([(1,)] * 9), 3)] == ["1", "4", "7"]
+    assert [r.image_id for r in spread_over_ranks(_ranked([(1,), (1,), (1,), (1,), (1,), (2,)]), 2)] == ["1", "5"]
+    assert [r.image_id for r in spread_over_ranks(_ranked([(1,)] * 2), 5)] == ["0", "1"]
+    assert spread_over_ranks([], 5) == []
+
+
+def test_commit_tells_clean_from_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit() == "unknown: git names no commit here"
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    for name in ("code.py", "dvc.lock"):
+        Path(name).write_text("1", encoding="utf-8")
+    git("add", ".")
+    git("commit", "-q", "-m", "m")
+    head = git("rev-parse", "HEAD").strip()
+    Path("dvc.lock").write_text("2", encoding="utf-8")
+    Path("untracked").write_text("2", encoding="utf-8")
+    assert commit(results=("data", "dvc.lock")) == f"{head}, clean"
+    assert commit() == f"{head}, dirty: dvc.lock"
+    Path("code.py").write_text("2", encoding="utf-8")
+    assert commit(results=("data", "dvc.lock")) == f"{head}, dirty: code.py"
+
+
+def test_locked_outs_leave_out_one_stage(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    assert locked_outs(path, without="report") == []
+    path.write_text(
+        "schema: '2.0'\nstages:\n  prepare:\n    cmd: c\n    outs:\n    - path: data/dataset\n      hash: md5\n"
+        "      md5: aa.dir\n      size: 1\n  setup:\n    cmd: c\n  report:\n    cmd: c\n    outs:\n"
+        "    - path: data/report\n      hash: md5\n      md5: bb.dir\n",
+        encoding="utf-8",
+    )
+    assert locked_outs(path, without="report") == [("prepare", "data/dataset", "aa.dir")]

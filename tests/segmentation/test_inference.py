@@ -1,0 +1,327 @@
+"""Photographs through a trained model: files, figures, bands, names that clash, and the exported network."""
+
+import json
+import os
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from cpal.data.dataset import Dataset, read_image
+from cpal.data.masks import read_mask
+from cpal.data.views import image_views
+from cpal.errors import UserError
+from cpal.maps.crf import refine_probabilities
+from cpal.networks.weights import load_weights, save_weights
+from cpal.segmentation import inference, onnx_export
+from cpal.segmentation.deeplab import build_segmentor, predict, probabilities, weights_meta
+from cpal.segmentation.inference import enlarged, label_photo
+from cpal.segmentation.photos import find_photos
+from cpal.settings.config import Config
+from stages import predict as stage
+from stages import predict_segmentation
+
+CLASSES = ("red", "green")
+PAGE = Path(__file__).parents[2] / "docs/predict.md"
+
+
+@pytest.fixture
+def here(tmp_path: Path, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, weights of a network that learned nothing, and two photographs."""
+    monkeypatch.chdir(tmp_path)
+    params = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params, encoding="utf-8")
+    Path("data").mkdir()
+    save_model(settings(), CLASSES)
+    rng = np.random.default_rng(0)
+    Path("photos/deep").mkdir(parents=True)
+    for name, size in {"a.jpg": (50, 64), "deep/b.PNG": (90, 41)}.items():
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((size[1], size[0])).save(Path("photos") / name)
+    Path("photos/notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def save_model(config: Config, classes: tuple[str, ...]) -> None:
+    torch.manual_seed(4)  # gives a.jpg all three labels, and b.PNG two
+    segmentor = build_segmentor(config.segmentation, len(classes) + 1)
+    for branch in segmentor.decode_head.branches:
+        torch.nn.init.normal_(branch.weight, std=0.02)
+    meta = weights_meta(config.segmentation, classes) | {"long_side": 64}
+    save_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, meta)
+
+
+def set_crf(iterations: int) -> None:
+    """Write test_crf.iterations into params.yaml."""
+    before, section, after = Path("params.yaml").read_text(encoding="utf-8").partition("\ntest_crf:")
+    after = after.replace("iterations: 0", f"iterations: {iterations}", 1)
+    Path("params.yaml").write_text(before + section + after, encoding="utf-8")
+
+
+def run(*paths: str, **options: Any) -> dict[str, Any]:
+    stage.main([Path(path) for path in paths], out=Path("out"), device="cpu", **options)
+    return json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
+
+
+def segmentor_of(config: Config, classes: tuple[str, ...] = CLASSES) -> Any:
+    segmentor = build_segmentor(config.segmentation, len(classes) + 1, weights="none")
+    meta = weights_meta(config.segmentation, classes)
+    load_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, meta, stage="x")
+    return segmentor
+
+
+def test_files_and_figures(here: Path, settings: Callable[..., Config]) -> None:
+    summary = run("photos")
+    assert [row["file"] for row in summary["images"]] == ["photos/a.jpg", "photos/deep/b.PNG"]
+    assert [row["name"] for row in summary["classes"]] == ["background", "red", "green"]
+    assert summary["long_side"] == 64 and summary["failed"] == []
+    for row in summary["images"]:
+        image, mask = read_image(Path(row["file"])), read_mask(Path(row["mask"]))
+        assert mask.shape == image.shape[:2] == (row["height"], row["width"])
+        shown = {summary["classes"][n]["name"]: (mask == n).mean() for n in np.unique(mask)}
+        assert {name: row["classes"][name]["percent_of_pixels"] for name in row["classes"]} == {
+            name: pytest.approx(100 * share, abs=0.001) for name, share in shown.items()
+        }
+        assert all(100 / 3 <= entry["confidence"] <= 100 for entry in row["classes"].values())
+        overlay = read_image(Path(row["overlay"]))
+        assert overlay.shape[1] == image.shape[1] and overlay.shape[0] >= image.shape[0]
+        assert row["crf_size"] is None
+
+
+@pytest.mark.parametrize("iterations", [0, 5])
+def test_same_masks_as_predict_segmentation(
+    here: Path, settings: Callable[..., Config], tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, iterations: int
+) -> None:
+    save_model(settings(), tiny_dataset.classes)
+    set_crf(iterations)
+    shutil.copytree(tiny_dataset.mask_root, "data/dataset")
+    work = here / "works/one"  # publishing drops the oldest of what lies beside it
+    work.mkdir(parents=True)
+    monkeypatch.setattr(predict_segmentation, "work_folder", lambda *_: work)
+    predict_segmentation.main(device="cpu", loaders=0, workers=1)
+    summary = run("data/dataset/images")
+    assert summary["test_crf"]["iterations"] == iterations
+    compared = sorted(Path("data/predictions").glob("*.png"))
+    assert len(compared) == 7
+    segmentor, changed = segmentor_of(settings(), tiny_dataset.classes), 0
+    for path in compared:
+        mask = read_mask(path)
+        np.testing.assert_array_equal(read_mask(Path("out/masks") / path.name), mask)
+        size, views = views_of(Path("data/dataset/images") / path.name, settings())
+        changed += int((predict(segmentor, size, views) != mask).sum())
+    assert (changed > 0) == (iterations > 0)
+
+
+def views_of(photo: Path, config: Config) -> tuple[tuple[int, int], list[torch.Tensor]]:
+    """Size and views of a photograph at its own size."""
+    image = read_image(photo)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
+    return (image.shape[0], image.shape[1]), image_views(pixels, scales, flip=flip, long_side=None)
+
+
+def test_confidence_by_a_plain_loop(here: Path, settings: Callable[..., Config]) -> None:
+    config = settings(**{"segmentation.test_scales": [1.0], "segmentation.test_flip": False})
+    segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
+    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
+    with torch.no_grad():
+        logits = segmentor(torch.from_numpy(image).permute(2, 0, 1)[None], mode="tensor")
+    probability = F.interpolate(logits, size=(50, 64), mode="bilinear", align_corners=False).softmax(1)[0].numpy()
+    for n in range(3):
+        own = [probability[n, y, x] for y in range(50) for x in range(64) if labeled.labels[y, x] == n]
+        assert labeled.confidence[n] == pytest.approx(100 * np.mean(own) if own else 0, abs=1e-3)
+        assert labeled.share[n] == pytest.approx(100 * len(own) / 3200)
+
+
+@pytest.mark.parametrize(("small", "large"), [((5, 7), (33, 50)), ((20, 9), (64, 64)), ((12, 12), (12, 12))])
+@pytest.mark.parametrize("band", [1, 7, 100])
+def test_bands_are_the_whole(small: tuple[int, int], large: tuple[int, int], band: int) -> None:
+    maps = torch.rand(3, *small)
+    whole = F.interpolate(maps[None], size=large, mode="bilinear", align_corners=False)[0]
+    parts = list(enlarged(maps, large, band=band))
+    assert [top for top, _ in parts] == list(range(0, large[0], band))
+    torch.testing.assert_close(torch.cat([part for _, part in parts], dim=1), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_large_photographs_are_seen_small(here: Path, settings: Callable[..., Config]) -> None:
+    """A photograph enlarged eight times, seen at its first size, has nearly the labels that it had."""
+    config, crf = settings().segmentation, settings().test_crf
+    segmentor, image = segmentor_of(settings()), read_image(Path("photos/a.jpg"))
+    large = np.array(Image.fromarray(image).resize((512, 400), Image.Resampling.BICUBIC))
+    plain = label_photo(segmentor, image, config, crf, long_side=64).labels
+    seen = label_photo(segmentor, large, config, crf, long_side=64).labels
+    assert seen.shape == (400, 512) and len(np.unique(plain)) == 3
+    assert (seen[4::8, 4::8] == plain).mean() > 0.9
+
+
+def test_confidence_is_the_crfs_probability(here: Path, settings: Callable[..., Config]) -> None:
+    config = settings(**{"test_crf.iterations": 5})
+    segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
+    found = probabilities(segmentor, *views_of(Path("photos/a.jpg"), config)).numpy()
+    best = refine_probabilities(image, found, config.test_crf).max(axis=0)
+    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
+    own = [best[labeled.labels == n] for n in range(3)]
+    np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
+    before = [found.max(axis=0)[found.argmax(axis=0) == n] for n in range(3)]
+    assert not np.allclose(labeled.confidence, [100 * mean(of) for of in before], atol=1)
+
+
+def mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+@pytest.mark.parametrize(
+    ("pixels", "long_side", "seen"),
+    [
+        (10**6, 64, None),  # few pixels
+        (10**6, 16, None),  # the same, though the network sees fewer
+        (800, 16, [32, 25]),  # too many
+        (800, 40, [40, 31]),  # too many, but the network sees more than the CRF may
+        (800, 64, None),  # the same: all of them
+    ],
+)
+def test_crf_sees_large_photographs_small_and_says_so(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pixels: int,
+    long_side: int,
+    seen: list[int] | None,
+) -> None:
+    set_crf(5)
+    sizes = []
+
+    def spy(image: np.ndarray, probability: np.ndarray, crf: Any) -> np.ndarray:
+        assert image.shape[:2] == probability.shape[1:]
+        sizes.append([image.shape[1], image.shape[0]])
+        return refine_probabilities(image, probability, crf)
+
+    monkeypatch.setattr(inference, "CRF_PIXELS", pixels)
+    monkeypatch.setattr(inference, "refine_probabilities", spy)
+    (row,) = run("photos/a.jpg", long_side=long_side)["images"]
+    assert row["crf_size"] == seen and sizes == [seen or [64, 50]]
+    assert read_mask(Path("out/masks/a.png")).shape == (50, 64)
+    assert ("1 of them too large for the CRF" in capsys.readouterr().out) == (seen is not None)
+
+
+def test_unreadable_pictures_are_told_and_the_rest_is_done(here: Path) -> None:
+    Path("photos/broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="1 of 3 file.*\n.*photos/broken.jpg: unreadable image"):
+        run("photos")
+    summary = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
+    assert len(summary["images"]) == 2 and [row["file"] for row in summary["failed"]] == ["photos/broken.jpg"]
+    assert sorted(path.name for path in Path("out/masks").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_results_below_the_photographs_are_not_photographs(here: Path) -> None:
+    for _ in range(2):
+        stage.main([Path("photos")], out=Path("photos/results"), device="cpu")
+    summary = json.loads(Path("photos/results/summary.json").read_text(encoding="utf-8"))
+    assert len(summary["images"]) == 2
+
+
+def test_nobody_elses_files_are_replaced(here: Path) -> None:
+    """A project folder with ground truth in masks/ is no place for results."""
+    Path("out/masks").mkdir(parents=True)
+    Path("out/masks/a.png").write_bytes(b"drawn by hand")
+    with pytest.raises(UserError, match="out: holds files that this command did not write"):
+        run("photos")
+    assert Path("out/masks/a.png").read_bytes() == b"drawn by hand"
+
+
+def test_a_pipe_is_not_opened(here: Path) -> None:
+    os.mkfifo("photos/pipe.jpg")
+    assert len(run("photos")["images"]) == 2
+    with pytest.raises(UserError, match="pipe.jpg: neither a file nor a folder"):
+        run("photos/pipe.jpg")
+
+
+def test_linked_folders_are_followed_but_not_in_circles(here: Path) -> None:
+    for folder in ("album/one", "elsewhere"):
+        Path(folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(f"{folder}/a.png")
+    for link, target in {"album/linked": "elsewhere", "album/one/up": "album", "elsewhere/other": "album/one"}.items():
+        Path(link).symlink_to(here / target, target_is_directory=True)
+    names = [name for _, name in find_photos([Path("album")], [])]
+    assert names == ["linked/a", "linked/other/a", "one/a"]
+
+
+def test_a_name_that_is_no_text(here: Path) -> None:
+    Path("photos/a.jpg").rename(os.fsdecode(b"photos/\xff.jpg"))
+    assert "photos/\\xff.jpg" in [row["file"] for row in run("photos")["images"]]
+
+
+def test_weights_of_another_network(here: Path) -> None:
+    save_weights(Path("data/segmentation.safetensors"), {"x": torch.nn.Linear(2, 2)}, {"classes": ["red"]})
+    with pytest.raises(UserError, match="no segmentation model; the train_segmentation stage makes one"):
+        run("photos")
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["gone.jpg"], "gone.jpg: no such file or folder"),
+        (["data"], "data: holds no picture"),
+        (["photos", "photos/a.png"], "both results would be a.png"),
+        ([], "name photographs, or folders of them"),
+    ],
+)
+def test_paths_that_cannot_be(here: Path, paths: list[str], message: str) -> None:
+    Image.new("RGB", (9, 9)).save("photos/a.png")
+    with pytest.raises(UserError, match=message):
+        run(*paths)
+    assert not Path("out").exists()
+
+
+def test_a_bomb_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(UserError, match="2 of 2 file.*\n.*unreadable image"):
+        run("photos")
+
+
+def test_a_folder_of_weights(here: Path) -> None:
+    with pytest.raises(UserError, match="data: no file of weights"):
+        run("photos", weights=Path("data"))
+
+
+def test_weights_that_do_not_say_their_size(here: Path, settings: Callable[..., Config]) -> None:
+    config = settings().segmentation
+    segmentor = segmentor_of(settings())
+    save_weights(Path("data/segmentation.safetensors"), {"segmentor": segmentor}, weights_meta(config, CLASSES))
+    with pytest.raises(UserError, match="add --long-side"):
+        run("photos")
+    assert len(run("photos", long_side=64)["images"]) == 2
+
+
+# The exported network
+
+
+def test_export(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnx
+
+    stage.main([Path("photos")], out=Path("out"), export=stage.Export.onnx, device="cpu")
+    assert "gives PyTorch's label at 100.000% of the pixels of 4 images" in capsys.readouterr().out
+    facts = {entry.key: json.loads(entry.value) for entry in onnx.load("out/model.onnx").metadata_props}
+    assert facts["classes"] == ["background", "red", "green"] and len(facts["palette"]) == 3
+    assert facts["normalization"]["inside"] and "MIT" in facts["license"] and facts["resize"]["long_side"] == 64
+    assert list(Path("out").iterdir()) == [Path("out/model.onnx")]
+    snippet = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    Path("snippet.py").write_text(snippet.replace("photo.jpg", "photos/a.jpg").replace("predictions/", "out/"))
+    monkeypatch.setattr(sys, "argv", ["snippet.py"])
+    runpy.run_path("snippet.py")
+    assert read_mask(Path("mask.png")).shape == (50, 64)
+
+
+def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "same_labels", lambda *_: 0.5)
+    with pytest.raises(UserError, match="agree on 50.00% of the pixels only"):
+        stage.main([], out=Path("out"), export=stage.Export.onnx, device="cpu")
+    assert list(Path("out").iterdir()) == []

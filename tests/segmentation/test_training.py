@@ -1,0 +1,234 @@
+"""DeepLabV2: head and losses against plain torch, training that learns, repeats itself and resumes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.evaluation import IoUMetric
+from mmseg.models.losses import CrossEntropyLoss
+from mmseg.registry import MODELS
+from torch import nn
+
+from cpal.data.dataset import Dataset
+from cpal.data.masks import VOID, read_mask
+from cpal.data.views import pyramid_loader
+from cpal.evaluation.metrics import class_iou, confusion_matrix
+from cpal.segmentation.deeplab import (
+    BalancedCrossEntropy,
+    DeepLabV2Head,
+    SegmentationLoss,
+    build_segmentor,
+    predict,
+    train_segmentation,
+)
+from cpal.settings.config import Config, SegmentationConfig
+
+Settings = Callable[..., Config]
+CPU = torch.device("cpu")
+CROSS_ENTROPY = {"type": CrossEntropyLoss, "avg_non_ignore": True}
+
+
+@pytest.fixture(scope="module")
+def small(settings: Settings) -> SegmentationConfig:
+    return settings().segmentation
+
+
+def trained(dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0):
+    return train_segmentation(
+        dataset, dataset.mask_root / "masks", settings, seed=seed, folder=folder, device=CPU, workers=workers
+    )
+
+
+def head(channels: int = 5, classes: int = 3, dilations: tuple[int, ...] = (1, 2, 3, 4)) -> DeepLabV2Head:
+    return DeepLabV2Head(channels, num_classes=classes, dilations=dilations, loss_decode=CROSS_ENTROPY)
+
+
+class TestHead:
+    def test_is_the_sum_of_dilated_convolutions(self) -> None:
+        module, features = head(), torch.randn(2, 5, 9, 7)
+        expected = torch.zeros(2, 3, 9, 7)
+        for branch, dilation in zip(module.branches, (1, 2, 3, 4), strict=True):
+            expected += F.conv2d(features, branch.weight, branch.bias, padding=dilation, dilation=dilation)
+        torch.testing.assert_close(module([torch.zeros(1), features]), expected)
+
+    def test_has_these_parameters_and_no_other(self) -> None:
+        module = head(channels=2048, classes=21, dilations=(6, 12, 18, 24))
+        assert sum(p.numel() for p in module.parameters()) == 4 * (2048 * 21 * 9 + 21)
+        assert [branch.dilation for branch in module.branches] == [(6, 6), (12, 12), (18, 18), (24, 24)]
+
+    def test_is_known_to_mmsegmentation_by_name(self) -> None:
+        assert MODELS.get("DeepLabV2Head") is DeepLabV2Head
+
+
+class TestLoss:
+    @pytest.fixture
+    def logits(self) -> torch.Tensor:
+        return torch.randn(2, 3, 4, 5)
+
+    def test_balanced_is_the_mean_of_two_means(self, logits: torch.Tensor) -> None:
+        label = torch.tensor([0, 0, 0, 1, 2, VOID, 0, VOID, 1, 0] * 4).view(2, 4, 5)
+        background, foreground = [], []
+        for b in range(2):
+            for y in range(4):
+                for x in range(5):
+                    value, log = int(label[b, y, x]), logits[b, :, y, x].log_softmax(0)
+                    if value != VOID:
+                        (background if value == 0 else foreground).append(-log[value])
+        expected = (torch.stack(background).mean() + torch.stack(foreground).mean()) / 2
+        torch.testing.assert_close(BalancedCrossEntropy()(logits, label), expected)
+
+    @pytest.mark.parametrize("value", [0, 2, VOID])
+    def test_balanced_without_one_of_the_kinds(self, logits: torch.Tensor, value: int) -> None:
+        label = torch.full((2, 4, 5), value)
+        loss = BalancedCrossEntropy()(logits, label)
+        if value == VOID:
+            assert loss == 0
+        else:
+            torch.testing.assert_close(loss, F.cross_entropy(logits, label) / 2)
+
+    @pytest.mark.parametrize("balanced", [False, True])
+    def test_of_the_whole_model_against_plain_torch(self, small: SegmentationConfig, balanced: bool) -> None:
+        settings = small.model_copy(update={"balanced_loss": balanced, "weights": "none"})
+        model = SegmentationLoss(build_segmentor(settings, 4)).eval()
+        image = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+        mask = torch.randint(0, 4, (2, 48, 48))
+        mask[:, :9] = VOID
+        losses = model(image, torch.zeros(2, 3), mask, mask == VOID)
+        logits = F.interpolate(
+            model.segmentor.decode_head(model.segmentor.backbone(image)), (48, 48), mode="bilinear", align_corners=False
+        )
+        expected = (
+            BalancedCrossEntropy()(logits, mask) if balanced else F.cross_entropy(logits, mask, ignore_index=VOID)
+        )
+        (value,) = losses.values()
+        torch.testing.assert_close(value, expected)
+
+
+def test_resnet101_is_the_papers_at_stride_eight(small: SegmentationConfig) -> None:
+    settings = small.model_copy(
+        update={"backbone": "resnet101", "weights": "none", "output_stride": 8, "dilations": (6, 12, 18, 24)}
+    )
+    model = build_segmentor(settings, 21).eval()
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, 65, 81), mode="tensor")
+    assert logits.shape == (1, 21, 9, 11)
+    norms = [m for m in model.train().modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms)
+
+
+class TestTraining:
+    def test_learns_the_masks_by_heart(self, tiny_dataset: Dataset, settings: Settings, tmp_path: Path) -> None:
+        long = settings(
+            **{
+                "segmentation.iterations": 80,
+                "segmentation.checkpoint_interval": 80,
+                "segmentation.momentum": 0.9,
+                "segmentation.output_stride": 8,
+                "segmentation.crop_size": 96,
+                "segmentation.scale_range": [2.0, 2.5],
+                "segmentation.test_scales": [2.0],
+                "segmentation.freeze_stage": 0,
+                "segmentation.learning_rate": 0.01,
+                "segmentation.head_learning_rate": 0.02,
+                "segmentation.batch_size": 4,
+                "segmentation.dilations": [1, 2],
+                "segmentation.balanced_loss": True,
+            }
+        ).segmentation
+        segmentor = trained(tiny_dataset, long, tmp_path)
+        truth, found = [], []
+        records = tiny_dataset.split("train")
+        loader = pyramid_loader(tiny_dataset, records, scales=long.test_scales, flip=True, long_side=None, workers=0)
+        for index, size, views in loader:
+            truth.append(read_mask(tiny_dataset.mask_path(records[index])).ravel())
+            found.append(predict(segmentor, size, views).ravel())
+        correct = np.concatenate(truth) == np.concatenate(found)
+        assert correct.mean() > 0.8
+
+    def test_does_the_same_again_with_any_number_of_workers(
+        self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path
+    ) -> None:
+        weights = [
+            trained(tiny_dataset, small, tmp_path / str(i), workers=workers).state_dict()
+            for i, workers in enumerate((0, 0, 2))
+        ]
+        for other in weights[1:]:
+            assert all(torch.equal(value, other[key]) for key, value in weights[0].items())
+        another = trained(tiny_dataset, small, tmp_path / "seed", seed=1).state_dict()
+        assert any(not torch.equal(value, another[key]) for key, value in weights[0].items())
+
+    def test_resumes_to_the_bit(
+        self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = trained(tiny_dataset, small, tmp_path / "whole").state_dict()
+        forward, calls = SegmentationLoss.forward, 0
+
+        def fail_at_the_fourth_step(self: SegmentationLoss, *args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == 4:
+                raise KeyboardInterrupt
+            return forward(self, *args, **kwargs)
+
+        monkeypatch.setattr(SegmentationLoss, "forward", fail_at_the_fourth_step)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tiny_dataset, small, tmp_path / "cut")
+        resumed = trained(tiny_dataset, small, tmp_path / "cut").state_dict()
+        assert calls == 6, "steps three and four ran again, steps one and two did not"
+        assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+        curves = [sorted((tmp_path / name / "curves").rglob("*.tsv")) for name in ("whole", "cut")]
+        assert curves[0] and [a.read_bytes() for a in curves[0]] == [b.read_bytes() for b in curves[1]]
+
+    def test_sees_no_ground_truth(self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path) -> None:
+        """Other masks in the folder given change what is learned; the data set's own masks are not opened."""
+        empty = tmp_path / "masks"
+        empty.mkdir()
+        with pytest.raises(Exception, match="no such mask file"):
+            train_segmentation(tiny_dataset, empty, small, seed=0, folder=tmp_path, device=CPU, workers=0)
+
+
+class TestPrediction:
+    @pytest.fixture
+    def model(self, small: SegmentationConfig) -> nn.Module:
+        model = build_segmentor(small, 4, weights="none")
+        nn.init.normal_(model.decode_head.branches[0].weight, std=1.0)
+        return model
+
+    @pytest.mark.parametrize("size", [(33, 47), (1, 40), (64, 65)])
+    def test_has_the_images_size(self, model: nn.Module, size: tuple[int, int]) -> None:
+        views = [torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8) for shape in (size, (20, 31))]
+        label = predict(model, size, views)
+        assert label.shape == size and label.dtype == np.uint8 and label.max() < 4
+
+    def test_is_the_mean_over_views_one_by_one(self, model: nn.Module) -> None:
+        images = [torch.randint(0, 256, (3, side, side + 5), dtype=torch.uint8) for side in (40, 56)]
+        total = torch.zeros(4, 45, 50)
+        for image in images:
+            for flipped in (False, True):
+                view = image.flip(-1) if flipped else image
+                logits = model.eval()(view[None], mode="tensor")
+                map_ = F.interpolate(logits, (45, 50), mode="bilinear", align_corners=False)[0].softmax(0)
+                total += map_.flip(-1) if flipped else map_
+        found = predict(model, (45, 50), [torch.stack([image, image.flip(-1)]) for image in images])
+        assert (found == total.argmax(0).numpy()).mean() > 0.999
+
+    def test_without_mirror_images(self, model: nn.Module) -> None:
+        image = torch.randint(0, 256, (1, 3, 48, 48), dtype=torch.uint8)
+        logits = model.eval()(image, mode="tensor")
+        expected = F.interpolate(logits, (48, 48), mode="bilinear", align_corners=False)[0].argmax(0)
+        assert (predict(model, (48, 48), [image]) == expected.numpy()).mean() > 0.999
+
+
+def test_miou_agrees_with_mmsegmentations() -> None:
+    rng = np.random.default_rng(0)
+    truth, found = rng.integers(0, 5, (3, 20, 30)), rng.integers(0, 5, (3, 20, 30))
+    truth[:, :2] = VOID
+    matrices, parts = [], []
+    for label, prediction in zip(truth, found, strict=True):
+        matrices.append(confusion_matrix(label, prediction, 5))
+        parts.append(IoUMetric.intersect_and_union(torch.from_numpy(prediction), torch.from_numpy(label), 5, VOID))
+    total = IoUMetric.total_area_to_metrics(*(sum(part) for part in zip(*parts, strict=True)), metrics=["mIoU"])
+    np.testing.assert_allclose(class_iou(sum(matrices)), 100 * total["IoU"], rtol=1e-5)

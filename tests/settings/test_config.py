@@ -1,0 +1,290 @@
+"""params.yaml as checked settings: it loads, and every kind of problem is reported at once with its cure."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from cpal.errors import UserError
+from cpal.settings.config import load_config, parse_config
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+Problems = Callable[..., list[str]]
+MISSING = object()
+
+
+@pytest.fixture
+def problems(raw_params: dict[str, Any]) -> Problems:
+    """`problems(**{"cpal.topk": 60})`: the lines of the message for params.yaml with these values, or none."""
+
+    def report(**overrides: Any) -> list[str]:
+        values = copy.deepcopy(raw_params)
+        for key, value in overrides.items():
+            *parents, last = key.split(".")
+            section = values
+            for name in parents:
+                section = section[name]
+            if value is MISSING:
+                del section[last]
+            else:
+                section[last] = value
+        try:
+            parse_config(values, name="FILE")
+        except UserError as error:
+            first, *lines = str(error).split("\n")
+            assert first == f"FILE: {len(lines)} setting(s) to put right:"
+            return [line.removeprefix("  - ") for line in lines]
+        return []
+
+    return report
+
+
+class TestTheFile:
+    def test_loads_and_every_value_arrives(self, raw_params: dict[str, Any]) -> None:
+        config = load_config(PARAMS)
+        for section, value in raw_params.items():
+            for key, expected in value.items() if isinstance(value, dict) else [(None, value)]:
+                found = getattr(config, section) if key is None else getattr(getattr(config, section), key)
+                assert found == (tuple(expected) if isinstance(expected, list) else expected), (section, key)
+
+    def test_cannot_be_changed_and_can_be_hashed(self) -> None:
+        config = load_config(PARAMS)
+        with pytest.raises(ValidationError, match="frozen"):
+            config.cpal.topk = 3
+        assert hash(config) == hash(load_config(PARAMS))
+
+    def test_numbers_like_1e_4_are_numbers(self, tmp_path: Path) -> None:
+        text = PARAMS.read_text(encoding="utf-8")
+        assert "  weight_decay: 0.0001\n" in text
+        path = tmp_path / "params.yaml"
+        path.write_text(text.replace("  weight_decay: 0.0001\n", "  weight_decay: 1e-4\n"), encoding="utf-8")
+        assert load_config(path) == load_config(PARAMS)
+
+    def test_switches_are_words_of_yaml_1_2(self, tmp_path: Path) -> None:
+        """`off` without quotes is a word there, not false, so that `amp: off` from dvc's -S works."""
+        path = tmp_path / "params.yaml"
+        path.write_text(PARAMS.read_text(encoding="utf-8").replace('amp: "off"', "amp: off"), encoding="utf-8")
+        assert load_config(path).classifier.amp == "off"
+
+    def test_what_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "params.yaml"
+        with pytest.raises(UserError, match=r"params\.yaml: no such file; run from the project's folder"):
+            load_config(path)
+        for text in ("a: [1", "a: 1\na: 2", "\ta: 1"):
+            path.write_text(text)
+            with pytest.raises(UserError, match=r"params\.yaml: not valid YAML"):
+                load_config(path)
+        path.write_bytes(b"a: \xff")
+        with pytest.raises(UserError, match=r"params\.yaml: not valid YAML"):
+            load_config(path)
+        for text in ("", "- 1", "just text"):
+            path.write_text(text)
+            with pytest.raises(UserError, match=r"params\.yaml: holds no settings"):
+                load_config(path)
+
+    def test_problems_name_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(PARAMS.read_text(encoding="utf-8").replace("seed: 0 ", "seed: x "), encoding="utf-8")
+        with pytest.raises(UserError, match=r"mine\.yaml: 1 setting\(s\) to put right:\n  - seed: .*got 'x'"):
+            load_config(path)
+
+
+class TestProblems:
+    def test_all_kinds_at_once(self, problems: Problems) -> None:
+        found = problems(
+            **{
+                "seed": -1,
+                "toy.max_side": 70,
+                "cpal.topk": MISSING,
+                "cpal.tok": 3,
+                "cpal.temperature": "hot",
+                "cpal.metric": "euclid",
+                "cam.flip": 1,
+                "cam.scales": [1.0, "x"],
+                "segmentation.iterations": 7,
+                "crf": None,
+                "cams": {},
+            }
+        )
+        assert sorted(found) == sorted(
+            [
+                "seed: input should be greater than or equal to 0, got -1",
+                "toy: max_side 70 is below min_side 128",
+                "cpal.topk: missing",
+                "cpal.tok: unknown key (did you mean 'topk'?)",
+                "cpal.temperature: input should be a valid number, got 'hot'",
+                "cpal.metric: input should be 'dot', 'cosine', 'l1' or 'l2', got 'euclid'",
+                "cam.flip: input should be a valid boolean, got 1",
+                "cam.scales[1]: input should be a valid number, got 'x'",
+                "segmentation: iterations 7 is no multiple of checkpoint_interval 50",
+                "crf: input should be a valid dictionary or instance of CrfConfig, got None",
+                "cams: unknown key (did you mean 'cam'?)",
+            ]
+        )
+
+    @pytest.mark.parametrize(
+        ("key", "line"),
+        [
+            ("sed", "sed: unknown key (did you mean 'seed'?)"),
+            ("cpal.bank_lenght", "cpal.bank_lenght: unknown key (did you mean 'bank_length'?)"),
+            ("crf.zzz", "crf.zzz: unknown key"),
+        ],
+    )
+    def test_did_you_mean(self, problems: Problems, key: str, line: str) -> None:
+        assert problems(**{key: 1}) == [line]
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("seed", 2**32),
+            ("cpal.topk", True),
+            ("cpal.topk", 2.0),
+            ("cpal.topk", "ten"),
+            ("cpal.topk", "3"),
+            ("cpal.topk", None),
+            ("cpal.detach_target", "yes"),
+            ("cpal.detach_target", 1),
+            ("cpal.temperature", True),
+            ("cpal.temperature", 0),
+            ("cpal.temperature", math.inf),
+            ("cpal.temperature", math.nan),
+            ("classifier.learning_rate", math.inf),
+            ("classifier.momentum", 1.0),
+            ("classifier.weights", 0),
+            ("classifier.amp", False),
+            ("classifier.output_stride", 12),
+            ("cpal.mask_threshold", 1.0),
+            ("cpal.min_probability", 1.5),
+            ("cam.pacam_threshold", 0.0),
+            ("crf.certainty", 1.0),
+            ("data.classes", "cat"),
+            ("data.source", "coco3"),
+            ("evaluate.threshold_step", 0.0),
+            ("cam.scales", 1.0),
+            ("cam.scales", []),
+            ("cam.scales", "12"),
+            ("classifier.resize_long", [128, 160, 192]),
+            ("cpal", [1]),
+        ],
+    )
+    def test_one_line_for_one_wrong_value(self, problems: Problems, key: str, value: Any) -> None:
+        (line,) = problems(**{key: value})
+        assert line.startswith(f"{key}: ")
+        assert line.endswith(f"got {value!r}")
+
+    @pytest.mark.parametrize(
+        ("key", "value", "place"),
+        [
+            ("cam.scales", ["1.0"], "cam.scales[0]"),
+            ("cam.scales", [1.0, -0.5], "cam.scales[1]"),
+            ("cpal.features", [5], "cpal.features[0]"),
+            ("data.classes", ["cat", 3], "data.classes[1]"),
+            ("classifier.resize_long", [128], "classifier.resize_long[1]"),
+            ("segmentation.dilations", [6, 12.5], "segmentation.dilations[1]"),
+        ],
+    )
+    def test_items_of_lists_are_named(self, problems: Problems, key: str, value: Any, place: str) -> None:
+        (line,) = problems(**{key: value})
+        assert line.startswith(f"{place}: ")
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            ({"cpal.topk": 60}, "cpal: topk 60 exceeds num_prototypes 50"),
+            ({"cpal.bank_length": 30}, "cpal: num_prototypes 50 exceeds bank_length 30"),
+            ({"classifier.crop_size": 100}, "classifier: crop_size 100 is no multiple of output_stride 16"),
+            (
+                {"classifier.resize_long": [200, 100]},
+                "classifier: resize_long: the first value 200 exceeds the second 100",
+            ),
+            (
+                {"segmentation.scale_range": [2.0, 0.5]},
+                "segmentation: scale_range: the first value 2.0 exceeds the second 0.5",
+            ),
+            (
+                {"data.source": "folder", "data.masks": "truth"},
+                "data: masks needs mask_classes, the class names of the mask values 1, 2, ...; "
+                "without masks write masks: null",
+            ),
+            (
+                {"data.source": "folder", "data.labels": "xml"},
+                "data: labels: xml does not go with source: folder; take csv or folders or coco or masks",
+            ),
+            (
+                {"data.source": "voc", "data.masks": None},
+                "data: labels: masks needs masks, the folder that holds them",
+            ),
+            (
+                {"data.source": "folder", "data.masks": None, "data.labels": "folders", "data.score_list": "x"},
+                "data: score_list: x is another list than train_list; source: folder scores every training image that "
+                "has a mask, so write train",
+            ),
+            (
+                {"data.source": "coco2014", "data.labels": "coco"},
+                "data: masks: SegmentationClass: with source: coco2014 write annotations, or null for none",
+            ),
+            (
+                {"cam.source": "imported"},
+                "cam: source: imported does not go with maps: data/cams; imported with data/imported_cams",
+            ),
+            (
+                {"cpal.projection": 8},
+                "cpal: projection learns from the target of L_Self only; set self_weight above 0 and detach_target: "
+                "false, or projection to 0",
+            ),
+            (
+                {"cpal.min_probability": 0.5, "host": "amn"},
+                "cpal.min_probability reads the CAM's mean, which is no logit with host: amn; set it to 0",
+            ),
+            (
+                {"cam.source": "taught", "taught_cam.decay": 0},
+                "cam.source: taught needs taught_cam.decay above 0; or choose pacam",
+            ),
+            (
+                {"taught_cam.sure_background": 0.7, "taught_cam.sure_foreground": 0.3},
+                "taught_cam: sure_background 0.7 exceeds sure_foreground 0.3",
+            ),
+            (
+                {"taught_cam.crf_background": 0.8, "taught_cam.crf_foreground": 0.6},
+                "taught_cam: crf_background 0.8 exceeds crf_foreground 0.6",
+            ),
+            ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
+            *(
+                (
+                    {"data.source": "voc", "data.images": path},
+                    f"data: images: {path} must be below root, which DVC watches; write the path from there",
+                )
+                for path in ("/elsewhere", "a/../../elsewhere")
+            ),
+            ({"data.classes": ["cat", "dog", "cat"]}, "data.classes: names cat twice"),
+        ],
+    )
+    def test_settings_that_do_not_fit_together(self, problems: Problems, keys: dict[str, Any], message: str) -> None:
+        assert problems(**keys) == [message]
+
+    def test_keys_that_are_no_words(self, raw_params: dict[str, Any]) -> None:
+        values = copy.deepcopy(raw_params) | {7: 3}
+        values["cpal"][1] = 2
+        with pytest.raises(UserError, match=r"2 setting\(s\)"):
+            parse_config(values)
+
+    def test_a_missing_section_is_one_line(self, problems: Problems) -> None:
+        assert problems(cpal=MISSING) == ["cpal: missing"]
+
+    def test_what_may_vary(self, problems: Problems) -> None:
+        """Whole numbers where numbers are asked for, tuples, one item, null where params.yaml says so."""
+        assert not problems(
+            **{
+                "cpal.temperature": 1,
+                "cam.scales": (1, 2),
+                "cam.long_side": 320,
+                "data.classes": ["cat"],
+                "classifier.resize_long": [128, 128],
+                "cpal.self_weight": 0,
+                "crf.iterations": 0,
+            }
+        )

@@ -1,0 +1,181 @@
+"""Unfinished work is continued by the same stage with the same settings and inputs, and by no other."""
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cpal.data.dataset import Dataset
+from cpal.errors import UserError
+from cpal.networks.state_dicts import given_files
+from cpal.settings.config import Config
+from stages.job.workdir import KEPT, publish, work_folder
+
+PIPELINE = """\
+stages:
+  grow:
+    cmd: python -m stages.grow
+    deps: [code.py, inputs]
+  other:
+    cmd: python -m stages.other
+    deps: [code.py, inputs]
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(PIPELINE)
+    Path("code.py").write_text("1")
+    Path("inputs").mkdir()
+    Path("inputs/a").write_text("a")
+    return tmp_path
+
+
+def test_same_folder_for_the_same_work() -> None:
+    folder = work_folder("grow", [1, {"a": None}])
+    (folder / "part").write_text("half")
+    again = work_folder("grow", [1, {"a": None}])
+    assert again == folder and (again / "part").read_text() == "half"
+
+
+@pytest.mark.parametrize("change", ["settings", "code", "input", "new input", "renamed input", "stage"])
+def test_another_folder_for_other_work(change: str) -> None:
+    before = work_folder("grow", [1])
+    if change == "code":
+        Path("code.py").write_text("2")
+    elif change == "input":
+        Path("inputs/a").write_text("b")
+    elif change == "new input":
+        Path("inputs/b").write_text("a")
+    elif change == "renamed input":
+        Path("inputs/a").rename("inputs/b")
+    stage = "other" if change == "stage" else "grow"
+    assert work_folder(stage, [2] if change == "settings" else [1]) != before
+
+
+def test_another_folder_for_other_weights_under_the_same_name() -> None:
+    def folder() -> Path:
+        return work_folder("grow", ["first.pth"], inputs=given_files("first.pth"))
+
+    missing = folder()
+    Path("first.pth").write_text("a")
+    before = folder()
+    Path("first.pth").write_text("b")
+    other = folder()
+    Path("first.pth").unlink()
+    Path("first.pth").write_text("a")
+    assert folder() == before, "the content counts, not the file's time"
+    assert len({missing, before, other}) == 3
+
+
+def test_sources_of_weights_are_no_files() -> None:
+    Path("imagenet").mkdir()
+    for weights in ("bundled", "imagenet", "none", "openai", "missing.pth", "", "inputs"):
+        assert given_files(weights) == []
+    assert given_files("inputs/a") == [Path("inputs/a")]
+
+
+class Started(Exception):
+    """Stands for a training: carries the folder that it would resume from."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "changes"),
+    [
+        ("first_round", "classifier", {"host": "amn"}),
+        ("train_cam", "classifier", {"host": "irn"}),
+        ("train_cam", "classifier", {"host": "amn"}),
+        ("train_cam", "mctformer", {"host": "mctformer"}),
+        ("train_cam", "clip_es", {"host": "clip_es"}),
+        ("train_affinity", "affinity", {"affinity.method": "irn"}),
+        ("train_segmentation", "segmentation", {}),
+    ],
+)
+def test_stages_that_train_notice_other_weights(
+    stage: str,
+    key: str,
+    changes: dict[str, str],
+    settings: Callable[..., Config],
+    tiny_dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module(f"stages.{stage}")
+
+    def train(*_: object, folder: Path, **__: object) -> None:
+        raise Started(folder)
+
+    def folder() -> Path:
+        with pytest.raises(Started) as started:
+            module.main(device="cpu")
+        return started.value.args[0]
+
+    config = settings(**changes, **{f"{key}.weights": "first.pth"})
+    Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
+    monkeypatch.setattr(module, "load_config", lambda _: config)
+    monkeypatch.setattr(module, "read_dataset", lambda _: tiny_dataset)
+    for name in ("train_classifier", "train_affinity", "train_segmentation"):
+        monkeypatch.setattr(module, name, train, raising=False)
+    if stage == "train_affinity":
+        monkeypatch.setattr(module, "write_sure_labels", lambda *_, **__: [])
+    Path("first.pth").write_text("a")
+    before = folder()
+    assert folder() == before
+    Path("first.pth").write_text("b")
+    assert folder() != before
+
+
+def test_publish_moves_and_drops_its_work() -> None:
+    folder = work_folder("grow", [1])
+    (folder / "maps").mkdir()
+    (folder / "maps" / "x").write_text("new")
+    (folder / "weights").write_text("new")
+    old = Path("data/maps")
+    old.mkdir(parents=True)
+    (old / "left_over").write_text("old")
+    publish(folder, {"maps": old, "weights": Path("data/weights")})
+    assert [path.name for path in old.iterdir()] == ["x"]
+    assert Path("data/weights").read_text() == "new"
+    assert not folder.exists()
+    assert not list(Path("data").glob(".*"))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_work_of_another_experiment_stays_until_it_is_old(keep: bool) -> None:
+    """Two experiments can share a cache, and the one that ends first must not take the other's files away."""
+    old = [work_folder("grow", [n]) for n in range(KEPT)]
+    for n, work in enumerate(old):
+        os.utime(work, (n, n))
+    other = work_folder("grow", ["other"])
+    (other / "half").touch()
+    folder = work_folder("grow", ["own"])
+    (folder / "weights").touch()
+    publish(folder, {"weights": Path("data/weights")}, keep=keep)
+    assert (other / "half").exists() and folder.exists() == keep
+    assert [work.exists() for work in old] == ([False] * 2 + [True] * 2 if keep else [False] + [True] * 3)
+
+
+def test_kept_work_is_found_again_and_the_oldest_go() -> None:
+    folders = []
+    for setting in range(KEPT + 2):
+        folder = work_folder("grow", [setting])
+        (folder / "weights").write_text(str(setting))
+        publish(folder, {"weights": Path("data/weights")}, keep=True)
+        folders.append(folder)
+    assert Path("data/weights").read_text() == str(KEPT + 1)
+    assert [folder.exists() for folder in folders] == [False] * 2 + [True] * KEPT
+    assert (work_folder("grow", [KEPT]) / "weights").read_text() == str(KEPT)
+
+
+def test_missing_input_names_the_cure() -> None:
+    Path("code.py").unlink()
+    with pytest.raises(UserError, match=r"code.py: missing.*dvc repro grow"):
+        work_folder("grow", [])
+
+
+def test_outside_the_project_is_said() -> None:
+    Path("dvc.yaml").unlink()
+    with pytest.raises(UserError, match="run stages from the project's folder"):
+        work_folder("grow", [])
