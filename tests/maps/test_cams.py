@@ -7,26 +7,27 @@ import numpy as np
 import pytest
 import torch
 
-from cpal.maps import cams as cams
+from cpal.maps import cams, seeds
 from cpal.maps.cams import CamFile
+from cpal.method import cam as maths
 
 
 class TestNormalize:
     def test_by_hand(self) -> None:
         cam = torch.tensor([[[[4.0, 2.0, -1.0]], [[-3.0, -2.0, -1.0]], [[0.5, 0.25, 1.0]]]])
-        normalized = cams.normalize(cam, torch.tensor([[1.0, 1.0, 0.0]]))
+        normalized = maths.normalize(cam, torch.tensor([[1.0, 1.0, 0.0]]))
         expected = torch.tensor([[[[1.0, 0.5, 0.0]], [[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]]]])
         torch.testing.assert_close(normalized, expected, atol=1e-5, rtol=0)
 
     def test_each_map_has_its_own_maximum(self) -> None:
         cam, label = torch.randn(3, 4, 5, 6), torch.tensor([[1.0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]])
-        normalized = cams.normalize(cam, label)
+        normalized = maths.normalize(cam, label)
         torch.testing.assert_close(normalized.amax((2, 3)), label, atol=1e-4, rtol=0)
         assert normalized.min() >= 0 and normalized.max() <= 1
 
     def test_gradient_is_finite_where_nothing_is_active(self) -> None:
         cam = torch.full((1, 2, 3, 3), -1.0, requires_grad=True)
-        cams.normalize(cam, torch.ones(1, 2)).sum().backward()
+        maths.normalize(cam, torch.ones(1, 2)).sum().backward()
         assert torch.isfinite(cam.grad).all()
 
 
@@ -34,30 +35,30 @@ class TestBackground:
     CAM = torch.tensor([[[[0.9, 0.2, 0.0]], [[0.0, 0.5, 0.0]]]])
 
     def test_is_what_no_present_class_claims(self) -> None:
-        maps = cams.with_background(self.CAM)
+        maps = maths.with_background(self.CAM)
         torch.testing.assert_close(maps[:, :1], torch.tensor([[[[0.1, 0.5, 1.0]]]]))
         assert torch.equal(maps[:, 1:], self.CAM)
 
     def test_from_other_maps(self) -> None:
-        maps = cams.with_background(self.CAM, torch.tensor([[[[0.0, 0.7, 0.4]]]]))
+        maps = maths.with_background(self.CAM, torch.tensor([[[[0.0, 0.7, 0.4]]]]))
         torch.testing.assert_close(maps[:, :1], torch.tensor([[[[1.0, 0.3, 0.6]]]]))
 
     def test_without_any_class_everything_is_background(self) -> None:
-        assert torch.equal(cams.with_background(torch.zeros(1, 3, 2, 2))[:, 0], torch.ones(1, 2, 2))
+        assert torch.equal(maths.with_background(torch.zeros(1, 3, 2, 2))[:, 0], torch.ones(1, 2, 2))
 
 
 class TestCalibrate:
     @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.535, 0.9])
     def test_fixed_points_order_and_range(self, threshold: float) -> None:
         values = np.linspace(0, 1, 101)
-        calibrated = cams.calibrate(values, threshold)
+        calibrated = seeds.calibrate(values, threshold)
         assert (np.diff(calibrated) > 0).all()
-        found = cams.calibrate(np.array([0.0, threshold / 2, threshold, (1 + threshold) / 2, 1.0]), threshold)
+        found = seeds.calibrate(np.array([0.0, threshold / 2, threshold, (1 + threshold) / 2, 1.0]), threshold)
         np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.75, 1], atol=1e-12)
 
     def test_the_middle_is_the_identity(self) -> None:
         values = np.linspace(0, 1, 11)
-        np.testing.assert_allclose(cams.calibrate(values, 0.5), values)
+        np.testing.assert_allclose(seeds.calibrate(values, 0.5), values)
 
 
 def content(classes: int = 2, size: tuple[int, int] = (17, 22)) -> CamFile:
@@ -105,7 +106,7 @@ class TestSeed:
         taught = np.array([[[0.41, 0.39, 0.5]], [[0.42, 0.38, 0.4]]], np.float32)
         file = CamFile(np.array([2, 5]), cam, pacam, (1, 3), taught)
         labels = {
-            source: cams.seed_scores(file, cams.SeedRule(source, **self.THRESHOLDS)).argmax(0).tolist()
+            source: seeds.seed_scores(file, seeds.SeedRule(source, **self.THRESHOLDS)).argmax(0).tolist()
             for source in ("cam", "pacam", "taught", "both", "imported")
         }
         cam_labels = [[1, 0, 2]]
@@ -119,13 +120,13 @@ class TestSeed:
 
     def test_both_is_the_mean_of_the_calibrated_maps(self) -> None:
         cam, pacam, both = (
-            cams.seed_scores(content(), cams.SeedRule(source, **self.THRESHOLDS)) for source in ("cam", "pacam", "both")
+            seeds.seed_scores(content(), seeds.SeedRule(source, **self.THRESHOLDS)) for source in ("cam", "pacam", "both")
         )
         np.testing.assert_allclose(both, (cam + pacam) / 2, atol=1e-6)
         assert both.shape == (3, 17, 22) and both.dtype == np.float32 and (both[0] == 0.5).all()
 
     def test_an_image_without_labels_is_background(self) -> None:
-        scores = cams.seed_scores(content(0), cams.SeedRule("pacam", **self.THRESHOLDS))
+        scores = seeds.seed_scores(content(0), seeds.SeedRule("pacam", **self.THRESHOLDS))
         assert scores.shape == (1, 17, 22)
 
 
