@@ -2,26 +2,20 @@
 # `python -m stages.X` in dvc.yaml means the `python` that PATH names: here .venv's. In your own shell say
 # `. .venv/bin/activate` before you call dvc.
 
-PYTHON ?= python3
 SEEDS ?= 0,1,2
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+BIN := .venv/bin
+# Settings of installation/install.sh, which explains them.
+export PYTHON TORCH TORCH_INDEX
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all lint format table1 table2 table3 table4 figure4 seeds clean
+.PHONY: help setup repro test test-all test-fresh lint format lock table1 table2 table3 table4 figure4 seeds clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: $(READY)  ## build .venv with the exact versions of constraints.txt; PYTHON=python3.12 make setup chooses one
-
-$(READY): pyproject.toml constraints.txt
-	@./check_machine.sh $(PYTHON)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+setup:  ## build .venv with exact versions; PYTHON=python3.13 and TORCH=cpu choose: docs/installation.md
+	@installation/install.sh
 
 repro: setup  ## run the whole pipeline as params.yaml says, then show its metrics
 	$(BIN)/dvc repro
@@ -36,6 +30,9 @@ test: setup  ## run the tests that take seconds
 test-all: setup  ## run the slow tests too: the whole pipeline in a clone
 	$(BIN)/python -m pytest -m "not gpu"
 
+test-fresh:  ## the two commands of README on bare Debian 12 and 13, in a chroot or container; takes an hour
+	installation/test_fresh.sh
+
 lint: setup  ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,6 +41,11 @@ lint: setup  ## check style and types
 format: setup  ## put imports and layout in order
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+lock:  ## renew installation/locks where pyproject.toml asks for it; UPGRADE=1 or UPGRADE=torch takes newer versions
+	python3 -m venv .cache/lock
+	.cache/lock/bin/python -m pip install --quiet uv packaging
+	.cache/lock/bin/python installation/locks/make.py
 
 table1 table2 table3 table4 figure4: setup  ## the paper's tables on what params.yaml describes: docs/results; SEEDS=0,1,2
 	$(BIN)/python -m experiments.ablations $@ --seeds $(SEEDS)
