@@ -3,10 +3,18 @@
 Shapes: B images, N foreground classes, K = N + 1 with background first, D feature channels, h w feature map,
 H W image, L bank entries, P context prototypes, T soft neighbours.
 
-Rooms, from the ground up; each imports only those before it: settings (params.yaml, checked), data (images, masks,
-samples), maps (an image's maps and what is made of them), networks (backbones, weights, training), sources (data sets
-from outside), hosts (networks that CPAL plugs into), affinity (IRN's edges and walk), segmentation (DeepLab), evaluation
-(scores), method (CPAL itself), report (the page).
+Rooms, from the ground up; a room imports only rooms before it:
+settings       params.yaml, checked
+data           images, masks, views and training samples
+maps           the maps of an image: their files, seeds, CRF, pictures
+networks       backbones, weights, training
+sources        data sets and maps that come from outside
+hosts          networks that CPAL plugs into
+affinity       IRN's edges and random walk
+segmentation   DeepLab, and its use on photographs
+evaluation     scores, with and without ground truth
+method         CPAL
+report         the HTML page
 
 paper                     here
 M, M_n, M_b               cam, `method.cam.normalize`, `method.cam.with_background`
@@ -23,3 +31,25 @@ L_BCE, L_Self             classification_loss, self_loss
 tau                       cpal.mask_threshold
 (ours)                    taught, `method.taught_cam.TaughtCam`, `method.teach_cam.fit_taught_cam`
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cpal.method.learner import ContextPrototypeLearner
+    from cpal.settings.cpal import CpalSettings
+
+__version__ = "0.2.0"
+__all__ = ["ContextPrototypeLearner", "CpalSettings"]
+
+
+def __getattr__(name: str) -> Any:
+    """The plug-in, imported when it is asked for: most stages need neither of the two, nor torch."""
+    if name == "ContextPrototypeLearner":
+        from cpal.method.learner import ContextPrototypeLearner
+
+        return ContextPrototypeLearner
+    if name == "CpalSettings":
+        from cpal.settings.cpal import CpalSettings
+
+        return CpalSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

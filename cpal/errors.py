@@ -16,17 +16,24 @@ class UserError(ValueError):
 
 
 @contextmanager
-def reading(path: Path, *, stage: str = "", cure: str = "") -> Iterator[None]:
-    """Around the code that reads a stage's result: missing or damaged, it is to be made again, as `cure` says if given.
+def reading(path: Path, *, stage: str, before: str = "") -> Iterator[None]:
+    """Around the one call that parses a stage's result: missing or damaged, it is to be made again.
 
-    A damaged one is forced, since DVC may hold it for right; -s spares the stages before, which -f would force as well.
+    `before` is put before the cure. Our own code stays outside, since its errors are no fault of the file.
     """
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {cure or f'run the {stage} stage first: dvc repro {stage}'}") from None
+        raise UserError(f"{path}: no such file; {before}run the {stage} stage first: dvc repro {stage}") from None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, BadZipFile, zlib.error):
-        again = f"run the {stage} stage again: dvc repro -f -s {stage}"
-        raise UserError(f"{path}: damaged; {cure or again}") from None
+        raise UserError(f"{path}: damaged; {before}{again(stage)}") from None
+
+
+def again(stage: str) -> str:
+    """The cure for a stage's result that is not what the stage writes.
+
+    The stage is forced, since DVC may hold the result for right; -s spares the stages before, which -f would force too.
+    """
+    return f"run the {stage} stage again: dvc repro -f -s {stage}"

@@ -1,8 +1,8 @@
 """The paper's tables, as DVC experiments on what params.yaml now describes, and that itself over random seeds.
 
 Queues one experiment a row and seed, runs the queue, and writes docs/results/NAME.md and NAME.png with the paper's
-figures beside; benchmarks/tables.py says which rows there are. Stopped and started again it goes on: an experiment that
-is done is not run again. What else waits in DVC's queue is run as well; DVC runs all of it or nothing.
+figures beside; experiments/tables.py says which rows there are. Stopped and started again it goes on: an experiment
+that is done is not run again. What else waits in DVC's queue is run as well; DVC runs all of it or nothing.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 import stages.job.options
 from cpal.errors import UserError
+from cpal.evaluation.score_files import join_details
 from experiments.results import Metrics, write
 from experiments.tables import Change, rows, steps
 
@@ -101,13 +102,18 @@ def measured(change: Change, scored: tuple[str, ...], seeds: list[int], known: s
     read.
     """
     names = {seed: experiment(change, seed, scored)[0] for seed in seeds}
-    stems = [stem for step in scored for stem in (step, f"{step}_iou")]
-    return {seed: _metrics(name, stems) for seed, name in names.items() if name in known}
+    return {seed: _metrics(name, scored) for seed, name in names.items() if name in known}
 
 
-def _metrics(name: str, stems: list[str]) -> Metrics:
-    """Content of metrics files as an experiment has left them."""
-    return {stem: json.loads(dvc.api.read(f"data/metrics/{stem}.json", rev=name)) for stem in stems}
+def _metrics(name: str, steps: tuple[str, ...]) -> Metrics:
+    """All figures and the IoU by class of these steps, as an experiment has left them."""
+    found: Metrics = {}
+    for step in steps:
+        metrics, details, by_class = (
+            json.loads(dvc.api.read(f"data/metrics/{step}{part}.json", rev=name)) for part in ("", "_details", "_iou")
+        )
+        found |= {step: join_details(metrics, details), f"{step}_iou": by_class}
+    return found
 
 
 def main(

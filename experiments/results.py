@@ -50,7 +50,7 @@ def write(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -
 
 def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
     """Seed mIoU of each row, of its map at the best threshold."""
-    classifier = present["classifier"]
+    classifier = present["hosts"]["irn"]
     lines = [
         f"# {table[:-1].capitalize()} {table[-1]}: seed mIoU",
         "",
@@ -73,7 +73,7 @@ def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[
     lines = [
         "# Table 4: hosts without and with CPAL",
         "",
-        f"Data: {_data(present)}. Backbone {present['classifier']['backbone']}, scales {present['cam']['scales']}, "
+        f"Data: {_data(present)}. Backbone {present['hosts']['irn']['backbone']}, scales {present['cam']['scales']}, "
         f"seeds {seeds}. mIoU at the thresholds of the settings, for amn {amn}; mean ± deviation. "
         "The mask is what IRN's random walk gives.",
         "Paper: ResNet-50 on VOC 2012 train, so that only the order compares.",
@@ -94,8 +94,8 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
     lines = [
         "# The settings over random seeds",
         "",
-        f"Data: {_data(present)}. Host {present['host']}, backbone {present['classifier']['backbone']}, "
-        f"scales {present['cam']['scales']}, `cam.source: {present['cam']['source']}`, "
+        f"Data: {_data(present)}. Host {present['host']}, backbone {present['hosts']['irn']['backbone']}, "
+        f"scales {present['cam']['scales']}, `seeds.source: {present['seeds']['source']}`, "
         f"`affinity.method: {present['affinity']['method']}`. IoU in percent, by random seed; mean ± deviation.",
         "Otsu's threshold comes from the maps alone. Oracle: the best threshold, chosen with the ground truth, an "
         "upper bound that no one can use.",
@@ -138,7 +138,7 @@ def _miou(done: dict[int, Metrics], step: str) -> list[float]:
 
 
 def _split(done: dict[int, Metrics], step: str) -> str:
-    return next((metrics[step]["split"] for metrics in done.values()), "")
+    return next((metrics[step]["scored"]["split"] for metrics in done.values()), "")
 
 
 def _class_iou(done: dict[int, Metrics], step: str) -> dict[str, list[float]]:

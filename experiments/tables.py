@@ -110,13 +110,14 @@ def hosts(present: dict[str, Any]) -> list[Row]:
             f"host: {present['host']}: table4 starts from the settings of host irn; "
             "git checkout params.yaml, then merge the profile of your data alone"
         )
-    alone: Change = {"cpal.self_weight": 0.0, "cam.source": "cam", "taught_cam.crf_rounds": 0}
+    alone: Change = {"cpal.self_weight": 0.0, "seeds.source": "cam", "taught_cam.crf_rounds": 0}
     walk: Change = {"affinity.method": "irn"}
     animals = has_data_of("voc-animals", present)
     amn = {**walk, **(preset("voc-animals-amn") if animals else {"host": "amn"})}
     # Edges learn from sure labels, whose thresholds fit one kind of map: a plain CAM has those of AMN's first round.
     sure = {
-        f"affinity.{key}": amn.get(f"amn.{key}", present["amn"][key]) for key in ("sure_background", "sure_foreground")
+        f"affinity.{key}": amn.get(f"hosts.amn.{key}", present["hosts"]["amn"][key])
+        for key in ("sure_background", "sure_foreground")
     }
     flat: Change = {"affinity.sure_background": 0.48, "affinity.sure_foreground": 0.68} if animals else {}
     return [
@@ -128,17 +129,19 @@ def hosts(present: dict[str, Any]) -> list[Row]:
 
 
 def steps(table: str) -> tuple[str, ...]:
-    """What a table scores, as `python -m stages.evaluate` calls it."""
+    """What a table scores, as the stages evaluate_NAME are named."""
     return {"table4": SEED_TO_MASK, "seeds": (*SEED_TO_MASK, "segmentation")}.get(table, ("seed",))
 
 
 def preset(name: str) -> Change:
     """A profile as `section.key` to value; `host` has no section."""
+    return _flat(_profile(name))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Change:
     change: Change = {}
-    for section, content in _profile(name).items():
-        change |= (
-            {f"{section}.{key}": v for key, v in content.items()} if isinstance(content, dict) else {section: content}
-        )
+    for key, value in values.items():
+        change |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return change
 
 

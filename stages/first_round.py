@@ -1,79 +1,59 @@
-"""Labels for a host that learns from an earlier host's CAMs (amn); the others need none, and the folder stays empty.
+"""Labels for a host that learns from an earlier host's CAMs (amn); the others need none.
 
 A plain classifier is trained as IRN's host, and two CRFs over its CAMs say where a pixel's label is sure.
 """
 
-from typing import Any
+from pathlib import Path
 
-from cpal.data.dataset import read_dataset
+from cpal.data.dataset import Record, read_image
+from cpal.data.masks import write_mask
 from cpal.data.views import pyramid_loader
-from cpal.hosts.build import HostSettings
-from cpal.maps.crf import write_sure_labels
+from cpal.maps.cams import read_maps
+from cpal.maps.crf import sure_seed_labels
+from cpal.method.classifier import Classifier
 from cpal.method.make_cams import write_cams
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import given_files
-from cpal.settings.config import load_config
-from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.job.paths import DATASET, FIRST_ROUND, PARAMS
-from stages.job.workdir import publish, work_folder
+from cpal.networks.training import Run
+from stages.job.job import NetworkJob, run_stage
+from stages.job.options import progress
+from stages.job.paths import FIRST_ROUND
 
 
-def main(
-    params: Params = PARAMS,
-    device: Device = "auto",
-    loaders: Loaders = DEFAULT_LOADERS,
-    workers: Workers = DEFAULT_WORKERS,
-    limit: Limit = None,
-    out: Out = None,
-) -> None:
-    config = load_config(params)
-    first_round = destination(FIRST_ROUND, limit, out)
-    dataset = read_dataset(DATASET)
-    hosts = HostSettings("irn", config.classifier, config.amn, config.mctformer, config.clip_es)
+def main(job: NetworkJob) -> None:
+    config = job.config
+    target = job.target(FIRST_ROUND)
+    if not config.chosen_host.first_round:
+        folder = job.work([config.host])
+        (folder / "first_round").mkdir(exist_ok=True)
+        text = f"The host {config.host} learns from image-level labels alone and needs no first round.\n"
+        (folder / "first_round" / "not_needed.txt").write_text(text, encoding="utf-8")
+        job.publish(folder, {"first_round": target}, keep=True)
+        return
+    irn, amn, cam = config.hosts.irn, config.hosts.amn, config.cam
+    sure = (amn.sure_background, amn.sure_foreground)
+    settings = [config.seed, irn.model_dump(), cam.model_dump(), config.crf.model_dump(), sure]
+    folder = job.work(settings, inputs=given_files(irn.weights))
     plain = config.cpal.model_copy(update={"self_weight": 0.0, "projection": 0})
-    views: dict[str, Any] = {"scales": config.cam.scales, "flip": config.cam.flip, "long_side": config.cam.long_side}
-    sure = (config.amn.sure_background, config.amn.sure_foreground)
-    needed = config.host == "amn"
-    settings = [config.seed, hosts.effective(), views, config.crf.model_dump(), sure, limit] if needed else []
-    inputs = given_files(hosts.training.weights) if needed else []
-    folder = work_folder("first_round", settings, inputs=inputs)
-    for name in ("cams", "first_round"):
-        (folder / name).mkdir(exist_ok=True)
-    records = dataset.split("train", limit) if needed else []
-    if records:
-        chosen = torch_device(device)
-        host, _, _ = train_classifier(
-            dataset,
-            hosts,
-            plain,
-            seed=config.seed,
-            folder=folder,
-            device=chosen,
-            workers=loaders,
-            diagnose=lambda *_: {},
-            limit=limit,
-        )
-        host.to(chosen)
-        left = [r for r in records if not (folder / "cams" / f"{r.image_id}.npz").exists()]
-        loader = pyramid_loader(dataset, left, **views, workers=loaders)
-        bar = progress(loader, total=len(left), what="first CAMs")
-        write_cams(host, None, dataset, left, bar, folder / "cams", chosen)
-    left = [r for r in records if not (folder / "first_round" / f"{r.image_id}.png").exists()]
-    done = write_sure_labels(
-        dataset,
-        left,
-        folder / "cams",
-        folder / "first_round",
-        source="cam",
-        thresholds=sure,
-        crf=config.crf,
-        workers=workers,
+    run = Run(config.seed, folder, job.device, job.loaders)
+    host, _, _ = train_classifier(job.dataset, job.train, irn, plain, run, diagnose=lambda *_: {})
+    left = job.left(job.train, folder / "cams")
+    loader = pyramid_loader(
+        job.dataset, left, scales=cam.scales, flip=cam.flip, long_side=cam.long_side, workers=job.loaders
     )
-    for _ in progress(done, total=len(left), what="first labels"):
-        pass
-    publish(folder, {"first_round": first_round}, keep=True)
+    classifier = Classifier(host.to(job.device), job.dataset.num_foreground)
+    write_cams(classifier, progress(loader, total=len(left), what="first CAMs"), folder / "cams")
+    left = job.left(job.train, folder / "first_round", ".png")
+    crf = config.crf
+
+    def label_one(record: Record, image: Path) -> None:
+        content = read_maps(folder / "cams", record, ["cam"])
+        labels = sure_seed_labels(read_image(image), content, "cam", sure, crf)
+        write_mask(folder / "first_round" / f"{record.image_id}.png", labels)
+
+    job.each("first labels", label_one, left)
+    job.publish(folder, {"first_round": target}, keep=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -60,8 +60,7 @@ def main(
         results = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(import_one)(r) for r in labeled)
         counts = np.array(list(progress(results, total=len(labeled), what="import CAMs"))).reshape(-1, 2).sum(axis=0)
         for record in (r for r in records if not r.labels):  # background throughout, whatever the method made of them
-            size = (record.height, record.width)
-            nothing = CamFile(np.zeros(0, np.int64), np.zeros((0, *map_size(size))), None, size)
+            nothing = CamFile(np.zeros(0, np.int64), {"cam": np.zeros((0, *map_size(record.size)))}, record.size)
             write_cam(folder / f"{record.image_id}.npz", nothing)
     print(f"{IMPORTED_CAMS}: maps of {len(labeled)} images, and {len(records) - len(labeled)} images without a class")
     if counts.any():
@@ -69,8 +68,8 @@ def main(
             f"Left out: {counts[0]} maps of classes that the image is not labeled with. No map: {counts[1]} labels, "
             "which therefore cannot be found. The method learned from other image-level labels than data.labels gives."
         )
-    threshold = "" if peer.threshold is None else f"-S cam.cam_threshold={peer.threshold} "
-    print(f"Next: dvc exp run -S cam.source=imported -S cam.maps={IMPORTED_CAMS} {threshold}{GO_ON}")
+    threshold = "" if peer.threshold is None else f"-S seeds.cam_threshold={peer.threshold} "
+    print(f"Next: dvc exp run -S seeds.source=imported -S seeds.maps={IMPORTED_CAMS} {threshold}{GO_ON}")
 
 
 def _columns(classes: str | None, kept: tuple[str, ...]) -> list[int | None]:

@@ -4,7 +4,7 @@ Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/su
 """
 
 import hashlib
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +18,13 @@ from cpal.segmentation.inference import label_photo
 from cpal.segmentation.onnx_export import export_checked
 from cpal.segmentation.photos import check_folder, class_colors, find_photos, label_photos, utf8
 from cpal.settings.config import load_config
-from stages.job.device import Device, torch_device
+from stages.job.device import torch_device
+from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
 
 
-class Export(str, Enum):
+class Export(StrEnum):
     onnx = "onnx"
 
 
@@ -52,15 +53,15 @@ def main(
     device: Device = "auto",
 ) -> None:
     config = load_config(params)
-    settings = config.segmentation
+    final = config.final_test
     photos = find_photos(paths or [], (out / "masks", out / "overlays"))
-    segmentor, meta = load_segmentor(weights, settings)
+    segmentor, meta = load_segmentor(weights, config.segmentation)
     side = long_side or meta.get("long_side")
     if side is None:
         raise UserError(f"{weights}: does not say how large its training images were; add --long-side, such as 500")
     if export is not None:
         target = out if out.suffix == ".onnx" and not out.is_dir() else out / "model.onnx"
-        resize = {"long_side": side, "scale": float(np.median(settings.test_scales))}
+        resize = {"long_side": side, "scale": float(np.median(final.scales))}
         share, images = export_checked(target, segmentor, meta, [path for path, _ in photos], resize)
         print(f"{target}: ONNX Runtime gives PyTorch's label at {100 * share:.3f}% of the pixels of {images} images")
         return
@@ -71,7 +72,7 @@ def main(
     rows, failed = label_photos(
         progress(photos, total=len(photos), what="predict"),
         out,
-        lambda image: label_photo(segmentor, image, settings, config.test_crf, long_side=side),
+        lambda image: label_photo(segmentor, image, final, long_side=side),
         meta["classes"],
     )
     summary = {
@@ -79,9 +80,7 @@ def main(
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "backbone": meta["backbone"],
         "long_side": side,
-        "test_scales": list(settings.test_scales),
-        "test_flip": settings.test_flip,
-        "test_crf": config.test_crf.model_dump(),
+        "final_test": final.model_dump(),
         "classes": class_colors(meta["classes"]),
         "images": rows,
         "failed": failed,

@@ -6,61 +6,50 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.data.dataset import Record, read_dataset, read_image
+from cpal.data.dataset import Record, read_image
 from cpal.data.masks import write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities
 from cpal.networks.weights import load_weights
 from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
-from cpal.settings.config import load_config
-from stages.job.device import DEFAULT_LOADERS, Device, Loaders, torch_device
-from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.job.paths import DATASET, PARAMS, PREDICTIONS, SEGMENTATION
-from stages.job.workdir import publish, work_folder
+from stages.job.job import NetworkJob, run_stage
+from stages.job.options import progress
+from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
-def main(
-    params: Params = PARAMS,
-    device: Device = "auto",
-    loaders: Loaders = DEFAULT_LOADERS,
-    workers: Workers = DEFAULT_WORKERS,
-    limit: Limit = None,
-    out: Out = None,
-) -> None:
-    config = load_config(params)
-    predictions = destination(PREDICTIONS, limit, out)
-    dataset = read_dataset(DATASET)
-    segmentor = build_segmentor(config.segmentation, dataset.num_classes, weights="none")
-    meta = weights_meta(config.segmentation, dataset.classes)
+def main(job: NetworkJob) -> None:
+    dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
+    target = job.target(PREDICTIONS)
+    segmentor = build_segmentor(model, dataset.num_classes, weights="none")
+    meta = weights_meta(model, dataset.classes)
     load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
-    segmentor.to(torch_device(device))
-    settings = [config.segmentation.model_dump(), config.test_crf.model_dump(), limit]
-    folder = work_folder("predict_segmentation", settings)
-    (folder / "predictions").mkdir(exist_ok=True)
-    wanted = [*dataset.split("val", limit), *dataset.predicted(limit)]
-    records = [r for r in wanted if not (folder / "predictions" / f"{r.image_id}.png").exists()]
-    scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
-    loader = pyramid_loader(dataset, records, scales=scales, flip=flip, long_side=None, workers=loaders)
+    segmentor.to(job.device)
+    folder = job.work([model.model_dump(), settings.model_dump()])
+    done = folder / "predictions"
+    records = job.left([*dataset.split("val", job.limit), *dataset.predicted(job.limit)], done, ".png")
+    loader = pyramid_loader(
+        dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
+    )
 
     def probable() -> Iterator[tuple[Record, np.ndarray]]:
-        for index, size, views in loader:
-            yield records[index], probabilities(segmentor, size, views).cpu().numpy()
+        for record, size, views in loader:
+            yield record, probabilities(segmentor, size, views).cpu().numpy()
 
     def label_one(path: Path, image: Path, probability: np.ndarray) -> None:
-        if config.test_crf.iterations:
-            probability = refine_probabilities(read_image(image), probability, config.test_crf)
+        if settings.crf.iterations:
+            probability = refine_probabilities(read_image(image), probability, settings.crf)
         write_mask(path, probability.argmax(axis=0).astype(np.uint8))
 
-    jobs = max(1, workers) if config.test_crf.iterations else 1
+    jobs = max(1, job.workers) if settings.crf.iterations else 1
     # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
     work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", max_nbytes=None)(
-        delayed(label_one)(folder / "predictions" / f"{record.image_id}.png", dataset.image_path(record), probability)
+        delayed(label_one)(done / f"{record.image_id}.png", dataset.image_path(record), probability)
         for record, probability in probable()
     )
     for _ in progress(work, total=len(records), what="predict"):
         pass
-    publish(folder, {"predictions": predictions})
+    job.publish(folder, {"predictions": target})
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -1,86 +1,55 @@
-"""Bring the data set into one format: records, image-level labels, masks; draws the toy data set.
+"""Bring the data set into one format: records, image-level labels, masks; draws the toy data set."""
 
-With `check`, say what is wrong or odd about the data set instead, and write nothing (but health.json with --out).
-"""
-
+import sys
 from collections.abc import Iterable
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from cpal.data.dataset import Dataset, read_dataset
+from cpal.errors import UserError
 from cpal.files import whole_folder
-from cpal.settings.config import load_config
-from cpal.settings.data import DataConfig
 from cpal.sources.coco import import_coco, instances_file
 from cpal.sources.dispatch import list_images
 from cpal.sources.listing import import_listing
 from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
-from stages.check import check_health, check_root
-from stages.job.options import (
-    DEFAULT_WORKERS,
-    Limit,
-    Out,
-    Params,
-    Workers,
-    destination,
-    progress,
-    progress_of_bytes,
-    run,
-)
-from stages.job.paths import DATASET, PARAMS
-from stages.job.workdir import publish, work_folder
+from stages.job.job import Job, run_stage
+from stages.job.options import progress, progress_of_bytes
+from stages.job.paths import DATASET, check_root
 
 
-class What(str, Enum):
-    write = "write"
-    check = "check"
-
-
-def main(
-    what: Annotated[What, typer.Argument(help="Write the data set, or check its health.")] = What.write,
-    params: Params = PARAMS,
-    workers: Workers = DEFAULT_WORKERS,
-    limit: Limit = None,
-    out: Out = None,
-) -> None:
-    if what is What.check:
-        check_health(params, workers, limit, out)
-        return
-    config = load_config(params)
-    check_root(config.data, DATASET if out is None else out / DATASET.name)
-    folder = destination(DATASET, limit, out)
-    if config.data.source == "voc2012" and config.voc2012.download:
-        fetch_voc2012(Path(config.data.root), config.voc2012, report=progress_of_bytes)
-    if config.data.source == "coco2014":
-        _import_coco(config.data, folder, workers, limit)
+def main(job: Job) -> None:
+    data, limit, seed = job.config.data, job.limit, job.config.seed
+    check_root(data, DATASET if job.out is None else job.out / DATASET.name)
+    folder = job.target(DATASET)
+    if data.source == "voc2012" and job.config.voc2012.download:
+        fetch_voc2012(Path(data.root), job.config.voc2012, report=progress_of_bytes)
+    if data.source == "coco2014":
+        _import_coco(job, folder)
     else:
         with whole_folder(folder) as growing:
-            if config.data.source == "toy":
-                draw_dataset(growing, config.toy, seed=config.seed, limit=limit)
+            if data.source == "toy":
+                draw_dataset(growing, job.config.toy, seed=seed, limit=limit)
             else:
                 import_listing(
                     growing,
-                    list_images(config.data, seed=config.seed, limit=limit),
-                    other_classes=config.data.other_classes,
-                    drop_unlabeled=config.data.without_labels == "drop",
+                    list_images(data, seed=seed, limit=limit),
+                    other_classes=data.other_classes,
+                    drop_unlabeled=data.without_labels == "drop",
                     complete=limit is None,
-                    workers=workers,
+                    workers=job.workers,
                     progress=progress,
                 )
     print(summary_line(read_dataset(folder)))
 
 
-def _import_coco(settings: DataConfig, folder: Path, workers: int, limit: int | None) -> None:
+def _import_coco(job: Job, folder: Path) -> None:
     """COCO's images are many: a killed import goes on where it was."""
-    lists = (settings.train_list, settings.val_list)
-    files = [path for path in (instances_file(Path(settings.root), name) for name in lists) if path.exists()]
-    work = work_folder("prepare", [settings.model_dump(), limit], inputs=files)
-    import_coco(work / "dataset", work / "shards", settings, workers=workers, limit=limit, progress=progress)
-    publish(work, {"dataset": folder})
+    data = job.config.data
+    lists = (data.train_list, data.val_list)
+    files = [path for path in (instances_file(Path(data.root), name) for name in lists) if path.exists()]
+    work = job.work(data.model_dump(), inputs=files)
+    import_coco(work / "dataset", work / "shards", data, workers=job.workers, limit=job.limit, progress=progress)
+    job.publish(work, {"dataset": folder})
 
 
 def summary_line(dataset: Dataset) -> str:
@@ -97,5 +66,11 @@ def _row(name: str, cells: Iterable[object]) -> str:
     return f"{name:13s}" + "".join(f"  {cell!s:>14s}" for cell in cells)
 
 
+def refuse_check(arguments: list[str]) -> None:
+    """The check was an argument of this stage once."""
+    if arguments[:1] == ["check"]:
+        raise UserError("python -m stages.prepare check is a command of its own now: python -m stages.check")
+
+
 if __name__ == "__main__":
-    run(main)
+    run_stage(main, before=lambda: refuse_check(sys.argv[1:]))

@@ -4,21 +4,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from cpal.data.dataset import Dataset, Split, read_dataset
+from cpal.data.dataset import Dataset, Split
 from cpal.errors import UserError
 from cpal.files import whole_folder
+from cpal.maps.seeds import seed_rule
 from cpal.report.gallery import Folders, Ranked, best_and_worst, rank, samples, spread_over_ranks, strip_rows
 from cpal.report.page import STEPS, Curve, Report, render_page, summarize
 from cpal.report.provenance import commit, locked_outs, versions
-from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_scores
-from cpal.settings.config import load_config
-from stages.job.options import Out, Params, destination, progress, run
+from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
+from stages.job.job import Job, run_stage
+from stages.job.options import progress
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,
-    DATASET,
     METRICS,
-    PARAMS,
     PIPELINE,
     PREDICTIONS,
     PSEUDO_MASKS,
@@ -42,12 +41,12 @@ SEED_SOURCE = {
 ROWS = 5  # of the README's picture
 
 
-def main(params: Params = PARAMS, out: Out = None) -> None:
-    config = load_config(params)
-    target = destination(REPORT, None, out)
-    dataset = read_dataset(DATASET)
-    folders = Folders(Path(config.cam.maps), CRF, PSEUDO_MASKS, PREDICTIONS)
-    trained = config.cam.source != "imported"  # else the classifier's curves, if any, are of another run
+def main(job: Job) -> None:
+    config, dataset, seeds = job.config, job.dataset, job.config.seeds
+    target = job.target(REPORT)
+    folders = Folders(job.maps, CRF, PSEUDO_MASKS, PREDICTIONS)
+    thresholds = seed_rule(seeds).thresholds
+    trained = seeds.source != "imported"  # else the classifier's curves, if any, are of another run
     maps_by = {CLASSIFIER_CURVES: "train_cam", folders.cams: "make_cams"} if trained else {}
     for folder, stage in (maps_by | STAGE_OF).items():
         if not folder.is_dir():
@@ -59,20 +58,20 @@ def main(params: Params = PARAMS, out: Out = None) -> None:
     report = Report(
         classes=dataset.classes,
         sentence=summarize(dataset),
-        seed_source=SEED_SOURCE[config.cam.source],
-        scores={name: read_scores(METRICS, name) for name in STEPS},
+        seed_source=SEED_SOURCE[seeds.source],
+        scores={name: read_step(METRICS, name) for name in STEPS},
         labels=read_labels(METRICS) if trained else None,
         curves=(_classifier_curves() if trained else {}) | {"Segmentation": read_curves(SEGMENTATION_CURVES)},
         galleries=[
-            *best_and_worst(dataset, "train", train, config.report.images - half, folders, config.cam),
-            *best_and_worst(dataset, "val", val, half, folders, config.cam),
+            *best_and_worst(dataset, "train", train, config.report.images - half, folders, thresholds),
+            *best_and_worst(dataset, "val", val, half, folders, thresholds),
         ],
-        params=params.read_text(encoding="utf-8"),
+        params=job.params.read_text(encoding="utf-8"),
         facts={"Git commit": commit(results=("data", str(lock))), **versions()},
         outs=locked_outs(lock, without="report"),
     )
     shown = spread_over_ranks(train, ROWS) or dataset.split("train", ROWS)
-    pictures = {"strips.png": strip_rows(dataset, shown, folders, config.cam), "samples.png": samples(dataset)}
+    pictures = {"strips.png": strip_rows(dataset, shown, folders, thresholds), "samples.png": samples(dataset)}
     with whole_folder(target) as folder:
         (folder / "index.html").write_text(render_page(report), encoding="utf-8")
         for name, picture in pictures.items():
@@ -92,4 +91,4 @@ def _rank(dataset: Dataset, split: Split, folder: Path) -> list[Ranked]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -10,7 +10,7 @@ from cpal.maps.cams import CamFile, map_size
 from cpal.maps.refined import Refined
 from cpal.maps.seeds import SeedRule, calibrate
 from cpal.maps.walked import WalkFile
-from cpal.settings.config import AffinityConfig
+from cpal.settings.config import WalkConfig
 
 
 def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, background: str) -> Tensor:
@@ -23,7 +23,7 @@ def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, b
         scores = crf_scores(source, classes)
         scores = F.interpolate(scores[None], size=map_size(source.label.shape), mode="area")[0]
         return scores if background == "walk" else scores[1:]
-    maps = [(getattr(source, name), getattr(rule, f"{name}_threshold")) for name in rule.maps]
+    maps = [(source.maps[name], rule.thresholds[name]) for name in rule.maps]
     if background == "walk":
         maps = [(calibrate(map_, threshold), threshold) for map_, threshold in maps]
     mean = torch.from_numpy(np.mean([map_ for map_, _ in maps], axis=0)).float()
@@ -39,15 +39,15 @@ def crf_scores(refined: Refined, classes: np.ndarray) -> Tensor:
 
 
 def walk_maps(
-    start: Tensor, edge: Tensor, classes: np.ndarray, size: tuple[int, int], settings: AffinityConfig
+    start: Tensor, edge: Tensor, classes: np.ndarray, size: tuple[int, int], settings: WalkConfig
 ) -> WalkFile:
-    """Walk the maps (C, h, w), each to each of affinity.powers, on an edge map (h, w)."""
+    """Walk the maps (C, h, w), each to each of walk.powers, on an edge map (h, w)."""
     powers = torch.stack([start**power for power in settings.powers])
     walked = spread(
-        powers.flatten(0, 1), edge, radius=settings.walk_radius, beta=settings.beta, steps=settings.walk_steps
+        powers.flatten(0, 1), edge, radius=settings.radius, beta=settings.beta, steps=settings.steps
     ).view_as(powers)
     if len(start) > len(classes):
         walked = walked / walked.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     elif len(classes):
         walked = walked / walked.amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    return WalkFile(classes, walked.cpu().numpy(), size)
+    return WalkFile(classes, walked.cpu().numpy(), size, settings.powers)

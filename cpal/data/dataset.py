@@ -5,7 +5,6 @@
 multi-hot label stands for class n.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -14,8 +13,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import TypeAdapter
 
-from cpal.errors import UserError, reading
+from cpal.errors import UserError, again, reading
 from cpal.files import write_json
 
 FORMAT = 1
@@ -37,6 +37,11 @@ class Record:
     labels: tuple[int, ...]
     mask: str | None
     sha256: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.height, self.width
 
     def multi_hot(self, num_foreground: int) -> np.ndarray:
         """Image-level label, float32 (N,) of 0/1."""
@@ -85,6 +90,17 @@ class Dataset:
         return self.mask_root / record.mask
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """dataset.json as it is written."""
+
+    format: int
+    classes: tuple[str, ...]
+    splits: dict[str, str]
+    image_root: str | None
+    records: tuple[Record, ...]
+
+
 def write_dataset(
     folder: Path,
     records: Iterable[Record],
@@ -111,12 +127,18 @@ def read_dataset(folder: Path) -> Dataset:
     """
     path = folder / "dataset.json"
     with reading(path, stage="prepare"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise UserError(f"{path}: written in another format; run the prepare stage again: dvc repro -f -s prepare")
-        records = tuple(Record(**record | {"labels": tuple(record["labels"])}) for record in content["records"])
-        image_root = folder if content["image_root"] is None else Path(content["image_root"])
-        return Dataset(tuple(content["classes"]), content["splits"], image_root, folder, records)
+        stored = TypeAdapter(_Stored).validate_json(path.read_bytes(), strict=True)
+    if stored.format != FORMAT:
+        raise UserError(f"{path}: written in another format; {again('prepare')}")
+    values = range(1, len(stored.classes) + 1)
+    for record in stored.records:
+        if record.width < 1 or record.height < 1 or not set(values).issuperset(record.labels):
+            raise UserError(
+                f"{path}: image {record.image_id} has {record.width} x {record.height} pixels and labels "
+                f"{list(record.labels)[:10]} of {len(values)} classes; {again('prepare')}"
+            )
+    image_root = folder if stored.image_root is None else Path(stored.image_root)
+    return Dataset(stored.classes, stored.splits, image_root, folder, stored.records)
 
 
 def read_image(path: Path) -> np.ndarray:

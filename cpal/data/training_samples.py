@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from cpal.data.dataset import Dataset, Record, read_image
 from cpal.data.masks import VOID, read_mask
+from cpal.data.views import resize_image
 
 
 class SampleStream(Sampler[tuple[int, int]]):
@@ -111,8 +111,8 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
         size = [max(1, round(side * scale)) for side in mask.shape]
-        image = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-        mask = transform.resize(mask[None], size, interpolation=InterpolationMode.NEAREST_EXACT)[0]
+        image = resize_image(image, size)
+        mask = F.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         if rng.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
         # A picture smaller than the window lies at a random place in it, a larger one is cut at a random place.

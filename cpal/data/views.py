@@ -1,21 +1,26 @@
 """What a trained network sees of an image: its views at several scales, each with its mirror image."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from cpal.data.dataset import Dataset, Record, read_image
 
-Views = tuple[int, tuple[int, int], list[Tensor]]  # index of the record, size (H, W), views by scale
+
+class Views(NamedTuple):
+    """A record, its image's size (H, W), and at each scale uint8 views (V, 3, h, w): the image, maybe mirrored too."""
+
+    record: Record
+    size: tuple[int, int]
+    views: list[Tensor]
 
 
 class ImagePyramid(TorchDataset[Views]):
-    """Index, size (H, W) and uint8 views (V, 3, h, w) at each scale: the image and, with flip, its mirror image."""
+    """The views of each record's image; with `flip` each scale has the mirror image too."""
 
     def __init__(
         self, dataset: Dataset, records: list[Record], *, scales: tuple[float, ...], flip: bool, long_side: int | None
@@ -29,7 +34,15 @@ class ImagePyramid(TorchDataset[Views]):
     def __getitem__(self, index: int) -> Views:
         image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
         height, width = image.shape[1:]
-        return index, (height, width), image_views(image, self.scales, flip=self.flip, long_side=self.long_side)
+        views = image_views(image, self.scales, flip=self.flip, long_side=self.long_side)
+        return Views(self.records[index], (height, width), views)
+
+
+def resize_image(image: Tensor, size: Sequence[int]) -> Tensor:
+    """An image uint8 (3, H, W) at another size (h, w), bicubic."""
+    from torchvision.transforms.v2 import InterpolationMode, functional  # takes longer to import than torch
+
+    return functional.resize(image, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
 
 
 def image_views(image: Tensor, scales: Sequence[float], *, flip: bool, long_side: int | None) -> list[Tensor]:
@@ -38,7 +51,7 @@ def image_views(image: Tensor, scales: Sequence[float], *, flip: bool, long_side
     views = []
     for scale in scales:
         size = [max(1, round(side * base * scale)) for side in image.shape[1:]]
-        view = transform.resize(image, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        view = resize_image(image, size)
         views.append(torch.stack([view, view.flip(-1)] if flip else [view]))
     return views
 
@@ -54,4 +67,9 @@ def pyramid_loader(
 ) -> DataLoader[Views]:
     """The records' pyramids in order, read ahead by `workers` processes; long_side None keeps an image's own size."""
     pyramids = ImagePyramid(dataset, records, scales=scales, flip=flip, long_side=long_side)
-    return DataLoader(pyramids, batch_size=None, num_workers=workers)
+    return DataLoader(pyramids, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+
+
+def _as_it_is(views: Any) -> Any:
+    """The loader's own conversion would turn the size into a list."""
+    return views

@@ -1,4 +1,4 @@
-"""How well the classifier names what an image shows; apart from consistency.py, whose workers need no scikit-learn."""
+"""How well the classifier names what an image shows. Apart from without_truth, whose workers need no scikit-learn."""
 
 from collections.abc import Sequence
 from typing import Any

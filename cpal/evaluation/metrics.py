@@ -36,13 +36,12 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(np.nanmean(class_iou(confusion)))
 
 
-def summary(confusion: np.ndarray, split: str) -> dict[str, Any]:
-    """The keys that every metrics file shares; `split` names the list that was scored."""
+def summary(confusion: np.ndarray) -> dict[str, Any]:
+    """The keys that every metrics file shares."""
     accuracy = 100 * np.trace(confusion) / max(confusion.sum(), 1)
     return {
         "miou": round(mean_iou(confusion), 3),
         "pixel_accuracy": round(float(accuracy), 3),
-        "split": split,
     }
 
 

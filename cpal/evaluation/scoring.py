@@ -9,8 +9,8 @@ from joblib import Parallel, delayed
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, read_mask
-from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary
-from cpal.maps.cams import CamFile, read_maps, resize_maps
+from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary, void_percent
+from cpal.maps.cams import read_maps, resize_maps
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import read_walk
 
@@ -28,17 +28,37 @@ def score_masks(
     return sum_over_images(score, dataset, records, workers=workers)["confusion"]
 
 
+def score_step(
+    dataset: Dataset,
+    records: list[Record],
+    read: Callable[[Record], np.ndarray],
+    *,
+    workers: int,
+    void: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Metrics, rows by class and details of the label maps that `read` gives for these records of one split.
+
+    With `void` the metrics tell the percent of pixels left out. Without records there is nothing.
+    """
+    if not records:
+        return {}, [], {}
+    confusion = score_masks(dataset, records, read, workers=workers)
+    metrics = summary(confusion) | ({"void": void_percent(confusion)} if void else {})
+    name = {"train": "score", "val": "val"}[records[0].split]
+    return metrics, class_rows(confusion, dataset.classes), {"scored": {"split": dataset.splits[name]}}
+
+
 def score_seeds(
     dataset: Dataset, records: list[Record], folder: Path, rule: SeedRule, *, step: float, workers: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Metrics and rows by class of the seeds in `folder`, and in `cam`, `pacam`, `taught` that map's threshold sweep.
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Metrics, rows by class and details of the seeds in `folder`; `cam`, `pacam`, `taught` are the maps' sweeps.
 
     Each map is scored at its fixed threshold, at Otsu's, which no ground truth and no one chose, and at the best of a
     grid, found with the ground truth: an upper bound that no one can use.
     Only maps that the files have are swept; imported maps are in `cam`.
     """
     names = read_maps(folder, records[0]).maps
-    fixed = {name: getattr(rule, f"{name}_threshold") for name in names}
+    fixed = {name: rule.thresholds[name] for name in names}
     grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
 
     classes = dataset.num_classes
@@ -46,30 +66,34 @@ def score_seeds(
     def score(record: Record, path: Path) -> dict[str, np.ndarray]:
         truth = read_mask(path)
         content = read_maps(folder, record)
-        counts = {name: sweep_counts(truth, content, name, grid[name], classes) for name in fixed}
+        counts = {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
         for name in fixed:
-            counts[f"{name}_pixels"] = score_histogram(content, name, grid[name])
-        return counts | {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
+            maps = resize_maps(content.maps[name], content.size)
+            counts[name] = sweep_counts(truth, maps, content.classes, grid[name], classes)
+            counts[f"{name}_pixels"] = score_histogram(maps, grid[name])
+        return counts
 
     total = sum_over_images(score, dataset, records, workers=workers)
-    metrics = summary(total["seed"], dataset.splits["score"])
+    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits["score"]}}
+    metrics = summary(total["seed"])
     for name, value in fixed.items():
-        metrics[name] = at_thresholds(total[name], total[f"{name}_pixels"], grid[name], value)
-    return metrics, class_rows(total["seed"], dataset.classes)
+        details[name] = at_thresholds(total[name], total[f"{name}_pixels"], grid[name], value)
+        metrics[name] = details[name]["miou"]
+    return metrics, class_rows(total["seed"], dataset.classes), details
 
 
 def score_walk(
-    dataset: Dataset, records: list[Record], folder: Path, power: int, threshold: float, *, step: float, workers: int
+    dataset: Dataset, records: list[Record], folder: Path, power: float, threshold: float, *, step: float, workers: int
 ) -> dict[str, Any]:
-    """The walk's maps at the power of this index, whose background is a constant, at thresholds as in `score_seeds`."""
+    """The walk's maps at one of its powers, whose background is a constant, at thresholds as in `score_seeds`."""
     grid = np.unique(np.append(np.arange(step, 1, step), threshold))
     classes = dataset.num_classes
 
     def score(record: Record, path: Path) -> dict[str, np.ndarray]:
-        walked = read_walk(folder / f"{record.image_id}.npz")
-        maps = CamFile(walked.classes, walked.scores[power], None, walked.size)
-        counts = sweep_counts(read_mask(path), maps, "cam", grid, classes)
-        return {"counts": counts, "pixels": score_histogram(maps, "cam", grid)}
+        walked = read_walk(folder, record)
+        maps = resize_maps(walked.at(power), walked.size)
+        counts = sweep_counts(read_mask(path), maps, walked.classes, grid, classes)
+        return {"counts": counts, "pixels": score_histogram(maps, grid)}
 
     total = sum_over_images(score, dataset, records, workers=workers)
     return at_thresholds(total["counts"], total["pixels"], grid, threshold)
@@ -107,30 +131,29 @@ def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixe
 
 
 def sweep_counts(
-    truth: np.ndarray, content: CamFile, name: str, thresholds: np.ndarray, num_classes: int
+    truth: np.ndarray, maps: np.ndarray, classes: np.ndarray, thresholds: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """Pixels by true class, strongest class and number of thresholds below its score: int64 (K, K, thresholds + 1).
 
-    One pass serves every threshold: a pixel is foreground for exactly the thresholds below its score.
+    maps (C, H, W) are those of `classes`, at the size of `truth`, with K classes in all. One pass serves every
+    threshold: a pixel is foreground for exactly the thresholds below its score.
     """
-    maps = resize_maps(getattr(content, name), content.size)
     counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
     counted = truth < num_classes
     if len(maps) == 0:
         counts[:, BACKGROUND, 0] = np.bincount(truth[counted], minlength=num_classes)
         return counts
-    strongest = content.classes[maps.argmax(axis=0)][counted]
+    strongest = classes[maps.argmax(axis=0)][counted]
     below = np.searchsorted(thresholds, maps.max(axis=0)[counted], side="left")
     cells = np.ravel_multi_index((truth[counted], strongest, below), counts.shape)
     return np.bincount(cells, minlength=counts.size).reshape(counts.shape)
 
 
-def score_histogram(content: CamFile, name: str, thresholds: np.ndarray) -> np.ndarray:
-    """Pixels by number of thresholds below their largest score, whatever their truth: int64 (thresholds + 1)."""
-    if len(content.classes) == 0:  # says nothing about where a class begins
+def score_histogram(maps: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Pixels of maps (C, H, W) by number of thresholds below their largest score: int64 (thresholds + 1)."""
+    if len(maps) == 0:  # says nothing about where a class begins
         return np.zeros(len(thresholds) + 1, np.int64)
-    strongest = resize_maps(getattr(content, name), content.size).max(axis=0)
-    below = np.searchsorted(thresholds, strongest.ravel(), side="left")
+    below = np.searchsorted(thresholds, maps.max(axis=0).ravel(), side="left")
     return np.bincount(below, minlength=len(thresholds) + 1)
 
 

@@ -4,42 +4,18 @@ None of it is a mIoU: a result can cover much, find every label and agree with i
 went astray from one that did not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from cpal.data.dataset import Dataset, Record
+from cpal.data.dataset import Record
 from cpal.data.masks import BACKGROUND, VOID
 
 Read = Callable[[Record], np.ndarray]
 SHOWN = 0.01  # share of an image's pixels from which a class counts as predicted for the image
-
-
-def describe_step(
-    what: str, dataset: Dataset, readers: Mapping[str, Read], *, workers: int, limit: int | None = None
-) -> dict[str, Any]:
-    """Figures of all maps of one step, seed | crf | pseudo_mask | segmentation, and its agreement with the step before.
-
-    `readers` give a record's map by step, and its `confidence`. The segmentation is looked at on validation images, and
-    compared with the pseudo-masks on training images.
-    """
-
-    def describe(records: list[Record], other: str | None) -> dict[str, Any]:
-        reference = None if other is None else readers[other]
-        return describe_masks(
-            records, readers[what], other=reference, num_foreground=dataset.num_foreground, workers=workers
-        )
-
-    train = dataset.split("train", limit)
-    if what == "segmentation":
-        agreement = describe(dataset.predicted(limit), "pseudo_mask")["agreement"]
-        return describe(dataset.split("val", limit), None) | {"agreement": agreement}
-    figures = describe(train, {"crf": "seed", "pseudo_mask": "crf"}.get(what))
-    if what == "crf":
-        figures["confidence"] = mean_confidence(train, readers["confidence"], workers=workers)
-    return figures
 
 
 def describe_masks(
@@ -53,38 +29,38 @@ def describe_masks(
     there is nothing to count is None.
     """
 
-    def count(record: Record) -> np.ndarray:
+    def count(record: Record) -> dict[str, int]:
         found = read(record)
         pixels = np.bincount(found.ravel(), minlength=256)
         labels = np.zeros(num_foreground + 1, bool)
         labels[list(record.labels)] = True
         seen, shown = pixels[: num_foreground + 1] > 0, pixels[: num_foreground + 1] >= SHOWN * found.size
         seen[BACKGROUND] = shown[BACKGROUND] = False
-        agreement = (0, 0)
+        counts = {
+            "pixels": found.size,
+            "void": pixels[VOID],
+            "foreground": found.size - pixels[BACKGROUND] - pixels[VOID],
+            "labels": labels.sum(),
+            "labels_seen": (seen & labels).sum(),
+            "labels_shown": (shown & labels).sum(),
+            "shown": shown.sum(),
+        }
         if other is not None:
             reference = other(record)
-            agreement = ((found == reference)[reference != VOID].sum(), (reference != VOID).sum())
-        foreground = found.size - pixels[BACKGROUND] - pixels[VOID]
-        return np.array(
-            [
-                *(foreground, pixels[VOID], found.size),
-                *((seen & labels).sum(), labels.sum()),
-                *(2 * (shown & labels).sum(), shown.sum() + labels.sum()),
-                *agreement,
-            ],
-            np.int64,
-        )
+            counts |= {"compared": (reference != VOID).sum(), "equal": ((found == reference)[reference != VOID]).sum()}
+        return {name: int(value) for name, value in counts.items()}
 
-    parts = Parallel(n_jobs=max(1, workers))(delayed(count)(record) for record in records)
-    foreground, void, pixels, seen, labels, hits, guesses, equal, compared = np.sum(parts or [np.zeros(9, int)], axis=0)
+    total: Counter[str] = Counter()
+    for counts in Parallel(n_jobs=max(1, workers))(delayed(count)(record) for record in records):
+        total.update(counts)
     figures = {
         "images": len(records),
-        "coverage": _percent(foreground, pixels),
-        "void": _percent(void, pixels),
-        "labels_found": _percent(seen, labels),
-        "label_f1": _percent(hits, guesses),
+        "coverage": _percent(total["foreground"], total["pixels"]),
+        "void": _percent(total["void"], total["pixels"]),
+        "labels_found": _percent(total["labels_seen"], total["labels"]),
+        "label_f1": _percent(2 * total["labels_shown"], total["shown"] + total["labels"]),
     }
-    return figures | ({"agreement": _percent(equal, compared)} if other is not None else {})
+    return figures | ({"agreement": _percent(total["equal"], total["compared"])} if other is not None else {})
 
 
 def mean_confidence(records: Sequence[Record], read: Read, *, workers: int) -> float | None:

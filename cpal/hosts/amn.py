@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.hosts import Host, HostOutput
-from cpal.networks.backbones import Backbone
-from cpal.settings.config import AmnConfig
+from cpal.networks.backbones import Backbone, host_backbone
+from cpal.settings.hosts import AmnConfig
 
 
 class AmnHost(Host):
@@ -69,3 +69,8 @@ def balanced_loss(logits: Tensor, label: Tensor, smoothing: float) -> Tensor:
     kinds = (label == BACKGROUND, (label != BACKGROUND) & (label != VOID))
     means = [(loss * kind).sum() / kind.sum().clamp(min=1) for kind in kinds]
     return (means[0] + means[1]) / 2
+
+
+def build_amn_host(settings: AmnConfig, num_foreground: int, *, weights: str | None = None) -> AmnHost:
+    """The network that `hosts.amn` describes; `weights` as in `host_backbone`."""
+    return AmnHost(host_backbone(settings, weights), num_foreground, settings)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
 from cpal.networks.state_dicts import fill, read_state_dict
-from cpal.settings.config import ClipEsConfig
+from cpal.settings.hosts import ClipEsConfig
 
 CLIP_MEAN = (122.7709, 116.7460, 104.0937)
 CLIP_STD = (68.5005, 66.6322, 70.3232)
@@ -181,17 +181,19 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weights: str | None = None) -> ClipEsHost:
-    """The encoder that `clip_es` describes and the texts of the classes; `weights` as when a checkpoint follows.
+    """The encoder that `hosts.clip_es` describes and the texts of the classes; `weights` as when a checkpoint follows.
 
     Raises UserError for a model or weights that do not exist or do not fit, and for names that are not the classes'.
     """
     names = [name.replace("_", " ") for name in settings.names or classes]
     if len(names) != len(classes):
-        raise UserError(f"clip_es.names: {len(names)} for {len(classes)} classes ({', '.join(classes)})")
+        raise UserError(f"hosts.clip_es.names: {len(names)} for {len(classes)} classes ({', '.join(classes)})")
     texts = [settings.template.format(name) for name in (*names, *settings.background)]
     model = _clip(settings.backbone, settings.weights if weights is None else weights)
     if not isinstance(getattr(model.visual, "proj", None), nn.Parameter):
-        raise UserError(f"clip_es.backbone {settings.backbone!r} is no transformer of CLIP's; take ViT-B-16-quickgelu")
+        raise UserError(
+            f"hosts.clip_es.backbone {settings.backbone!r} is no transformer of CLIP's; take ViT-B-16-quickgelu"
+        )
     if weights is not None:  # the embeddings follow with the checkpoint
         text = torch.zeros(len(texts), model.visual.proj.shape[1])
     else:
@@ -207,17 +209,18 @@ def encode_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> Tensor:
 
 def _clip(name: str, weights: str) -> Any:
     if name not in open_clip.list_models():
-        raise UserError(f"clip_es.backbone {name!r}: unknown to open_clip; take ViT-B-16-quickgelu")
+        raise UserError(f"hosts.clip_es.backbone {name!r}: unknown to open_clip; take ViT-B-16-quickgelu")
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it warns of random weights, which are asked for
     try:
         model = open_clip.create_model(name, pretrained="openai" if weights == "openai" else None)
     except Exception as error:  # the hub, the net and open_clip each raise their own
         raise UserError(
-            f"clip_es.weights: {weights} for {name!r} could not be had ({error}); give the path of a state dict"
+            f"hosts.clip_es.weights: {weights} for {name!r} could not be had ({error}); give the path of a state dict"
         ) from None
     finally:
         logging.disable(level)
     if weights not in ("openai", "none"):
-        fill(model, read_state_dict(Path(weights)), f"clip_es.weights: {weights}")  # OpenAI's names are open_clip's
+        # OpenAI's names of the tensors are open_clip's.
+        fill(model, read_state_dict(Path(weights)), f"hosts.clip_es.weights: {weights}")
     return model.float()

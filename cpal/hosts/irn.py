@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal.hosts import Host, HostOutput
-from cpal.networks.backbones import Backbone, build_backbone
-from cpal.settings.config import ClassifierConfig
+from cpal.networks.backbones import Backbone, host_backbone
+from cpal.settings.hosts import IrnConfig
 
 
 class IrnHost(Host):
@@ -32,18 +32,6 @@ class IrnHost(Host):
         return [self.classifier]
 
 
-def classifier_backbone(settings: ClassifierConfig, weights: str | None = None) -> Backbone:
-    """The backbone that `classifier` describes; `weights` overrules its source, as when a checkpoint follows."""
-    return build_backbone(
-        settings.backbone,
-        weights=settings.weights if weights is None else weights,
-        output_stride=settings.output_stride,
-        freeze_norm=settings.freeze_norm,
-        freeze_stage=settings.freeze_stage,
-        dilated=False,
-    )
-
-
-def build_irn_host(settings: ClassifierConfig, num_foreground: int, *, weights: str | None = None) -> IrnHost:
-    """The network that `classifier` describes; `weights` as in `classifier_backbone`."""
-    return IrnHost(classifier_backbone(settings, weights), num_foreground)
+def build_irn_host(settings: IrnConfig, num_foreground: int, *, weights: str | None = None) -> IrnHost:
+    """The network that `hosts.irn` describes; `weights` as in `host_backbone`."""
+    return IrnHost(host_backbone(settings, weights), num_foreground)

@@ -18,7 +18,7 @@ from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
 from cpal.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cpal.networks.state_dicts import fill, read_state_dict
-from cpal.settings.config import MctformerConfig
+from cpal.settings.hosts import MctformerConfig
 
 
 class MctformerHost(Host):
@@ -130,7 +130,7 @@ def attention_cam(patch_map: Tensor, attention: Tensor, layers: int) -> Tensor:
 def build_mctformer_host(
     settings: MctformerConfig, num_foreground: int, *, weights: str | None = None
 ) -> MctformerHost:
-    """The network that `mctformer` describes; `weights` overrules its source, as when a checkpoint follows.
+    """The network that `hosts.mctformer` describes; `weights` overrules its source, as when a checkpoint follows.
 
     Raises UserError for a backbone that is no plain vision transformer, and for weights that do not fit.
     """
@@ -141,14 +141,14 @@ def build_mctformer_host(
         )
     except OSError as error:
         raise UserError(
-            f"mctformer.weights: imagenet for {settings.backbone!r} could not be downloaded ({error}); "
+            f"hosts.mctformer.weights: imagenet for {settings.backbone!r} could not be downloaded ({error}); "
             "use none or a path"
         ) from None
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"mctformer.backbone {settings.backbone!r}: not in timm ({error})") from None
+        raise UserError(f"hosts.mctformer.backbone {settings.backbone!r}: not in timm ({error})") from None
     if not isinstance(body, VisionTransformer) or body.num_prefix_tokens != 1:
         raise UserError(
-            f"mctformer.backbone {settings.backbone!r} is no plain vision transformer with one class token; "
+            f"hosts.mctformer.backbone {settings.backbone!r} is no plain vision transformer with one class token; "
             "take one such as deit_small_patch16_224"
         )
     host = MctformerHost(body, num_foreground, settings.attention_layers)
@@ -172,4 +172,4 @@ def load_transformer(host: MctformerHost, stored: dict[str, Tensor], name: str) 
         first, rest = found["pos_embed"][:, :1], found["pos_embed"][:, 1:]
         found["pos_embed"] = torch.cat([first.expand(-1, host.num_foreground, -1), rest], dim=1)
         found |= {f"head.{key}": value for key, value in host.head.state_dict().items()}
-    fill(host, found, f"mctformer.weights: {name}")
+    fill(host, found, f"hosts.mctformer.weights: {name}")

@@ -6,14 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cpal.data.dataset import Record
 from cpal.data.views import Views
 from cpal.hosts import Host, HostOutput
-
-
-def image_label(record: Record, num_foreground: int, device: torch.device) -> Tensor:
-    """The record's labels as (1, N) of 0/1."""
-    return torch.from_numpy(record.multi_hot(num_foreground)).to(device)[None]
 
 
 def present_classes(label: Tensor) -> np.ndarray:

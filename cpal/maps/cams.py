@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from cpal.data.dataset import Record
-from cpal.errors import UserError, reading
+from cpal.files import Arrays, read_arrays
 
 MAP_STRIDE = 4  # image pixels per stored map cell
 MAP_NAMES = {"cam": "CAM", "pacam": "PACAM", "taught": "Taught CAM"}
@@ -25,21 +23,14 @@ def map_size(size: tuple[int, int]) -> tuple[int, int]:
 class CamFile:
     """Maps of one image's present classes at a quarter of its size.
 
-    classes int64 (K,) are mask values 1..N; cam, pacam and taught (the taught CAM) float16 (K, h, w) in [0, 1]; size is
-    the image's (H, W). Maps imported from another method are `cam`, and there are no others; with `taught_cam.decay: 0`
-    there is no taught.
+    classes int64 (K,) are mask values 1..N; maps (K, h, w) in [0, 1] go by the names of MAP_NAMES, float16 on disk;
+    size is the image's (H, W). `cam` is always there. Maps imported from another method have no other, and with
+    `taught_cam.decay: 0` there is no `taught`.
     """
 
     classes: np.ndarray
-    cam: np.ndarray
-    pacam: np.ndarray | None
+    maps: dict[str, np.ndarray]
     size: tuple[int, int]
-    taught: np.ndarray | None = None
-
-    @property
-    def maps(self) -> dict[str, np.ndarray]:
-        """Those that there are, by name."""
-        return {name: map_ for name in MAP_NAMES if (map_ := getattr(self, name)) is not None}
 
 
 def write_cam(path: Path, content: CamFile) -> None:
@@ -55,44 +46,59 @@ def write_cam(path: Path, content: CamFile) -> None:
         )
 
 
-def read_cam(path: Path) -> CamFile:
-    """Read what `write_cam` wrote; maps come back as float32."""
-    with np.load(path, allow_pickle=False) as stored:
-        size = stored["size"]
-        maps = {name: stored[name].astype(np.float32) for name in MAP_NAMES if name in stored}
-        return CamFile(
-            stored["classes"],
-            maps["cam"],
-            maps.get("pacam"),
-            (int(size[0]), int(size[1])),
-            maps.get("taught"),
-        )
-
-
 def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear (K, h, w) -> float32 (K, H, W)."""
-    if len(maps) == 0:
-        return np.zeros((0, *size), np.float32)
-    tensor = torch.from_numpy(np.ascontiguousarray(maps, np.float32))[None]
-    return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)[0].numpy()
+    """Bilinear (K, h, w) -> float32 (K, H, W), as torch's interpolate with align_corners=False.
+
+    The result differs from torch's by rounding, below 2e-7 for maps in [0, 1].
+    """
+    resized = np.asarray(maps, np.float32)
+    for axis, length in ((2, size[1]), (1, size[0])):
+        low, high, share = _neighbors(maps.shape[axis], length)
+        share = share if axis == 2 else share[:, None]
+        first, second = resized.take(low, axis), resized.take(high, axis)
+        first *= 1 - share
+        second *= share
+        resized = np.add(first, second, out=first)
+    return resized
+
+
+def _neighbors(small: int, large: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two cells of `small` that each of `large` lies between, and the second one's share, float32 (large,)."""
+    # In double precision and then rounded once, as torch's fused multiply-add has it.
+    scale = np.float64(np.float32(small) / np.float32(large))
+    place = np.maximum(scale * (np.arange(large) + 0.5) - 0.5, 0).astype(np.float32)
+    low = np.minimum(place.astype(np.int64), small - 1)
+    return low, np.minimum(low + 1, small - 1), np.clip(place - low.astype(np.float32), 0, 1)
 
 
 def read_maps(folder: Path, record: Record, needed: Iterable[str] = ()) -> CamFile:
-    """Read folder/ID.npz, which must hold the maps that `needed` names, see SeedRule.maps.
+    """Read folder/ID.npz as `write_cam` wrote it; maps come back as float32.
 
-    Raises UserError when it is missing or damaged or lacks a map, or was made for an image of another size or with
-    other labels, as imported maps are when the data set has changed since.
+    Raises UserError when it is missing or damaged, lacks a map that `needed` names (see SeedRule.maps), or was made for
+    an image of another size or with other labels, as imported maps are when the data set has changed since.
     """
-    path = folder / f"{record.image_id}.npz"
-    cure = "make them again: python -m stages.import_cams for imported ones, else dvc repro make_cams"
-    with reading(path, cure=cure):
-        content = read_cam(path)
-    size = (record.height, record.width)
-    if content.size != size or not set(content.classes.tolist()) <= set(record.labels):
-        raise UserError(
-            f"{path}: maps of classes {content.classes.tolist()} of an image of {content.size}, but the data set says "
-            f"{list(record.labels)} and {size}; {cure}"
+    imported = "make them again: python -m stages.import_cams for imported ones, else "
+    stored = read_arrays(folder / f"{record.image_id}.npz", stage="make_cams", before=imported)
+    classes = read_classes(stored, record)
+    shape = (len(classes), *map_size(record.size))
+    if lacking := [name for name in needed if name not in stored.content]:
+        raise stored.wrong(f"holds no {' and '.join(lacking)} map, which seeds.source needs")
+    names = [name for name in MAP_NAMES if name == "cam" or name in stored.content]
+    return CamFile(
+        classes, {name: stored.take(name, np.float16, shape).astype(np.float32) for name in names}, record.size
+    )
+
+
+def read_classes(stored: Arrays, record: Record) -> np.ndarray:
+    """The classes, int64 (K,), of a file of maps of this image.
+
+    Raises UserError when the file is of an image of another size, or has classes that are no labels of this one.
+    """
+    size, found = tuple(stored.take("size", np.int64, (2,)).tolist()), stored.take("classes", np.int64, (None,))
+    classes = found.tolist()
+    if size != record.size or not set(classes) <= set(record.labels) or len(set(classes)) < len(classes):
+        raise stored.wrong(
+            f"maps of classes {classes} of an image of {size}, but the data set says {list(record.labels)} "
+            f"and {record.size}"
         )
-    if lacking := [name for name in needed if name not in content.maps]:
-        raise UserError(f"{path}: holds no {' and '.join(lacking)} map, which cam.source needs; {cure}")
-    return content
+    return found

@@ -1,16 +1,11 @@
 """DenseCRF of one image over its present classes and background, and the file that keeps its result."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
-from joblib import Parallel, delayed
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_labels, unary_from_softmax
 
-from cpal.data.dataset import Dataset, Record, read_image
-from cpal.data.masks import VOID, write_mask
-from cpal.maps.cams import read_maps
+from cpal.data.masks import VOID
+from cpal.maps.cams import MAP_NAMES, CamFile
 from cpal.maps.refined import Refined
 from cpal.maps.seeds import SeedRule, seed_scores
 from cpal.settings.config import CrfConfig, Pairwise
@@ -21,7 +16,7 @@ POSSIBLE = 0.01  # a class that no pixel gives this probability is left out of t
 def refine(image: np.ndarray, scores: np.ndarray, classes: np.ndarray, settings: CrfConfig) -> Refined:
     """Label and confidence of every pixel by mean-field inference (Kraehenbuehl and Koltun, 2011).
 
-    image uint8 (H, W, 3), scores (K + 1, H, W) with background in front (`cam.seed_scores`), classes (K,).
+    image uint8 (H, W, 3), scores (K + 1, H, W) with background in front (`seeds.seed_scores`), classes (K,).
     An image without any class is background throughout.
     """
     num_labels, height, width = scores.shape
@@ -105,30 +100,13 @@ def _infer(field: DenseCRF2D, unary: np.ndarray, settings: Pairwise) -> np.ndarr
     return np.array(field.inference(settings.iterations))
 
 
-def write_sure_labels(
-    dataset: Dataset,
-    records: list[Record],
-    maps: Path,
-    folder: Path,
-    *,
-    source: str,
-    thresholds: tuple[float, float],
-    crf: CrfConfig,
-    workers: int,
-) -> Iterator[None]:
-    """Write folder/ID.png for each record, one after the other: background, class, or void where that is not sure.
+def sure_seed_labels(
+    image: np.ndarray, content: CamFile, source: str, thresholds: tuple[float, float], settings: CrfConfig
+) -> np.ndarray:
+    """`sure_labels` of an image uint8 (H, W, 3) from its stored maps: label map uint8 (H, W), void where not sure.
 
     `source` says which of the maps, as in a SeedRule; `thresholds` are the background scores on them below which a
     pixel is surely background, and above which it is surely a class.
     """
-    low, high = (SeedRule(source, value, value, value) for value in thresholds)
-
-    def write(record: Record, image: Path) -> None:
-        content = read_maps(maps, record, low.maps)
-        labels = sure_labels(
-            read_image(image), seed_scores(content, high), seed_scores(content, low), content.classes, crf
-        )
-        write_mask(folder / f"{record.image_id}.png", labels)
-
-    tasks = (delayed(write)(record, dataset.image_path(record)) for record in records)
-    return Parallel(n_jobs=max(1, workers), return_as="generator")(tasks)
+    low, high = (seed_scores(content, SeedRule(source, dict.fromkeys(MAP_NAMES, value))) for value in thresholds)
+    return sure_labels(image, high, low, content.classes, settings)

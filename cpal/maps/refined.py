@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.data.masks import VOID
-from cpal.errors import reading
+from cpal.data.dataset import Record
+from cpal.data.masks import BACKGROUND, VOID
+from cpal.files import read_arrays
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,17 @@ def write_crf(path: Path, content: Refined) -> None:
         )
 
 
-def read_crf(path: Path, *, stage: str = "refine_crf") -> Refined:
-    """Read what `write_crf` wrote.
+def read_crf(folder: Path, record: Record, *, stage: str = "refine_crf") -> Refined:
+    """Read folder/ID.npz as `write_crf` wrote it; `stage` makes it anew.
 
-    Raises UserError when it is missing or damaged; `stage` makes it anew.
+    Raises UserError when it is missing or damaged, or is of an image of another size or with other labels.
     """
-    with reading(path, stage=stage), np.load(path, allow_pickle=False) as stored:
-        return Refined(stored["label"], stored["confidence"])
+    stored = read_arrays(folder / f"{record.image_id}.npz", stage=stage)
+    label, confidence = (stored.take(name, np.uint8, record.size) for name in ("label", "confidence"))
+    classes = np.flatnonzero(np.bincount(label.ravel())).tolist()
+    if not set(classes) <= {BACKGROUND, *record.labels}:
+        raise stored.wrong(f"shows {classes} where the data set has {list(record.labels)}")
+    return Refined(label, confidence)
 
 
 def pseudo_mask(refined: Refined, *, min_confidence: float) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Seeds: label maps from an image's stored maps, by each map's background threshold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cpal.data.masks import BACKGROUND
 from cpal.maps.cams import CamFile, resize_maps
+from cpal.settings.config import SeedsConfig
 
 
 def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
@@ -20,19 +22,17 @@ def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SeedRule:
-    """What seeds are made from, and each map's background score.
+    """What seeds are made from, and the background score of each map of a CamFile, by name.
 
     source: cam | pacam | taught | both (mean of the calibrated cam and pacam) | imported, whose maps are in `cam`.
     """
 
     source: str
-    cam_threshold: float
-    pacam_threshold: float
-    taught_threshold: float
+    thresholds: Mapping[str, float]
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """The fields of a CamFile that the seeds are made from."""
+        """Names of the maps that the seeds are made from."""
         return {"both": ("cam", "pacam"), "imported": ("cam",)}.get(self.source, (self.source,))
 
 
@@ -43,11 +43,16 @@ def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:
     """
     maps = np.zeros((len(content.classes), *content.size), np.float32)
     for name in rule.maps:
-        stored, threshold = getattr(content, name), getattr(rule, f"{name}_threshold")
-        maps += calibrate(resize_maps(stored, content.size), threshold) / len(rule.maps)
+        maps += calibrate(resize_maps(content.maps[name], content.size), rule.thresholds[name]) / len(rule.maps)
     return np.concatenate([np.full((1, *content.size), 0.5, np.float32), maps])
 
 
 def seed_map(content: CamFile, rule: SeedRule) -> np.ndarray:
     """Label map uint8 (H, W) at the rule's thresholds."""
     return np.append(BACKGROUND, content.classes).astype(np.uint8)[seed_scores(content, rule).argmax(axis=0)]
+
+
+def seed_rule(settings: SeedsConfig) -> SeedRule:
+    """The rule that the section `seeds` describes."""
+    thresholds = {"cam": settings.cam_threshold, "pacam": settings.pacam_threshold, "taught": settings.taught_threshold}
+    return SeedRule(settings.source, thresholds)

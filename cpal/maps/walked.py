@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.errors import reading
-from cpal.maps.cams import resize_maps
-from cpal.maps.refined import Refined
+from cpal.data.dataset import Record
+from cpal.files import read_arrays
+from cpal.maps.cams import map_size, read_classes, resize_maps
+from cpal.maps.refined import Refined, read_crf
 
 
 @dataclass(frozen=True)
 class WalkFile:
-    """Where the walk ended, at a quarter of the image's size (H, W), for each of affinity.powers.
+    """Where the walk ended, at a quarter of the image's size (H, W), for each of walk.powers.
 
     classes int64 (K,) are mask values 1..N. scores float16 (powers, K, h, w); with background: walk there is one more
     in front, (powers, K + 1, h, w), and they are probabilities. Else each power's maximum is 1.
@@ -21,20 +22,25 @@ class WalkFile:
     classes: np.ndarray
     scores: np.ndarray
     size: tuple[int, int]
+    powers: tuple[float, ...]
 
     @property
     def background_walked(self) -> bool:
         return self.scores.shape[1] > len(self.classes)
 
+    def at(self, power: float) -> np.ndarray:
+        """Scores (K, h, w) or (K + 1, h, w) of one power."""
+        return self.scores[self.powers.index(power)]
 
-def walked_labels(content: WalkFile, index: int, background_threshold: float) -> Refined:
-    """Label and confidence of every pixel at the power of this index.
+
+def walked_labels(content: WalkFile, power: float, background_threshold: float) -> Refined:
+    """Label and confidence of every pixel at one of the walk's powers.
 
     The threshold is the background's score where it did not walk (IRN's sem_seg_bg_thres).
     """
     if len(content.classes) == 0:
         return Refined(np.zeros(content.size, np.uint8), np.full(content.size, 255, np.uint8))
-    scores = resize_maps(content.scores[index], content.size)
+    scores = resize_maps(content.at(power), content.size)
     if not content.background_walked:
         scores = np.concatenate([np.full((1, *content.size), background_threshold, np.float32), scores])
     share = scores.max(axis=0) / scores.sum(axis=0).clip(min=np.finfo(np.float32).tiny)
@@ -47,18 +53,41 @@ def write_walk(path: Path, content: WalkFile) -> None:
     with path.open("wb") as stream:
         np.savez_compressed(
             stream,
-            format=np.int64(1),
+            format=np.int64(2),
             classes=content.classes.astype(np.int64),
             size=np.array(content.size, np.int64),
             scores=content.scores.astype(np.float16),
+            powers=np.array(content.powers, np.float64),
         )
 
 
-def read_walk(path: Path) -> WalkFile:
-    """Read what `write_walk` wrote; scores come back as float32.
+def read_walk(folder: Path, record: Record) -> WalkFile:
+    """Read folder/ID.npz as `write_walk` wrote it; scores come back as float32.
+
+    Raises UserError when it is missing or damaged, or is of an image of another size or with other labels.
+    """
+    stored = read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity")
+    classes = read_classes(stored, record)
+    scores = stored.take("scores", np.float16, (None, None, *map_size(record.size)))
+    if scores.shape[1] not in (len(classes), len(classes) + 1):
+        raise stored.wrong(f"`scores` has {scores.shape[1]} maps of {len(classes)} classes")
+    powers = stored.take("powers", np.float64, (len(scores),))
+    return WalkFile(classes, scores.astype(np.float32), record.size, tuple(powers.tolist()))
+
+
+def is_walk(folder: Path, record: Record) -> bool:
+    """Whether a file of the stage propagate_affinity holds the end of a walk; with method none it holds labels.
 
     Raises UserError when it is missing or damaged.
     """
-    with reading(path, stage="propagate_affinity"), np.load(path, allow_pickle=False) as stored:
-        height, width = stored["size"].tolist()
-        return WalkFile(stored["classes"], stored["scores"].astype(np.float32), (height, width))
+    return "scores" in read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity").content
+
+
+def read_labels(folder: Path, record: Record, *, power: float, background_threshold: float) -> Refined:
+    """Label and confidence from a file of the stage propagate_affinity, whichever of the two kinds it is.
+
+    Raises UserError as `read_walk` and `read_crf` do.
+    """
+    if is_walk(folder, record):
+        return walked_labels(read_walk(folder, record), power, background_threshold)
+    return read_crf(folder, record, stage="propagate_affinity")

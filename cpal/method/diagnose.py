@@ -14,12 +14,10 @@ from torch import Tensor
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, read_mask
 from cpal.data.views import Views, pyramid_loader
-from cpal.hosts import Host
-from cpal.hosts.outputs import image_label, view_output
 from cpal.method import prototypes as P
-from cpal.method.learner import ContextPrototypeLearner, Instances, select
-from cpal.method.train_cam import Diagnose, Diagnosis
-from cpal.settings.config import ClassifierConfig
+from cpal.method.classifier import Classifier, Diagnose, Diagnosis
+from cpal.method.learner import ContextPrototypeLearner, Instances
+from cpal.settings.hosts import HostSection
 
 LEVEL = 0.5  # a map counts as foreground above it; PACAM as a ratio, where the class is as near as the background
 FIGURES = (
@@ -29,24 +27,18 @@ FIGURES = (
 )
 
 
-def diagnoser(dataset: Dataset, settings: ClassifierConfig, limit: int | None = None) -> Diagnose:
+def diagnoser(dataset: Dataset, settings: HostSection, limit: int | None = None) -> Diagnose:
     """`diagnose` of some scored training images, evenly spread over the list, at the middle of the training's sizes."""
     scored, count = dataset.scored("train", limit), settings.diagnosed_images
     records = scored[:: max(1, len(scored) // max(1, count))][:count]
     loader = pyramid_loader(
         dataset, records, scales=(1.0,), flip=True, long_side=sum(settings.resize_long) // 2, workers=0
     )
-    return lambda host, learner: diagnose(host, learner, dataset, records, loader)
+    return lambda host, learner: diagnose(Classifier(host, dataset.num_foreground, learner), dataset, loader)
 
 
 @torch.no_grad()
-def diagnose(
-    host: Host,
-    learner: ContextPrototypeLearner,
-    dataset: Dataset,
-    records: list[Record],
-    loader: Iterable[Views],
-) -> Diagnosis:
+def diagnose(classifier: Classifier, dataset: Dataset, loader: Iterable[Views]) -> Diagnosis:
     """Means over the foreground classes of scored records, by name; None for what cannot be counted.
 
     cam_precision, pacam_precision: share of a map's pixels above LEVEL that are its class's; cam_coverage,
@@ -57,18 +49,18 @@ def diagnose(
     entropy of the neighbours' weights. ocsem, ocsem_aligned: cosine of instance and nearest context (Eq. 8), before
     and after the shift. shift: its length by the instances'. Shares are percent.
     """
+    host, learner = classifier.host, classifier.learner
+    assert learner is not None
     training = host.training, learner.training
     host.eval(), learner.eval()
     values: dict[str, list[float]] = defaultdict(list)
     nearest: dict[tuple[int, int], list[float]] = defaultdict(list)
     used = torch.zeros_like(learner.valid)
-    for index, _, views in loader:
-        record = records[index]
-        label = image_label(record, dataset.num_foreground, learner.shift.device)
-        output = view_output(host, views[0], label)
-        features = select(output.features, learner.settings)
-        first = learner.instances(features, output.cam, label, refinements=0)
-        step = learner.instances(features, output.cam, label)
+    for record, _, views in loader:
+        label = classifier.label(record)
+        features, cam, _ = classifier.look(views[0], label)
+        first = learner.instances(features, cam, label, refinements=0)
+        step = learner.instances(features, cam, label)
         pacam = P.contrast(learner.similarity(step, label), "ratio")
         truth = _truth(dataset, record, step.mask)
         counted = truth != VOID

@@ -1,6 +1,8 @@
 """CPAL as a plug-in for any network that yields features and a CAM.
 
-learner = ContextPrototypeLearner(num_foreground, [channels], settings, seed=0)
+from cpal import ContextPrototypeLearner, CpalSettings
+
+learner = ContextPrototypeLearner(num_foreground, [channels], CpalSettings.preset("default"), seed=0)
 learner.cluster()                                          # at the start of each epoch
 pacam, self_loss = learner([features], cam, image_label)   # in each step; add self_loss to the network's own
 """
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from cpal.hosts import Host
 from cpal.method import cam as cams
 from cpal.method import prototypes as P
-from cpal.settings.config import CpalConfig
+from cpal.settings.cpal import CpalSettings
 
 
 class Instances(NamedTuple):
@@ -49,7 +51,7 @@ class ContextPrototypeLearner(nn.Module):
         self,
         num_foreground: int,
         channels: Sequence[int],
-        settings: CpalConfig,
+        settings: CpalSettings,
         *,
         seed: int,
     ) -> None:
@@ -74,15 +76,17 @@ class ContextPrototypeLearner(nn.Module):
         image_label: Tensor,
         *,
         padding: Tensor | None = None,
+        probability: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """PACAM (B, K, h, w) in [0, 1] and L_Self, a scalar; in training mode the bank learns the instances.
 
         features: maps (B, D, h', w'); cam (B, N, h, w) before the ReLU; image_label (B, N) of 0/1; padding
-        (B, h, w) bool marks cells outside the picture. L_Self leaves out images with a class that has no context yet.
+        (B, h, w) bool marks cells outside the picture; probability (B, N), what the network's classifier gives each
+        class, is needed with settings.min_probability. L_Self leaves out images with a class that has no context yet.
         """
         step = self.instances(features, cam, image_label, padding=padding)
         if self.training:
-            self.enqueue(step, cam, image_label)
+            self.enqueue(step, probability)
         labels = self._with_background(image_label)
         similarity = self.similarity(step, image_label)
         pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
@@ -175,13 +179,20 @@ class ContextPrototypeLearner(nn.Module):
         return torch.cat(blocks, dim=1)
 
     @torch.no_grad()
-    def enqueue(self, step: Instances, cam: Tensor, image_label: Tensor) -> None:
-        """Store a batch's instances, those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12)."""
-        sure = self._with_background(cam.mean(dim=(2, 3)).sigmoid() >= self.settings.min_probability)
-        prototypes, present = (
-            _gather(step.prototypes.detach()),
-            _gather(step.present & sure.bool()),
-        )
+    def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
+        """Store a batch's instances, those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12).
+
+        With settings.min_probability the classes that `probability` (B, N) gives less are left out. Raises ValueError
+        when that setting needs probabilities and there are none.
+        """
+        present = step.present
+        if self.settings.min_probability:
+            if probability is None:
+                raise ValueError(
+                    "min_probability needs `probability`, what the classifier gives each class; hand it in"
+                )
+            present = present & self._with_background(probability >= self.settings.min_probability).bool()
+        prototypes, present = _gather(step.prototypes.detach()), _gather(present)
         self.bank.enqueue(prototypes, present)
         if self.settings.align == "ema":
             shift, measured = P.alignment_shift(prototypes, present, self.context, self.valid)
@@ -296,12 +307,12 @@ def _gather(batch: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def select(features: list[Tensor], settings: CpalConfig) -> list[Tensor]:
+def select(features: list[Tensor], settings: CpalSettings) -> list[Tensor]:
     """The stages' maps that make z."""
     return [features[stage - 1] for stage in settings.features]
 
 
-def build_learner(host: Host, num_foreground: int, settings: CpalConfig, *, seed: int) -> ContextPrototypeLearner:
+def build_learner(host: Host, num_foreground: int, settings: CpalSettings, *, seed: int) -> ContextPrototypeLearner:
     """A learner of the host's stages that `cpal.features` names."""
     channels = [host.channels[stage - 1] for stage in settings.features]
     return ContextPrototypeLearner(num_foreground, channels, settings, seed=seed)

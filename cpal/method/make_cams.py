@@ -1,74 +1,53 @@
-"""From a trained network to maps: the pass that fits the prototypes, and multi-scale CAM, PACAM and taught CAM."""
+"""From a trained network to maps: multi-scale CAM, PACAM and taught CAM."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cpal.data.dataset import Dataset, Record
 from cpal.data.views import Views
 from cpal.files import whole_file
-from cpal.hosts.outputs import image_label, present_classes, view_output
-from cpal.maps.cams import MAP_NAMES, CamFile, map_size, write_cam
+from cpal.hosts.outputs import present_classes
+from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.method import cam as cams
-from cpal.method.learner import ContextPrototypeLearner, select
-from cpal.method.taught_cam import TaughtCam
+from cpal.method.classifier import Classifier
 
 
 @torch.no_grad()
-def localize(
-    host: nn.Module,
-    learner: ContextPrototypeLearner | None,
-    label: Tensor,
-    size: tuple[int, int],
-    views: list[Tensor],
-    *,
-    taught: TaughtCam | None = None,
-) -> CamFile:
+def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views: list[Tensor]) -> CamFile:
     """CAM, PACAM and taught CAM of an image's present classes, averaged over scales, at a quarter of its size.
 
-    label (1, N) of 0/1, on the network's device. Without a learner there is neither of the latter.
+    label (1, N) of 0/1, size (H, W), views (V, 3, h, w) by scale. Without a learner there is neither of the latter.
     """
+    learner, taught = classifier.learner, classifier.taught
     classes = present_classes(label)
     shape = map_size(size)
-    cam, pacam, taught_cam = (torch.zeros(len(classes), *shape) for _ in MAP_NAMES)
+    names = ["cam", *(["pacam"] if learner else []), *(["taught"] if learner and taught else [])]
+    maps = {name: torch.zeros(len(classes), *shape) for name in names}
     for view in views if len(classes) else []:
-        output = view_output(host, view, label)
-        cam += _resize(F.relu(output.cam[0, classes - 1]), shape) / len(views)
+        features, raw, _ = classifier.look(view, label)
+        maps["cam"] += _resize(F.relu(raw[0, classes - 1]), shape) / len(views)
         if learner is None:
             continue
-        features = select(output.features, learner.settings)
-        map_, _ = learner(features, output.cam, label)
-        pacam += _resize(map_[0, classes], shape) / len(views)
+        map_, _ = learner(features, raw, label)
+        maps["pacam"] += _resize(map_[0, classes], shape) / len(views)
         if taught is not None:
-            map_ = taught(learner.embed(features, output.cam.shape[2:]), label)
-            taught_cam += _resize(map_[0, classes - 1], shape) / len(views)
-    cam = _over_maximum(cam)
-    if learner is None:
-        return CamFile(classes, cam.numpy(), None, size)
-    if learner.settings.contrast in ("none", "difference"):  # a ratio's scale carries meaning: 0.5 is background's
-        pacam = _over_maximum(pacam)
-    return CamFile(classes, cam.numpy(), pacam.numpy(), size, None if taught is None else taught_cam.numpy())
+            map_ = taught(learner.embed(features, raw.shape[2:]), label)
+            maps["taught"] += _resize(map_[0, classes - 1], shape) / len(views)
+    maps["cam"] = _over_maximum(maps["cam"])
+    # A ratio's scale carries meaning: 0.5 is background's.
+    if learner is not None and learner.settings.contrast in ("none", "difference"):
+        maps["pacam"] = _over_maximum(maps["pacam"])
+    return CamFile(classes, {name: map_.numpy() for name, map_ in maps.items()}, size)
 
 
-def write_cams(
-    host: nn.Module,
-    learner: ContextPrototypeLearner | None,
-    dataset: Dataset,
-    records: list[Record],
-    loader: Iterable[Views],
-    folder: Path,
-    device: torch.device,
-    *,
-    taught: TaughtCam | None = None,
-) -> None:
-    """Write folder/ID.npz of each record, see `localize`; the loader gives the records' views."""
-    for index, size, views in loader:
-        label = image_label(records[index], dataset.num_foreground, device)
-        with whole_file(folder / f"{records[index].image_id}.npz") as temporary:
-            write_cam(temporary, localize(host, learner, label, size, views, taught=taught))
+def write_cams(classifier: Classifier, loader: Iterable[Views], folder: Path) -> None:
+    """Write folder/ID.npz of each image that the loader gives, see `localize`."""
+    for record, size, views in loader:
+        with whole_file(folder / f"{record.image_id}.npz") as temporary:
+            write_cam(temporary, localize(classifier, classifier.label(record), size, views))
 
 
 def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

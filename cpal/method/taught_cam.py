@@ -1,7 +1,7 @@
 """The taught CAM (ours): what L_Self is for, taken to its end once the network is trained.
 
 Eq. 14 lets PACAM teach the CAM step by step, against the classifier's own loss and under prototypes that still move.
-Here a CAM of its own, a 1x1 convolution on z, learns from the pixels that the final PACAM is sure of (`teaching`). A
+Here a CAM of its own, a 1x1 convolution on z, learns from the pixels that the final PACAM is sure of (`teach_cam`). A
 prototype is a mean, so that a channel counts by its size; the convolution weighs channels by what tells the classes
 apart. Nothing else learns, so the problem is convex: the same features give the same map, from any start.
 """

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,16 +11,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from joblib import Parallel, delayed
-from torch import Tensor, nn
+from torch import Tensor
 
-from cpal.data.dataset import Dataset, Record
+from cpal.data.dataset import Record
 from cpal.data.masks import VOID
 from cpal.data.views import Views
-from cpal.hosts.outputs import image_label, present_classes, view_output
+from cpal.hosts.outputs import present_classes
 from cpal.maps.crf import sure_labels
 from cpal.method import cam as cams
 from cpal.method import prototypes as P
-from cpal.method.learner import ContextPrototypeLearner, select
+from cpal.method.classifier import Classifier
+from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.taught_cam import TaughtCam
 from cpal.settings.config import CrfConfig, TaughtCamConfig
 
@@ -56,82 +58,98 @@ class HostView(NamedTuple):
         return [learner.embed(maps, cam.shape[2:]) for maps, cam in zip(self.features, self.cams, strict=True)]
 
 
-@torch.no_grad()
-def fit_taught_cam(
-    host: nn.Module,
-    learner: ContextPrototypeLearner,
-    dataset: Dataset,
-    records: list[Record],
-    loaders: Iterable[Iterable[Views]],
-    *,
-    scales: Sequence[float],
-    settings: TaughtCamConfig,
-    crf: CrfConfig,
-    seed: int,
-    workers: int = 1,
-) -> TaughtCam:
-    """The taught CAM of the fitted learner. Each loader is a pass over the views of the records at these scales.
+@dataclass(frozen=True)
+class Lesson:
+    """What all lessons of a taught CAM share.
 
-    In the first one PACAM teaches, in each further one the taught CAM of the pass before, through a CRF (`workers`
-    images at once); but PACAM again in an image where the CRF loses a class, lest that class's pixels be learned as
-    background. Of the cells whose label is sure at most about settings.cells take part, an even share of each view of
-    each image, drawn at random. A class's decay is settings.decay over the number of images with such cells: the fewer
-    they are, the less is believed of them.
+    `share`: cells that each view of an image teaches at most. `nearest`: index of the view that the CRF sees.
+    `workers`: images whose CRFs run at once.
     """
+
+    settings: TaughtCamConfig
+    crf: CrfConfig
+    share: int
+    nearest: int
+    seed: int
+    workers: int = 1
+
+
+def plan_lessons(
+    settings: TaughtCamConfig, crf: CrfConfig, scales: Sequence[float], *, images: int, seed: int, workers: int
+) -> Lesson:
+    """Lessons from this many images at these scales: settings.cells are shared evenly, the CRF sees scale one."""
+    nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))
+    return Lesson(settings, crf, -(-settings.cells // (images * len(scales))), nearest, seed, workers)
+
+
+@torch.no_grad()
+def teach_cam(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> TaughtCam:
+    """A taught CAM of the fitted learner, from one pass over the views of the images.
+
+    PACAM is the teacher. Where the classifier has a taught CAM already, that one is the teacher, through a CRF; but
+    PACAM again in an image where the CRF loses a class, or that class's pixels would be learned as background. Of the
+    cells whose label is sure each view of each image teaches at most lesson.share, drawn at random. A class's decay is
+    settings.decay over the number of images with such cells: the fewer they are, the less is believed of them.
+    """
+    learner = classifier.learner
+    assert learner is not None
     device = learner.shift.device
-    nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))  # the view that the CRF looks at
-    share = -(-settings.cells // (len(records) * len(scales)))
-    taught = None
-    for loader in loaders:
-        generator = torch.Generator().manual_seed(seed)
-        cells, labels = [], []
-        images = torch.zeros(dataset.num_classes, device=device)
-        looks = _looks(host, learner, dataset, records, loader, nearest)
-        lesson: Iterator[tuple[HostView, Tensor | None]] = ((look, None) for look in looks)
-        if taught is not None:
-            lesson = _crf_lesson(looks, learner, taught, settings, crf, workers)
-        for look, aim in lesson:
-            if aim is None or not set(look.record.labels) <= set(aim.unique().tolist()):
-                aim = pacam_labels(learner, look, settings)
-            aim = aim.to(device)
-            found = torch.zeros_like(images)
-            for z in look.embed(learner):
-                own = F.interpolate(aim[None, None].float(), size=z.shape[2:], mode="nearest-exact").flatten().long()
-                sure = own != VOID
-                chosen = torch.randperm(int(sure.sum()), generator=generator)[:share].to(device)
-                cells.append(z[0].flatten(1).T[sure][chosen])
-                labels.append(own[sure][chosen])
-                found[labels[-1]] = 1
-            images += found
-        taught = TaughtCam(dataset.num_classes, learner.shift.shape[1]).to(device)
-        taught.learn(torch.cat(cells), torch.cat(labels), decay=settings.decay / images.clamp(min=1))
-    assert taught is not None, "no pass to learn in"
+    generator = torch.Generator().manual_seed(lesson.seed)
+    cells, labels = [], []
+    images = torch.zeros(classifier.num_foreground + 1, device=device)
+    for view, aim in _aims(classifier, loader, lesson):
+        found = torch.zeros_like(images)
+        for z in view.embed(learner):
+            of_view, own = sample_cells(z, aim.to(device), lesson.share, generator)
+            cells.append(of_view)
+            labels.append(own)
+            found[own] = 1
+        images += found
+    taught = TaughtCam(len(images), learner.shift.shape[1]).to(device)
+    taught.learn(torch.cat(cells), torch.cat(labels), decay=lesson.settings.decay / images.clamp(min=1))
     return taught
 
 
-def _looks(
-    host: nn.Module,
-    learner: ContextPrototypeLearner,
-    dataset: Dataset,
-    records: list[Record],
-    loader: Iterable[Views],
-    nearest: int,
-) -> Iterator[HostView]:
-    for index, _, views in loader:
-        label = image_label(records[index], dataset.num_foreground, learner.shift.device)
-        outputs = [view_output(host, view, label) for view in views]
-        features = [select(output.features, learner.settings) for output in outputs]
+def sample_cells(z: Tensor, aim: Tensor, share: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cells (P, D) of z (1, D, h, w) and their labels (P,), at most `share` of those that `aim` is sure of.
+
+    aim int64 (H, W) of 0..N or VOID is brought to the size of z.
+    """
+    own = F.interpolate(aim[None, None].float(), size=z.shape[2:], mode="nearest-exact").flatten().long()
+    sure = own != VOID
+    chosen = torch.randperm(int(sure.sum()), generator=generator)[:share].to(z.device)
+    return z[0].flatten(1).T[sure][chosen], own[sure][chosen]
+
+
+def _aims(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> Iterator[tuple[HostView, Tensor]]:
+    """Each image with what its teacher is sure of: int64 (H, W) of 0..N or VOID, of any size."""
+    learner = classifier.learner
+    assert learner is not None
+    views = _host_views(classifier, loader, lesson.nearest)
+    if classifier.taught is None:
+        for view in views:
+            yield view, pacam_labels(learner, view, lesson.settings)
+        return
+    for view, aim in _crf_labels(views, learner, classifier.taught, lesson):
+        lost = not set(view.record.labels) <= set(aim.unique().tolist())
+        yield view, pacam_labels(learner, view, lesson.settings) if lost else aim
+
+
+def _host_views(classifier: Classifier, loader: Iterable[Views], nearest: int) -> Iterator[HostView]:
+    for record, _, views in loader:
+        label = classifier.label(record)
+        looks = [classifier.look(view, label) for view in views]
         image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
-        yield HostView(records[index], label, features, [output.cam for output in outputs], image)
+        yield HostView(record, label, [features for features, _, _ in looks], [cam for _, cam, _ in looks], image)
 
 
-def pacam_labels(learner: ContextPrototypeLearner, look: HostView, settings: TaughtCamConfig) -> Tensor:
+def pacam_labels(learner: ContextPrototypeLearner, view: HostView, settings: TaughtCamConfig) -> Tensor:
     """What the mean PACAM of an image's views is sure of: int64 (h, w) of 0..N or VOID, at the largest one's size.
 
     PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
     """
-    label = look.label
-    steps = [learner.instances(maps, cam, label) for maps, cam in zip(look.features, look.cams, strict=True)]
+    label = view.label
+    steps = [learner.instances(maps, cam, label) for maps, cam in zip(view.features, view.cams, strict=True)]
     shape = max((tuple(step.maps.shape[2:]) for step in steps), key=math.prod)
     maps = [learner.difference(step, label)[:, 1:] for step in steps]
     maps = [F.interpolate(map_, size=shape, mode="bilinear", align_corners=False) for map_ in maps]
@@ -145,26 +163,21 @@ def pacam_labels(learner: ContextPrototypeLearner, look: HostView, settings: Tau
     return torch.where(mask.amax(dim=0) > 0, mask.argmax(dim=0), VOID)
 
 
-def _crf_lesson(
-    looks: Iterator[HostView],
-    learner: ContextPrototypeLearner,
-    taught: TaughtCam,
-    settings: TaughtCamConfig,
-    crf: CrfConfig,
-    workers: int,
+def _crf_labels(
+    views: Iterator[HostView], learner: ContextPrototypeLearner, taught: TaughtCam, lesson: Lesson
 ) -> Iterator[tuple[HostView, Tensor]]:
-    """Each look with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
+    """Each image with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
     # max_nbytes: joblib would keep every image's scores as files in shared memory until the last one is done.
-    with Parallel(n_jobs=workers, max_nbytes=None) as parallel:
-        while group := list(islice(looks, workers)):
+    with Parallel(n_jobs=lesson.workers, max_nbytes=None) as parallel:
+        while group := list(islice(views, lesson.workers)):
             found = parallel(
                 delayed(sure_labels)(
-                    look.image,
-                    *crf_scores(taught, look.embed(learner), look.label, look.image.shape[:2], settings),
-                    present_classes(look.label),
-                    crf,
+                    view.image,
+                    *crf_scores(taught, view.embed(learner), view.label, view.image.shape[:2], lesson.settings),
+                    present_classes(view.label),
+                    lesson.crf,
                 )
-                for look in group
+                for view in group
             )
             for labels in found:
                 yield group.pop(0), torch.from_numpy(labels).long()  # gone before the next group is looked at

@@ -1,42 +1,41 @@
-"""Classifier with CPAL: the loss of Eq. 1, its training, and the files that hold the network and the prototypes."""
+"""The training of the classifier with CPAL: the loss of Eq. 1, and what is renewed and diagnosed each epoch."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
-from cpal.data.dataset import Dataset
+from cpal.data.dataset import Dataset, Record
 from cpal.data.training_samples import TrainingSamples
 from cpal.errors import UserError
 from cpal.hosts import Host
-from cpal.hosts.build import HostSettings, build_host
+from cpal.hosts.build import build_host
+from cpal.method.classifier import Diagnose, Diagnosis
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
-from cpal.networks.training import train
-from cpal.networks.weights import load_weights
-from cpal.settings.config import CpalConfig
-
-Diagnosis = dict[str, float | None]
-Diagnose = Callable[[Host, ContextPrototypeLearner], Diagnosis]
+from cpal.networks.training import LossModel, Run, train
+from cpal.settings.cpal import CpalSettings
+from cpal.settings.hosts import HostSection
 
 
-class CpalLoss(BaseModel):
+class CpalLoss(LossModel):
     """The host's own loss, L_BCE in Eq. 1, and lambda_Self L_Self. Without a learner, the host's alone."""
 
     def __init__(
         self,
         host: Host,
         learner: ContextPrototypeLearner | None,
-        settings: CpalConfig,
+        settings: CpalSettings,
     ) -> None:
         super().__init__()
         self.host, self.learner, self.settings = host, learner, settings
         self.register_buffer("warm", torch.zeros((), dtype=torch.bool))
+
+    def new_layers(self) -> list[nn.Module]:
+        return self.host.new_layers() + ([] if self.learner is None else [self.learner.projections])
 
     def forward(
         self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
@@ -47,7 +46,8 @@ class CpalLoss(BaseModel):
         if self.learner is not None:
             padding = F.adaptive_max_pool2d(padding.float()[:, None], output.cam.shape[2:])[:, 0] > 0
             features = select(output.features, self.settings)
-            _, self_loss = self.learner(features, output.cam, image_label, padding=padding)
+            probability = output.logits.detach().sigmoid()
+            _, self_loss = self.learner(features, output.cam, image_label, padding=padding, probability=probability)
             losses["loss_self"] = self.settings.self_weight * self_loss * self.warm
         return losses
 
@@ -83,75 +83,39 @@ class ClusterEachEpoch(Hook):
 
 def train_classifier(
     dataset: Dataset,
-    settings: HostSettings,
-    cpal: CpalConfig,
+    records: list[Record],
+    settings: HostSection,
+    cpal: CpalSettings,
+    run: Run,
     *,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    workers: int,
     diagnose: Diagnose,
     masks: Path | None = None,
-    limit: int | None = None,
 ) -> tuple[Host, ContextPrototypeLearner, list[Diagnosis]]:
-    """Train host and learner on the image-level labels; resumes from `folder`, see `training.train`.
+    """Train host and learner on the records' image-level labels; continues a killed training, see `training.train`.
 
     `masks` holds the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
     epoch. A host of which nothing learns is given back as it is; raises UserError where a projection should learn.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     host = build_host(settings, dataset.classes)
     # Without L_Self the learner is no part of the model that `train` moves to the device, but is still diagnosed.
-    learner = build_learner(host, dataset.num_foreground, cpal, seed=seed).to(device)
+    learner = build_learner(host, dataset.num_foreground, cpal, seed=run.seed).to(run.device)
     if not any(parameter.requires_grad for parameter in host.parameters()):
         if cpal.projection:
-            raise UserError(f"host: {settings.host} is not trained, and no projection learns; set cpal.projection: 0")
+            raise UserError(f"host: {settings.name} is not trained, and no projection learns; set cpal.projection: 0")
         return host, learner, []
     loss = CpalLoss(host, learner if cpal.self_weight > 0 else None, cpal)
-    records = dataset.split("train", limit)
     samples = TrainingSamples(
         dataset,
         records,
-        crop_size=settings.training.crop_size,
-        resize_long=settings.training.resize_long,
+        crop_size=settings.crop_size,
+        resize_long=settings.resize_long,
         padding=host.padding,
-        seed=seed,
+        seed=run.seed,
         mask_folder=masks,
     )
     diagnostics = DiagnoseEachEpoch(diagnose, host, learner)
-    steps = settings.training.epoch_steps(len(records))
-    train(
-        loss,
-        samples,
-        settings.training,
-        head=[*host.new_layers(), learner.projections],
-        iterations=steps * settings.training.epochs,
-        interval=steps,
-        seed=seed,
-        folder=folder,
-        device=device,
-        workers=workers,
-        hooks=[ClusterEachEpoch(loss), diagnostics],
-    )
+    steps = settings.epoch_steps(len(records))
+    hooks = [ClusterEachEpoch(loss), diagnostics]
+    train(loss, samples, settings, run, iterations=steps * settings.epochs, interval=steps, hooks=hooks)
     return host, learner, diagnostics.rows
-
-
-def weights_meta(settings: HostSettings, classes: Sequence[str]) -> dict[str, Any]:
-    """What a file of weights must agree on to be loaded."""
-    return {
-        "host": settings.host,
-        "backbone": getattr(settings.own, "backbone", settings.classifier.backbone),
-        "output_stride": settings.classifier.output_stride,
-        "classes": list(classes),
-    }
-
-
-def load_classifier(
-    path: Path, dataset: Dataset, settings: HostSettings, cpal: CpalConfig, *, seed: int, device: torch.device
-) -> tuple[Host, ContextPrototypeLearner]:
-    """The trained network, ready for inference, and a learner with its projections and an empty bank."""
-    host = build_host(settings, dataset.classes, weights="none")
-    learner = build_learner(host, dataset.num_foreground, cpal, seed=seed)
-    modules = {"host": host, "projections": learner.projections}
-    load_weights(path, modules, weights_meta(settings, dataset.classes), stage="train_cam")
-    return host.to(device).eval(), learner.to(device).eval()

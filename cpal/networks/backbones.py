@@ -14,10 +14,11 @@ from torchvision.models._utils import IntermediateLayerGetter
 from cpal.errors import UserError
 from cpal.networks.state_dicts import read_state_dict
 from cpal.networks.wide_resnet38 import WideResNet38
+from cpal.settings.hosts import BackboneSection
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-RESNETS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights"}
+RESNETS = ("resnet50", "resnet101")
 CAFFE = "resnet101_caffe"  # of DeepLab's published weights
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 WIDE = "wide_resnet38"
@@ -166,8 +167,8 @@ def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dila
         raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
     removed = [output_stride <= 16, output_stride <= 8]  # strides of layer4 and layer3
     dilation = [False, dilated and removed[1], dilated and removed[0]]
-    source = getattr(torchvision.models, RESNETS[name]).IMAGENET1K_V1 if weights == "imagenet" else None
-    network = getattr(torchvision.models, name)(weights=source, replace_stride_with_dilation=dilation)
+    source = "IMAGENET1K_V1" if weights == "imagenet" else None
+    network = torchvision.models.get_model(name, weights=source, replace_stride_with_dilation=dilation)
     if not dilated:
         for layer in [network.layer4][: removed[0]] + [network.layer3][: removed[1]]:
             layer[0].conv2.stride = layer[0].downsample[0].stride = (1, 1)
@@ -229,3 +230,15 @@ def _load_weights(body: nn.Module, path: str) -> None:
     if wrong:
         raise UserError(f"weights: in {path}, {wrong[0]} has the shape {tuple(given[wrong[0]].shape)}; other network?")
     body.load_state_dict(given, strict=False)
+
+
+def host_backbone(settings: BackboneSection, weights: str | None = None) -> Backbone:
+    """The backbone that a host's section describes; `weights` replaces its source, as when a checkpoint follows."""
+    return build_backbone(
+        settings.backbone,
+        weights=settings.weights if weights is None else weights,
+        output_stride=settings.output_stride,
+        freeze_norm=settings.freeze_norm,
+        freeze_stage=settings.freeze_stage,
+        dilated=False,
+    )

@@ -5,7 +5,8 @@ import logging
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cpal.data.training_samples import SampleStream, TrainingSamples
 from cpal.errors import UserError
-from cpal.settings.base import TrainingSection
+from cpal.settings.base import FinetuningSection, TrainingSection
 
 CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
 
@@ -31,13 +31,15 @@ CURVE_POINTS = 200  # a training's curves have about this many points, whatever 
 class _Runner(Runner):
     """mmengine's, on the device asked for instead of the best one there is."""
 
-    target: torch.device
+    def __init__(self, device: torch.device, **settings: Any) -> None:
+        self.device = device  # before mmengine's constructor, which wraps the model
+        super().__init__(**settings)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        model = model.to(_Runner.target)
+        model = model.to(self.device)
         if not self.distributed:
             return model
-        gpus = [_Runner.target.index] if _Runner.target.type == "cuda" else None
+        gpus = [self.device.index] if self.device.type == "cuda" else None
         return MMDistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
 
@@ -126,26 +128,42 @@ class TrainingLog(Hook):
         if self.live is not None:
             with _quiet():
                 self.live.end()
+            # DVCLive's last losses; the curves have them, and `dvc metrics` is for what is scored.
+            (self.folder / "metrics.json").unlink(missing_ok=True)
+
+
+class LossModel(BaseModel):
+    """A network with its losses: what `train` trains."""
+
+    def new_layers(self) -> list[nn.Module]:
+        """The layers that learn at head_learning_rate, where the settings have one."""
+        return []
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's random seed, the folder that holds its unfinished work, its device, and its reading processes."""
+
+    seed: int
+    folder: Path
+    device: torch.device
+    workers: int
 
 
 def train(
-    model: BaseModel,
+    model: LossModel,
     samples: TrainingSamples,
     settings: TrainingSection,
+    run: Run,
     *,
-    head: nn.Module | list[nn.Module],
     iterations: int,
     interval: int,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    workers: int,
-    hooks: list[Hook] | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> nn.Module:
-    """Train for `iterations` steps and return the model; curves go to folder/curves.
+    """Train for `iterations` steps and return the model; curves go to run.folder/curves.
 
-    Continues from the newest checkpoint in `folder`, of which there is one every `interval` steps: the stream of
-    samples, the optimiser and the curves go on as if nothing had happened. `head` learns at head_learning_rate.
+    Continues from the newest checkpoint in run.folder, of which there is one every `interval` steps: the stream of
+    samples, the optimiser and the curves go on as if nothing had happened.
     Of processes that torch.distributed has joined each takes its share of the batch, and all end with the same model.
     Raises UserError when the loss is no number, or when a setting does not fit the device or the data.
     """
@@ -156,7 +174,7 @@ def train(
     stream = SampleStream(
         len(samples),
         length=interval * settings.batch_size,
-        seed=seed,
+        seed=run.seed,
         rank=rank,
         world=world,
     )
@@ -164,44 +182,45 @@ def train(
         samples,
         batch_size=settings.batch_size // world,
         sampler=stream,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator().manual_seed(seed),
+        num_workers=run.workers,
+        persistent_workers=run.workers > 0,
+        pin_memory=run.device.type == "cuda",
+        generator=torch.Generator().manual_seed(run.seed),
     )
-    optimizer = _optimizer(model, head, settings)
-    _Runner.target = device
+    optimizer = _optimizer(model, settings)
+    checkpoints = run.folder / "checkpoints"
     with _quiet():
         runner = _Runner(
+            run.device,
             model=model,
-            work_dir=str(folder / "checkpoints"),
+            work_dir=str(checkpoints),
             train_dataloader=loader,
             train_cfg={"by_epoch": True, "max_epochs": iterations // interval},
-            optim_wrapper=_wrap(optimizer, settings, device),
+            optim_wrapper=_wrap(optimizer, settings, run.device),
             param_scheduler=[PolyLR(optimizer, power=settings.poly_power, end=iterations, by_epoch=False)],
             default_hooks={
                 "timer": None,
                 "logger": None,
                 "checkpoint": CheckpointHook(interval=1, by_epoch=True, max_keep_ckpts=2),
             },
-            custom_hooks=[TrainingLog(folder / "curves", iterations), *(hooks or [])],
+            custom_hooks=[TrainingLog(run.folder / "curves", iterations), *hooks],
             launcher="pytorch" if is_distributed() else "none",
-            resume=find_latest_checkpoint(str(folder / "checkpoints")) is not None,
-            randomness={"seed": seed, "deterministic": True},
+            resume=(checkpoints / "last_checkpoint").exists(),
+            randomness={"seed": run.seed, "deterministic": True},
             log_level="ERROR",
             experiment_name=f"train-{uuid.uuid4().hex}",
             cfg={},
         )
     # The Runner has switched it on, but on a GPU what segmentation needs (NLLLoss) raises an error under it.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.use_deterministic_algorithms(run.device.type == "cpu")
     runner.train()
     return model.eval()
 
 
-def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: TrainingSection) -> torch.optim.Optimizer:
-    """Two groups: the backbone, and what is newly added."""
-    modules = head if isinstance(head, list) else [head]
-    new = {id(p) for module in modules for p in module.parameters()}
+def _optimizer(model: LossModel, settings: TrainingSection) -> torch.optim.Optimizer:
+    """Two groups of parameters, pretrained and newly added; without new layers only the first."""
+    new = {id(p) for module in model.new_layers() for p in module.parameters()}
+    head_rate = settings.head_learning_rate if isinstance(settings, FinetuningSection) else settings.learning_rate
     learned = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {
@@ -210,9 +229,10 @@ def _optimizer(model: nn.Module, head: nn.Module | list[nn.Module], settings: Tr
         },
         {
             "params": [p for p in learned if id(p) in new],
-            "lr": settings.head_learning_rate,
+            "lr": head_rate,
         },
     ]
+    groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
     adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]

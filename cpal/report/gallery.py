@@ -1,6 +1,6 @@
 """Which images a report shows, and each one's way through the pipeline as panels of one size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
 from cpal.maps.pictures import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
 from cpal.maps.refined import read_crf
 from cpal.report.page import Gallery, Strip
-from cpal.settings.config import CamConfig
 
 Ranked = tuple[float, Record]
 PAGE_WIDTH, ROW_WIDTH, SAMPLE_SIDE = 280, 176, 128  # of a panel, in pixels
@@ -75,20 +74,21 @@ def spread_over_ranks(ranked: list[Ranked], count: int) -> list[Record]:
     return chosen
 
 
-def draw_panels(dataset: Dataset, record: Record, folders: Folders, settings: CamConfig, *, width: int) -> Panels:
+def draw_panels(
+    dataset: Dataset, record: Record, folders: Folders, thresholds: Mapping[str, float], *, width: int
+) -> Panels:
     """Image, maps, CRF, pseudo-mask, prediction and ground truth, as far as they exist for this record.
 
     Validation images have no maps, CRF or pseudo-mask; of the training images some may have no prediction. Imported
-    maps are a CAM alone.
+    maps are a CAM alone. `thresholds` are the maps' background scores, by name.
     """
     image = fit(read_image(dataset.image_path(record)), width=width)
     pictures, masks = {"Image": image}, {}
     if record.split == "train":
         maps = read_maps(folders.cams, record)
         for name, map_ in maps.maps.items():
-            threshold = getattr(settings, f"{name}_threshold")
-            pictures[MAP_NAMES[name]] = heat(image, resize_maps(map_, image.shape[:2]), threshold)
-        masks["CRF"] = read_crf(folders.crf / f"{record.image_id}.npz").label
+            pictures[MAP_NAMES[name]] = heat(image, resize_maps(map_, image.shape[:2]), thresholds[name])
+        masks["CRF"] = read_crf(folders.crf, record).label
         masks["Pseudo-mask"] = read_mask(folders.pseudo_masks / f"{record.image_id}.png")
     if record.split == "val" or record in dataset.predicted():
         masks["Prediction"] = read_mask(folders.predictions / f"{record.image_id}.png")
@@ -102,7 +102,7 @@ def draw_panels(dataset: Dataset, record: Record, folders: Folders, settings: Ca
 
 
 def best_and_worst(
-    dataset: Dataset, split: Split, ranked: list[Ranked], count: int, folders: Folders, settings: CamConfig
+    dataset: Dataset, split: Split, ranked: list[Ranked], count: int, folders: Folders, thresholds: Mapping[str, float]
 ) -> list[Gallery]:
     """The strips that the page shows of a split; its first images where none can be ranked."""
     images, result = ("Training images", "pseudo-mask") if split == "train" else ("Validation images", "prediction")
@@ -117,18 +117,20 @@ def best_and_worst(
     for title, entries in groups.items():
         strips = []
         for score, record in entries:
-            panels = draw_panels(dataset, record, folders, settings, width=PAGE_WIDTH)
+            panels = draw_panels(dataset, record, folders, thresholds, width=PAGE_WIDTH)
             strips.append(Strip(record.image_id, score, panels.classes, panels.pictures))
         galleries.append(Gallery(title, strips))
     return [gallery for gallery in galleries if gallery.strips]
 
 
-def strip_rows(dataset: Dataset, records: Iterable[Record], folders: Folders, settings: CamConfig) -> np.ndarray:
+def strip_rows(
+    dataset: Dataset, records: Iterable[Record], folders: Folders, thresholds: Mapping[str, float]
+) -> np.ndarray:
     """One picture: a row an image, titles above the first, the classes' colors below the last.
 
     The columns are those that every image has.
     """
-    ways = [draw_panels(dataset, record, folders, settings, width=ROW_WIDTH) for record in records]
+    ways = [draw_panels(dataset, record, folders, thresholds, width=ROW_WIDTH) for record in records]
     titles = [title for title in ways[0].pictures if all(title in way.pictures for way in ways)]
     rows = [strip([way.pictures[t] for t in titles], titles if i == 0 else ()) for i, way in enumerate(ways)]
     values = sorted({value for way in ways for value in way.classes})

@@ -106,10 +106,12 @@ def _scores(report: Report) -> str:
     for step, name in STEPS.items():
         metrics = report.scores[step].metrics
         note = f"made from {report.seed_source}" if step == "seed" else ""
-        if "void_percent" in metrics:
-            note = f"{metrics['void_percent']:.1f}% of the pixels void"
+        if "void" in metrics:
+            note = f"{metrics['void']:.1f}% of the pixels void"
         if "miou" in metrics:
-            rows.append(_row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["split"]))
+            rows.append(
+                _row("step", name, note, metrics["miou"], metrics["pixel_accuracy"], metrics["scored"]["split"])
+            )
         else:
             rows.append(f'<tr class="step"><th>{name}</th><td colspan="4" class="absent">{NOT_SCORED}</td></tr>\n')
         for source, map_name in {**MAP_NAMES, "walk": "WALK"}.items():
@@ -117,9 +119,11 @@ def _scores(report: Report) -> str:
             for kind, name_of in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
                 if part:
                     note = f"{name_of} {part[f'threshold{kind}']:.4g}"
-                    rows.append(_row(f"part{kind}", map_name, note, part[f"miou{kind}"], None, metrics["split"]))
-        if "train" in metrics:
-            part = metrics["train"]
+                    rows.append(
+                        _row(f"part{kind}", map_name, note, part[f"miou{kind}"], None, metrics["scored"]["split"])
+                    )
+        if "on_train" in metrics:
+            part = metrics["on_train"]
             rows.append(
                 _row("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
             )
@@ -144,7 +148,9 @@ def _class_table(report: Report) -> str:
     shown = {step: report.scores[step] for step in STEPS if "miou" in report.scores[step].metrics}
     if not shown:
         return f'<p class="absent">{NOT_SCORED}</p>'
-    head = "".join(f"<th>{STEPS[s]}<small>{html.escape(v.metrics['split'])}</small></th>" for s, v in shown.items())
+    head = "".join(
+        f"<th>{STEPS[s]}<small>{html.escape(v.metrics['scored']['split'])}</small></th>" for s, v in shown.items()
+    )
     rows = []
     for value, name in enumerate(("background", *report.classes)):
         cells = "".join(_cell(scores.iou.get(name)) for scores in shown.values())

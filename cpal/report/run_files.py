@@ -7,31 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from cpal.errors import reading
+from cpal.evaluation.score_files import read_metrics, read_scores
 from cpal.report.page import Curve, Scores
 
 
-def read_scores(folder: Path, name: str) -> Scores:
-    """Metrics of one step and its IoU by class, as evaluate wrote them.
-
-    Raises UserError when they are missing or damaged.
-    """
-    stage, path = f"evaluate_{name}", folder / f"{name}_iou.json"
-    with reading(path, stage=stage):
-        rows = {row["class"]: row["iou"] for row in _read(path, stage)}
-    return Scores(_read(folder / f"{name}.json", stage), rows)
+def read_step(folder: Path, name: str) -> Scores:
+    """All figures of one step and its IoU by class. Raises UserError when they are missing or damaged."""
+    return Scores(*read_scores(folder, name))
 
 
 def read_labels(folder: Path) -> dict[str, Any]:
-    """The classifier's metrics, as fit_prototypes wrote them.
+    """The classifier's metrics, as evaluate_labels wrote them.
 
     Raises UserError when they are missing or damaged.
     """
-    return _read(folder / "classifier.json", "fit_prototypes")
-
-
-def _read(path: Path, stage: str) -> Any:
-    with reading(path, stage=stage):
-        return json.loads(path.read_text(encoding="utf-8"))
+    path = folder / "classifier.json"
+    rows = read_metrics(path, "evaluate_labels")
+    with reading(path, stage="evaluate_labels"):
+        metrics: dict[str, Any] = rows[0]
+    return metrics
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -52,8 +46,8 @@ def read_diagnostics(path: Path) -> list[Curve]:
     curves = []
     with reading(path, stage="train_cam"):
         rows = json.loads(path.read_text(encoding="utf-8"))
-        for name in [name for name in rows[0] if name != "epoch"]:
-            points = [(row["epoch"], row[name]) for row in rows if row[name] is not None]
-            if points:
-                curves.append(Curve(name, [epoch for epoch, _ in points], [value for _, value in points]))
+        columns = {name: [(row["epoch"], row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+    for name, column in columns.items():
+        if points := [(epoch, value) for epoch, value in column if value is not None]:
+            curves.append(Curve(name, [epoch for epoch, _ in points], [value for _, value in points]))
     return curves

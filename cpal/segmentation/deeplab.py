@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from cpal.data.dataset import Dataset
+from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.data.training_samples import TrainingSamples
 from cpal.errors import UserError
 from cpal.networks.backbones import build_backbone
-from cpal.networks.training import train
+from cpal.networks.training import LossModel, Run, train
 from cpal.networks.weights import load_weights, read_meta
 from cpal.settings.config import SegmentationConfig
 
@@ -74,12 +73,15 @@ class BalancedCrossEntropy(nn.Module):
         return (means[0] + means[1]) / 2
 
 
-class SegmentationLoss(BaseModel):
+class SegmentationLoss(LossModel):
     """What mmengine trains: our samples in, the segmentor's losses out."""
 
     def __init__(self, segmentor: EncoderDecoder) -> None:
         super().__init__()
         self.segmentor = segmentor
+
+    def new_layers(self) -> list[nn.Module]:
+        return [self.segmentor.decode_head]
 
     def forward(
         self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
@@ -116,39 +118,27 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
 
 
 def train_segmentation(
-    dataset: Dataset,
-    mask_folder: Path,
-    settings: SegmentationConfig,
-    *,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    workers: int,
-    limit: int | None = None,
+    dataset: Dataset, records: list[Record], mask_folder: Path, settings: SegmentationConfig, run: Run
 ) -> EncoderDecoder:
-    """Train on the pseudo-masks of the train split; resumes from `folder`, see `training.train`."""
-    torch.manual_seed(seed)
+    """Train on the records' pseudo-masks in `mask_folder`; continues a killed training, see `training.train`."""
+    torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
     samples = TrainingSamples(
         dataset,
-        dataset.split("train", limit),
+        records,
         crop_size=settings.crop_size,
         scale_range=settings.scale_range,
         padding=tuple(segmentor.backbone.mean.flatten().tolist()),
-        seed=seed,
+        seed=run.seed,
         mask_folder=mask_folder,
     )
     train(
         SegmentationLoss(segmentor),
         samples,
         settings,
-        head=[segmentor.decode_head],
+        run,
         iterations=settings.iterations,
         interval=settings.checkpoint_interval,
-        seed=seed,
-        folder=folder,
-        device=device,
-        workers=workers,
     )
     return segmentor
 

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
-from cpal.data.views import image_views
+from cpal.data.views import image_views, resize_image
 from cpal.maps.crf import refine_probabilities
 from cpal.segmentation.deeplab import Segmentor, probabilities
-from cpal.settings.config import Pairwise, SegmentationConfig
+from cpal.settings.config import FinalTestConfig, Pairwise
 
 BAND = 2**21  # pixels of the photograph whose probabilities exist at one time
 CRF_PIXELS = 2**20  # at which the CRF sees a larger photograph, unless the network saw more; each takes about 700 bytes
@@ -34,22 +32,21 @@ class Labeled:
     crf_size: tuple[int, int] | None
 
 
-def label_photo(
-    segmentor: Segmentor, image: np.ndarray, settings: SegmentationConfig, crf: Pairwise, *, long_side: int
-) -> Labeled:
+def label_photo(segmentor: Segmentor, image: np.ndarray, settings: FinalTestConfig, *, long_side: int) -> Labeled:
     """Labels of an image uint8 (H, W, 3). A photograph with a longer side than `long_side` is seen at that size.
 
-    There the network knows its objects; settings.test_scales and test_flip apply on top. The labels of any other are
-    those of the predict_segmentation stage. With crf.iterations, labels and confidence are the CRF's, see `refined`.
+    There the network knows its objects; final_test.scales and flip apply on top. The labels of any other are
+    those of the predict_segmentation stage. With final_test.crf.iterations, labels and confidence are the CRF's, see
+    `refined`.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     height, width = image.shape[:2]
     size = _shrunk((height, width), long_side / max(height, width))
     seen = max(size) if size != (height, width) else None
-    views = image_views(pixels, settings.test_scales, flip=settings.test_flip, long_side=seen)
+    views = image_views(pixels, settings.scales, flip=settings.flip, long_side=seen)
     small = probabilities(segmentor, size, views).cpu()
-    if crf.iterations:
-        small = refined(small, pixels, crf)
+    if settings.crf.iterations:
+        small = refined(small, pixels, settings.crf)
     labels = np.empty((height, width), np.uint8)
     pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
     for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
@@ -59,7 +56,7 @@ def label_photo(
         sums += np.bincount(flat, weights=best.flatten().double().numpy(), minlength=len(small))
         labels[top : top + len(label)] = label.numpy().astype(np.uint8)
     confidence = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
-    crf_size = (small.shape[1], small.shape[2]) if crf.iterations and small.shape[1:] != labels.shape else None
+    crf_size = (small.shape[1], small.shape[2]) if settings.crf.iterations and small.shape[1:] != labels.shape else None
     return Labeled(labels, 100 * pixels_of / labels.size, 100 * confidence, crf_size)
 
 
@@ -72,7 +69,7 @@ def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:
     height, width = pixels.shape[1:]
     size = _shrunk((height, width), math.sqrt(CRF_PIXELS / (height * width)))
     size = max(size, (maps.shape[1], maps.shape[2]))
-    seen = transform.resize(pixels, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    seen = resize_image(pixels, size)
     _, probability = next(enlarged(maps, size, band=size[0]))
     return torch.from_numpy(refine_probabilities(seen.permute(1, 2, 0).numpy(), probability.numpy(), crf))
 

@@ -114,7 +114,7 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
     """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
     mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
     write_mask(mask, labeled.labels)
-    present = [n for n in np.flatnonzero(labeled.share) if n]
+    present = [int(n) for n in np.flatnonzero(labeled.share) if n]
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
     picture = overlay(small, fit(labeled.labels, width=width), class_palette())

@@ -32,13 +32,12 @@ class Section(BaseModel):
 
 
 class TrainingSection(Section):
-    """What the trainings share."""
+    """The settings that every training has."""
 
     optimizer: Literal["sgd", "adam", "adamw"]
     batch_size: Positive
     crop_size: Positive
     learning_rate: PositiveFloat
-    head_learning_rate: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: NonNegative
     poly_power: NonNegative
@@ -48,6 +47,12 @@ class TrainingSection(Section):
     def epoch_steps(self, images: int) -> int:
         """Steps that go once through so many images, but for a last batch that is not full; at least one."""
         return max(1, images // self.batch_size)
+
+
+class FinetuningSection(TrainingSection):
+    """A training that adds new layers to a pretrained network; the new layers have a learning rate of their own."""
+
+    head_learning_rate: PositiveFloat
 
 
 def check_sure(background: float, foreground: float, *, prefix: str = "sure") -> None:

@@ -11,10 +11,13 @@ from ruamel.yaml.error import YAMLError
 
 from cpal.errors import UserError
 from cpal.settings.config import parse_config
+from cpal.settings.cpal import read_preset
 
 
 def load_profile(path: Path) -> dict[str, Any]:
     """Values of a profile by section, laid over those of the profile beside it that its key `base` names, if any.
+
+    Its key `preset` stands for all values of `cpal` of a preset of the package.
 
     Raises UserError when a file is missing or holds no settings, and for a profile that is a base of itself.
     """
@@ -22,7 +25,10 @@ def load_profile(path: Path) -> dict[str, Any]:
     seen: list[Path] = []
     while path not in seen:
         seen.append(path)
-        layers.append(plain_yaml(read_settings(path)))
+        layer = plain_yaml(read_settings(path))
+        if (preset := layer.pop("preset", None)) is not None:
+            layer = {"cpal": read_preset(preset) | layer.pop("cpal", {})} | layer
+        layers.append(layer)
         if (base := layers[-1].pop("base", None)) is None:
             break
         path = path.with_name(f"{base}.yaml")

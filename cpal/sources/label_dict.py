@@ -39,7 +39,7 @@ def _shown(key: Any, value: Any, names: list[str]) -> list[str]:
     flat = isinstance(value, list | tuple) and all(isinstance(item, int | float | np.generic) for item in value)
     try:
         columns = np.asarray(value, float) if flat or isinstance(value, np.ndarray) else np.full(1, np.nan)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         columns = np.full(1, np.nan)
     if columns.shape != (len(names),) or not np.isin(columns, (0, 1)).all():
         raise UserError(f"image {key}: expected {len(names)} values of 0 or 1, one for each of --classes")

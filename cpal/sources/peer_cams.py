@@ -67,10 +67,8 @@ def import_cam(path: Path, peer: Peer, record: Record, columns: Sequence[int | N
             )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    size = (record.height, record.width)
-    quarter = map_size(size)
     classes = np.array([values[i] for i in order], np.int64)
-    cam_file = CamFile(classes, resize_maps(maps[order], quarter), None, size)
+    cam_file = CamFile(classes, {"cam": resize_maps(maps[order], map_size(record.size))}, record.size)
     return Imported(cam_file, len(values) - len(order), len(record.labels) - len(order))
 
 

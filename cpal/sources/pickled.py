@@ -1,9 +1,8 @@
 """A dictionary of arrays that np.save pickled, read without running anything that the file asks for.
 
-A pickle is a program: it names functions and has them called. pickle.Unpickler, however restricted, still hands a
-file's own values to C code of numpy, and believes the sizes that a file claims. Here pickletools takes the file apart,
-and a small machine puts together arrays, numbers, text, lists, tuples and dictionaries; all else is refused by name.
-Arrays and tensors are views of bytes that the file holds, so it can claim no more memory than it brings.
+A pickle is a program: it names functions and has them called. Here pickle's own reader runs it, but finds only the
+functions of this module, which make arrays, dtypes and tensors out of bytes that the file holds. numpy and torch never
+see a size or a state before it is checked, and no array takes more memory than the file brings.
 """
 
 import io
@@ -20,38 +19,23 @@ import numpy as np
 from cpal.errors import UserError
 
 MAX_BYTES = 1 << 30  # of a file
-MAX_STEPS = 10_000_000  # of its program, some seconds; a dictionary of labels takes 15 an image
+MAX_STEPS = 10_000_000  # of its program, some seconds and at most 1 GB; a dictionary of labels takes 15 an image
 COPIES = 8  # bytes that may be copied for each byte of the file
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch's older format, in which a pickled tensor holds its numbers
-STORAGES = {  # number format of each kind of torch storage; numpy has no bfloat16
-    "torch.DoubleStorage": "<f8",
-    "torch.FloatStorage": "<f4",
-    "torch.HalfStorage": "<f2",
-    "torch.LongStorage": "<i8",
-    "torch.IntStorage": "<i4",
-    "torch.ShortStorage": "<i2",
-    "torch.CharStorage": "i1",
-    "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "?",
-}
-CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}
-LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-FROM_MARK: dict[str, Callable[[list[Any]], Any]] = {
-    "TUPLE": tuple,
-    "LIST": list,
-    "DICT": lambda items: _dict({}, items),
-}
+KINDS = (
+    "Double <f8 Float <f4 Half <f2 Long <i8 Int <i4 Short <i2 Char i1 Byte u1 Bool ?".split()
+)  # no bfloat16 in numpy
+STORAGES = {f"torch.{kind}Storage": np.dtype(code) for kind, code in zip(KINDS[::2], KINDS[1::2], strict=True)}
+# Left out: what makes objects or sets, takes buffers or extensions from outside, and integers beyond 255 bytes.
+NEEDED = frozenset(
+    "PROTO FRAME STOP MARK POP GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID NONE NEWTRUE NEWFALSE "
+    "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
+    "STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES "
+    "BINBYTES8 BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS "
+    "EMPTY_DICT DICT SETITEM SETITEMS".split()
+)
+# The reader in Python, since the one in C allocates what a file only claims, and lets no step be replaced.
+Unpickler: Any = pickle._Unpickler
 
 
 def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[Any, Any]:
@@ -72,25 +56,18 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
                 )
             if dtype.hasobject and path.stat().st_size > MAX_BYTES:
                 raise pickle.UnpicklingError(f"it is larger than {MAX_BYTES >> 20} MB")
-            content = _Machine(stream.read(), what).run() if dtype.hasobject else None
+            content = _Arrays(stream.read(), what).load() if dtype.hasobject else None
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError:  # of the disk, not of the content
         raise
-    except Exception as error:  # hostile bytes can fail anywhere in pickletools and numpy, and nothing outlives them
+    except Exception as error:  # hostile bytes can fail anywhere in pickle and numpy, and nothing outlives them
         raise UserError(f"{path}: not a dictionary that np.save wrote ({str(error)[:200]})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds an array of {dtype}, not a dictionary of {what}")
     return content
-
-
-class _Name:
-    """A function or type that the file names."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 class _Unfinished:
@@ -101,14 +78,84 @@ class _Unfinished:
         self.value: Any = self
 
 
-class _Machine:
-    """Runs the pickled program of `data`; `names` are what it may call, None for a name that is only passed on."""
+class _Memo(dict[int, Any]):
+    """What the program put aside; an array or dtype that is finished since comes back as such."""
+
+    def __getitem__(self, key: int) -> Any:
+        found = super().__getitem__(key)
+        return found.value if isinstance(found, _Unfinished) else found
+
+
+class _Steps:
+    """Where the reader looks up each step of the program: refuses what no array needs, and counts."""
+
+    def __init__(self, what: str, size: int) -> None:
+        self.what, self.taken, self.copies_left = what, 0, COPIES * size
+
+    def __getitem__(self, code: int) -> Any:
+        self.taken += 1
+        if self.taken > MAX_STEPS:
+            raise pickle.UnpicklingError(f"it has more than {MAX_STEPS} steps")
+        if code not in _Reader.steps:
+            raise pickle.UnpicklingError(f"it has a step {code:#x}, which no dictionary of {self.what} needs")
+        return _Reader.steps[code]
+
+    def copy(self, size: int) -> None:
+        """Count bytes about to be copied: a few that name the same bytes again and again must not fill the memory."""
+        self.copies_left -= size
+        if self.copies_left < 0:
+            raise pickle.UnpicklingError("it copies its content again and again")
+
+
+class _Reader(Unpickler):
+    """Reads one pickle of the stream, and finds only `names`; the stream then stands behind it."""
+
+    def __init__(self, stream: BinaryIO, steps: _Steps, names: Mapping[str, Any]) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.dispatch, self.names, self.memo = steps, names, _Memo()
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = re.sub(r"^numpy\.core\b", "numpy._core", module)  # as numpy 1 wrote it
+        full = f"{module.replace('__builtin__', 'builtins')}.{name}"  # as Python 2 and the formats of its time do
+        if full not in self.names:
+            raise pickle.UnpicklingError(f"it asks for {full}, which no dictionary of {self.dispatch.what} needs")
+        return self.names[full]
+
+    def persistent_load(self, description: Any) -> Any:
+        return description  # of a storage
+
+    def load_build(self) -> None:
+        state, made = self.stack.pop(), _checked(self.stack.pop(), _Unfinished)
+        made.value = made.finish(state)
+        self.stack.append(made.value)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(_dict({}, items))
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _dict(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _dict(self.stack[-1], items)
+
+    steps = {ord(op.code): Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.name in NEEDED} | {
+        pickle.BUILD[0]: load_build,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.BYTEARRAY8[0]: Unpickler.load_binbytes8,  # reads before it allocates; and arrays need not be writable
+    }
+
+
+class _Arrays(_Reader):
+    """Reads the pickle of a dictionary of arrays and tensors."""
 
     def __init__(self, data: bytes, what: str) -> None:
-        self.data, self.what = data, what
-        self.steps, self.copied = 0, 0
-        self.names: dict[str, Callable[..., Any] | None] = {
-            "numpy.ndarray": None,
+        names: dict[str, Any] = {
+            "numpy.ndarray": None,  # is passed on, but never called
             "numpy.dtype": _dtype,
             "numpy._core.multiarray._reconstruct": lambda *_: _Unfinished(self._array),
             "numpy._core.multiarray.scalar": lambda dtype, raw: self._numbers(raw, dtype, (), "C")[()],
@@ -119,122 +166,39 @@ class _Machine:
             "torch._utils._rebuild_tensor_v2": _tensor,
             "torch.storage._load_from_bytes": self._storage,
         }
-
-    def run(self) -> Any:
-        return self._run(io.BytesIO(self.data), self.names)
-
-    def _run(self, stream: BinaryIO, names: Mapping[str, Callable[..., Any] | None]) -> Any:
-        """What one pickle on the stream makes; the stream then stands behind it."""
-        stack: list[Any] = []
-        marks: list[int] = []
-        memo: dict[int, Any] = {}
-
-        def pop_mark() -> list[Any]:
-            start = marks.pop()
-            items = stack[start:]
-            del stack[start:]
-            return items
-
-        arg: Any
-        items: Any
-        for opcode, arg, _ in pickletools.genops(stream):
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise pickle.UnpicklingError(f"it has more than {MAX_STEPS} steps")
-            match opcode.name:
-                case name if name in LITERALS:
-                    stack.append(arg)
-                case name if name in CONSTANTS:
-                    stack.append(CONSTANTS[name]())
-                case "PROTO" | "FRAME" | "BINPERSID":  # the latter leaves the description of a storage as it is
-                    pass
-                case "STOP":
-                    return stack.pop()
-                case "MARK":
-                    marks.append(len(stack))
-                case "POP":
-                    stack.pop()
-                case name if name in FROM_MARK:
-                    stack.append(FROM_MARK[name](pop_mark()))
-                case "TUPLE1" | "TUPLE2" | "TUPLE3" as name:
-                    items = tuple(stack.pop() for _ in range(int(name[-1])))
-                    stack.append(items[::-1])
-                case "APPEND" | "APPENDS" as name:
-                    items = [stack.pop()] if name == "APPEND" else pop_mark()
-                    _checked(stack[-1], list).extend(items)
-                case "SETITEM" | "SETITEMS" as name:
-                    items = [stack.pop(), stack.pop()][::-1] if name == "SETITEM" else pop_mark()
-                    _dict(stack[-1], items)
-                case "PUT" | "BINPUT" | "LONG_BINPUT":
-                    memo[arg] = stack[-1]
-                case "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                case "GET" | "BINGET" | "LONG_BINGET":
-                    found = memo[arg]
-                    stack.append(found.value if isinstance(found, _Unfinished) else found)
-                case "GLOBAL":
-                    stack.append(self._named(arg.replace(" ", "."), names))
-                case "STACK_GLOBAL":
-                    name, module = _checked(stack.pop(), str), _checked(stack.pop(), str)
-                    stack.append(self._named(f"{module}.{name}", names))
-                case "REDUCE":
-                    arguments = _checked(stack.pop(), tuple)
-                    called = names[_checked(stack.pop(), _Name).name]
-                    if called is None:
-                        raise pickle.UnpicklingError("it calls what is no function")
-                    stack.append(called(*arguments))
-                case "BUILD":
-                    state = stack.pop()
-                    made = _checked(stack.pop(), _Unfinished)
-                    made.value = made.finish(state)
-                    stack.append(made.value)
-                case name:
-                    raise pickle.UnpicklingError(f"it uses {name}, which no dictionary of {self.what} needs")
-        raise pickle.UnpicklingError("it has no end")
-
-    def _named(self, name: str, names: Mapping[str, Any]) -> _Name:
-        name = re.sub(r"^numpy\.core\.", "numpy._core.", name)  # as numpy 1 wrote it
-        name = re.sub(r"^__builtin__\.", "builtins.", name)  # as Python 2 and the formats of its time do
-        if name not in names:
-            raise pickle.UnpicklingError(f"it asks for {name}, which no dictionary of {self.what} needs")
-        return _Name(name)
-
-    def _copy(self, size: int) -> None:
-        """Count bytes about to be copied: a few that name the same bytes again and again must not fill the memory."""
-        self.copied += size
-        if self.copied > COPIES * len(self.data):
-            raise pickle.UnpicklingError("it copies its content again and again")
+        super().__init__(io.BytesIO(data), _Steps(what, len(data)), names)
 
     def _encode(self, text: str, encoding: str) -> bytes:
         """How the oldest formats write bytes."""
         if _checked(encoding, str) != "latin1":
             raise pickle.UnpicklingError(
-                f"it asks for the encoding {encoding}, which no dictionary of {self.what} needs"
+                f"it asks for the encoding {encoding}, which no dictionary of {self.dispatch.what} needs"
             )
-        self._copy(len(text))
+        self.dispatch.copy(len(text))
         return text.encode("latin1")
 
     def _array(self, state: tuple[Any, ...]) -> Any:
         """The content of an array; an array of objects may only be what np.save wraps a dictionary in."""
         _, shape, dtype, fortran, raw = state
-        if dtype == np.dtype(object) and shape == ():
+        if _checked(dtype, np.dtype) == np.dtype(object) and shape == ():
             return _checked(raw, list)[0]
         return self._numbers(raw, dtype, shape, "F" if fortran else "C")
 
     def _numbers(self, raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         if isinstance(raw, str):  # bytes of Python 2
             raw = self._encode(raw, "latin1")
-        if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, np.dtype) or dtype.hasobject:
+        if not isinstance(raw, bytes) or not isinstance(dtype, np.dtype) or dtype.hasobject:
             raise pickle.UnpicklingError("an array holds no numbers")
         return np.frombuffer(raw, dtype).reshape(_sizes(shape), order="F" if order == "F" else "C")
 
     def _storage(self, blob: bytes) -> np.ndarray:
         """The numbers of a tensor: five pickles (magic number, version, machine, description, names), count, data."""
-        stream = io.BytesIO(_checked(blob, bytes))
-        magic, *_, description, _ = (self._run(stream, dict.fromkeys(STORAGES)) for _ in range(5))
+        self.dispatch.copy(len(_checked(blob, bytes)))
+        stream = io.BytesIO(blob)
+        magic, *_, description, _ = (_Reader(stream, self.dispatch, STORAGES).load() for _ in range(5))
         if magic != TORCH_MAGIC:
             raise pickle.UnpicklingError("a tensor has another format than torch's")
-        dtype = np.dtype(STORAGES[_checked(description[1], _Name).name])
+        dtype = _checked(description[1], np.dtype)
         count = int.from_bytes(stream.read(8), "little")
         if len(blob) - stream.tell() != count * dtype.itemsize:
             raise pickle.UnpicklingError(f"a tensor of {count} numbers has {len(blob) - stream.tell()} bytes")
@@ -264,6 +228,8 @@ def _dtype(code: Any, *_: Any) -> _Unfinished:
 def _dict(content: Any, items: list[Any]) -> dict[Any, Any]:
     """Add keys and values in turn; only text and numbers are keys, since hashing what is nested deep can crash."""
     for key, value in zip(items[::2], items[1::2], strict=True):
+        if isinstance(key, int) and key.bit_length() > 1024:  # Python refuses to print what is much longer
+            raise pickle.UnpicklingError("a key is a huge number")
         _checked(content, dict)[_checked(key, str | int | np.generic)] = value
     return _checked(content, dict)
 

@@ -1,23 +1,13 @@
-"""Options of the stages that run a network, apart from the rest because importing torch takes seconds."""
+"""The device that a stage runs its network on; importing torch takes seconds, so only these stages import this."""
 
 import os
-from typing import Annotated
 
 import torch
 import torch.distributed
-import typer
 
 from cpal.errors import UserError
-from stages.job.options import DEFAULT_WORKERS
-
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Loaders = Annotated[
-    int,
-    typer.Option("--loaders", min=0, help="Processes that read images ahead of the network."),
-]
 
 PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
-DEFAULT_LOADERS = DEFAULT_WORKERS if torch.cuda.is_available() else 1  # on a CPU the network needs the cores itself
 
 
 def training_device(name: str) -> torch.device:

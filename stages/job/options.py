@@ -31,11 +31,16 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(main: Callable[..., None]) -> None:
-    """Run a stage as a command; what the user can cure ends in one message and exit code 2."""
+def run(main: Callable[..., None], *, help: str | None = None, before: Callable[[], None] | None = None) -> None:
+    """Run a function as a command; an error that the user can cure ends in one message and exit code 2.
+
+    `help` describes the command; by default the docstring of the function's module does. `before` is called first.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=sys.modules[main.__module__].__doc__)(main)
+    app.command(help=help or sys.modules[main.__module__].__doc__)(main)
     try:
+        if before is not None:
+            before()
         app()
     except UserError as error:
         _fail(str(error))
@@ -76,8 +81,8 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
-    """A bar on a terminal, a plain line now and then elsewhere."""
-    return tqdm(items, total=total, desc=what, unit="img", **_terminal())
+    """A bar on a terminal, a plain line now and then elsewhere, and nothing where there is nothing to do."""
+    return tqdm(items, total=total, desc=what, unit="img", disable=total == 0, **_terminal())
 
 
 def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:

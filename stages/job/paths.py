@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from cpal.errors import UserError
+from cpal.settings.data import DataConfig
+
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
 CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # experiments in DVC's queue can share one
@@ -11,6 +14,7 @@ DATASET = Path("data/dataset")
 FIRST_ROUND = Path("data/first_round")
 CLASSIFIER = Path("data/classifier.safetensors")
 PROTOTYPES = Path("data/prototypes.safetensors")
+TAUGHT_CAM = Path("data/taught_cam.safetensors")
 CAMS = Path("data/cams")
 IMPORTED_CAMS = Path("data/imported_cams")
 CRF = Path("data/crf")
@@ -27,3 +31,20 @@ CLASSIFIER_CURVES = METRICS / "train_cam"
 SEGMENTATION_CURVES = METRICS / "train_segmentation"
 REPORT = Path("data/report")
 OUTPUTS = (DATASET, FIRST_ROUND, CAMS, IMPORTED_CAMS, CRF, AFFINITY, PSEUDO_MASKS, PREDICTIONS, METRICS, REPORT)
+
+
+def check_root(settings: DataConfig, target: Path) -> None:
+    """Refuse a data set that lies in `target` or another folder of results: they replace it, or DVC removes it.
+
+    Raises UserError that names the path and the cure.
+    """
+    if settings.source == "toy":
+        return
+    root = Path(settings.root)
+    for path in (root, *(root / name for name in (settings.images, settings.masks, settings.labels_file) if name)):
+        for output in (target, *OUTPUTS):
+            if path.resolve().is_relative_to(output.resolve()):
+                raise UserError(
+                    f"data.root: {path} lies in {output}, which results replace; move the data set to a folder of its "
+                    "own, such as data/raw/NAME"
+                )

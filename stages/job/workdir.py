@@ -28,7 +28,7 @@ def work_folder(
 ) -> Path:
     """The folder of this stage with these settings and the present inputs; it may hold work to continue.
 
-    `values` are those of the settings that its deps in dvc.yaml name, as ${cam.maps}; a dep whose setting has none is
+    `values` are those of the settings that its deps in dvc.yaml name, as ${seeds.maps}; a dep whose setting has none is
     passed over. `inputs` count as deps do.
     """
     folder = CACHE / stage / _fingerprint(stage, settings, values or {}, inputs)
@@ -76,12 +76,16 @@ def _fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: S
     except FileNotFoundError:
         raise UserError(f"{PIPELINE}: no such file; run stages from the project's folder") from None
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    named = {name: re.fullmatch(r"\$\{([\w.]+)\}", name) for name in pipeline["stages"][stage]["deps"]}
-    deps = [values.get(found[1]) if found else name for name, found in named.items()]
-    for dependency in sorted([*filter(None, deps), *map(str, inputs)]):
+    deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
+    for dependency in sorted([*(name for name in deps if "${" not in name), *map(str, inputs)]):
         digest.update(dependency.encode())
         digest.update(_content(Path(dependency), stage).encode())
     return digest.hexdigest()[:16]
+
+
+def _filled(name: str, values: Mapping[str, str]) -> str:
+    """A dep of dvc.yaml with ${key} replaced by its value; a key that has none stays."""
+    return re.sub(r"\$\{([\w.]+)\}", lambda found: values.get(found[1], found[0]), name)
 
 
 def _content(path: Path, stage: str) -> str:

@@ -115,14 +115,16 @@ def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]
 
 
 def of_length(images: int, config: Config) -> Iterator[Finding]:
-    """A classifier's training, which is also amn's first round, too short with this number of images."""
-    classifier = config.classifier
-    an_epoch = classifier.epoch_steps(images)
-    steps = an_epoch * classifier.epochs
-    if config.host in ("irn", "amn") and steps < STEPS:
-        text = f"{images} images and classifier.epochs {classifier.epochs} make {steps} steps"
-        cure = f"that teaches little; set classifier.epochs to {-(-STEPS // an_epoch)}"
-        yield Finding("note", "short", text, (), cure)
+    """Trainings too short with this number of images: the host's, and that of its first round, which is irn's."""
+    sections = [config.hosts.irn] if config.chosen_host.first_round else []
+    for section in [*sections, config.chosen_host]:
+        an_epoch = section.epoch_steps(images)
+        steps = an_epoch * section.epochs
+        if section.trained and steps < STEPS:
+            key = f"hosts.{section.name}.epochs"
+            text = f"{images} images and {key} {section.epochs} make {steps} steps"
+            cure = f"that teaches little; set {key} to {-(-STEPS // an_epoch)}"
+            yield Finding("note", "short", text, (), cure)
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
@@ -132,13 +134,14 @@ def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
     if median > LARGE:
         cure = "the CRF and the segmentation model take images at their own size; scale them down to about 500"
         yield Finding("note", "large", size, (), cure)
-    low, high = config.classifier.resize_long
+    host, key = config.chosen_host, f"hosts.{config.host}"
+    low, high = host.resize_long
     if high < median / 4 or low > 2 * median:
-        cure = f"classifier.resize_long makes that {low} to {high}; set it nearer to the images' size"
+        cure = f"{key}.resize_long makes that {low} to {high}; set it nearer to the images' size"
         yield Finding("note", "resize_long", size, (), cure)
-    if config.classifier.crop_size > high:
-        text = f"classifier.crop_size {config.classifier.crop_size} is larger than every resized image ({high})"
-        yield Finding("note", "crop_size", text, (), "part of each crop is padding; raise classifier.resize_long")
+    if host.crop_size > high:
+        text = f"{key}.crop_size {host.crop_size} is larger than every resized image ({high})"
+        yield Finding("note", "crop_size", text, (), f"part of each crop is padding; raise {key}.resize_long")
     if not 0.03 <= (reach := config.crf.bilateral_sxy) / median <= 0.3:
         yield Finding(
             "note", "bilateral_sxy", size, (), f"crf.bilateral_sxy is {reach:g}; usual is a tenth of the length"

@@ -1,0 +1,75 @@
+"""The settings of CPAL itself, and their presets."""
+
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from ruamel.yaml import YAML
+
+from cpal.errors import UserError
+from cpal.settings.base import Contrast, Natural, NonNegative, Positive, PositiveFloat, Section, Share
+
+
+class CpalSettings(Section):
+    """The section `cpal` of params.yaml, where each key is explained: what the plug-in learns and computes by."""
+
+    self_weight: NonNegative
+    self_start_epoch: Natural
+    features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1)]
+    projection: Natural
+    mask: Literal["threshold", "structure"]
+    mask_threshold: Annotated[float, Field(ge=0, lt=1)]
+    mask_exclusive: bool
+    background_threshold: Annotated[float, Field(ge=0, lt=1)]
+    background_from: Literal["present", "all"]
+    refinements: Natural
+    refined_threshold: Annotated[float, Field(ge=0, lt=1)]
+    refined_background: Annotated[float, Field(ge=0, lt=1)]
+    bank_length: Positive
+    num_prototypes: Positive
+    kmeans_iterations: Positive
+    metric: Literal["dot", "cosine", "l1", "l2"]
+    normalize_features: bool
+    normalize_prototypes: bool
+    temperature: PositiveFloat
+    topk: Natural
+    rank_by: Literal["weighted", "cosine", "weight"]
+    weighting: Literal["mean", "none", "fuse"]
+    align: Literal["ema", "batch", "instance", "bank", "none"]
+    align_momentum: Annotated[float, Field(ge=0, lt=1)]
+    align_strength: NonNegative | None
+    contrast: Contrast
+    target_contrast: Contrast
+    detach_target: bool
+    min_probability: Share
+
+    @model_validator(mode="after")
+    def _check(self) -> "CpalSettings":
+        if self.topk > self.num_prototypes:
+            raise ValueError(f"topk {self.topk} exceeds num_prototypes {self.num_prototypes}")
+        if self.projection and (self.self_weight == 0 or self.detach_target):
+            raise ValueError(
+                "projection learns from the target of L_Self only; set self_weight above 0 and detach_target: false, "
+                "or projection to 0"
+            )
+        if self.num_prototypes > self.bank_length:
+            raise ValueError(f"num_prototypes {self.num_prototypes} exceeds bank_length {self.bank_length}")
+        return self
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "CpalSettings":
+        """Settings of a preset of this package, `default`, `literal` or `sipe`, with these keys changed.
+
+        `default` is what measured best on photographs, `literal` takes the paper's equations as printed, `sipe` is the
+        code that the authors built on. Raises ValueError for an unknown preset or key, and for values that do not fit.
+        """
+        return cls(**(read_preset(name) | changes))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """All values of a preset, by key. Raises UserError when there is no such preset."""
+    files = {file.name.removesuffix(".yaml"): file for file in (resources.files("cpal.settings") / "presets").iterdir()}
+    if name not in files:
+        raise UserError(f"preset {name!r}: unknown; choose {', '.join(sorted(files))}")
+    values: dict[str, Any] = YAML(typ="safe", pure=True).load(files[name].read_text(encoding="utf-8"))
+    return values

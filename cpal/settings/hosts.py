@@ -1,0 +1,110 @@
+"""The section `hosts` of params.yaml: for each network that CPAL plugs into, all that builds and trains it."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from cpal.settings.base import (
+    FinetuningSection,
+    IntRange,
+    Ints,
+    Names,
+    Natural,
+    Positive,
+    Section,
+    check_range,
+    check_sure,
+)
+
+
+class HostSection(FinetuningSection):
+    """The settings that every host has.
+
+    `name` is the host's key in params.yaml. With `first_round` the host learns from the labels of a first round. A host
+    that is not `trained` has nothing to learn but projections of CPAL.
+    """
+
+    name: ClassVar[str]
+    first_round: ClassVar[bool] = False
+    trained: ClassVar[bool] = True
+
+    backbone: str
+    weights: str
+    epochs: Positive
+    resize_long: IntRange
+    diagnosed_images: Natural
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "HostSection":
+        check_range("resize_long", self.resize_long)
+        return self
+
+
+class BackboneSection(HostSection):
+    """A host that is a classifier on a convolutional backbone."""
+
+    output_stride: Literal[8, 16, 32]
+    freeze_stage: Annotated[int, Field(ge=0, le=4)]
+    freeze_norm: bool
+
+    @model_validator(mode="after")
+    def _check_stride(self) -> "BackboneSection":
+        if self.crop_size % self.output_stride:
+            raise ValueError(f"crop_size {self.crop_size} is no multiple of output_stride {self.output_stride}")
+        return self
+
+
+class IrnConfig(BackboneSection):
+    name = "irn"
+
+
+class AmnConfig(BackboneSection):
+    name = "amn"
+    first_round = True
+
+    dilations: Ints
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    sure_foreground: Annotated[float, Field(gt=0, lt=1)]
+    sure_background: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check_sure(self) -> "AmnConfig":
+        check_sure(self.sure_background, self.sure_foreground)
+        return self
+
+
+class MctformerConfig(HostSection):
+    name = "mctformer"
+
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    attention_layers: Positive
+
+
+class ClipEsConfig(HostSection):
+    name = "clip_es"
+    trained = False
+
+    template: str
+    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None
+    background: Names
+    attention_layers: Positive
+    sinkhorn_iterations: Natural
+    box_threshold: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check_template(self) -> "ClipEsConfig":
+        if "{}" not in self.template:
+            raise ValueError(f"template {self.template!r} has no {{}} where the class name goes")
+        return self
+
+
+class HostsConfig(Section):
+    irn: IrnConfig
+    amn: AmnConfig
+    mctformer: MctformerConfig
+    clip_es: ClipEsConfig
+
+    def named(self, name: str) -> HostSection:
+        section: HostSection = dict(self)[name]
+        return section

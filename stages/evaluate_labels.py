@@ -1,0 +1,31 @@
+"""Score the image-level labels that the trained network gives the validation images: mAP and F1, which need no mask."""
+
+import numpy as np
+
+from cpal.data.views import pyramid_loader
+from cpal.evaluation.image_labels import score_labels
+from cpal.files import write_json
+from cpal.hosts.outputs import classify
+from stages.job.classifier import trained_host
+from stages.job.job import NetworkJob, run_stage
+from stages.job.options import progress
+from stages.job.paths import LABEL_METRICS, LABEL_PRECISION
+
+
+def main(job: NetworkJob) -> None:
+    config, dataset = job.config, job.dataset
+    labels, precision = job.target(LABEL_METRICS), job.target(LABEL_PRECISION)
+    host, _ = trained_host(job)
+    val = dataset.split("val", job.limit)
+    loader = pyramid_loader(
+        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=job.loaders
+    )
+    truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
+    probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
+    metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
+    write_json(labels, [metrics])  # a row, as DVC plots it
+    write_json(precision, rows)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,46 @@
+"""Scores of the pseudo-masks: mIoU against the ground truth, and what needs no ground truth.
+
+Where a walk made them with a constant background, its maps are scored at all thresholds as well.
+"""
+
+import numpy as np
+
+from cpal.data.dataset import Record
+from cpal.data.masks import read_mask
+from cpal.evaluation.score_files import write_scores
+from cpal.evaluation.scoring import score_step, score_walk
+from cpal.evaluation.without_truth import describe_masks
+from cpal.maps.refined import read_crf
+from cpal.maps.walked import is_walk, read_walk
+from stages.job.job import Job, run_stage
+from stages.job.paths import AFFINITY, CRF, METRICS, PSEUDO_MASKS
+
+
+def main(job: Job) -> None:
+    config, dataset = job.config, job.dataset
+    folder = job.target(METRICS)
+
+    def label(record: Record) -> np.ndarray:
+        return read_mask(PSEUDO_MASKS / f"{record.image_id}.png")
+
+    def refined(record: Record) -> np.ndarray:
+        return read_crf(CRF, record).label
+
+    free = describe_masks(job.train, label, num_foreground=dataset.num_foreground, workers=job.workers, other=refined)
+    scored = dataset.scored("train", job.limit)
+    metrics, rows, details = score_step(dataset, scored, label, workers=job.workers, void=True)
+    if scored and is_walk(AFFINITY, scored[0]) and not read_walk(AFFINITY, scored[0]).background_walked:
+        details["walk"] = score_walk(
+            dataset,
+            scored,
+            AFFINITY,
+            config.pseudo_mask.walk_power,
+            config.pseudo_mask.background_threshold,
+            step=config.evaluate.threshold_step,
+            workers=job.workers,
+        )
+    write_scores(folder, "pseudo_mask", metrics, rows, details | {"without_truth": free})
+
+
+if __name__ == "__main__":
+    run_stage(main)

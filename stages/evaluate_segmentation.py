@@ -1,0 +1,37 @@
+"""Scores of the segmentation model on the validation images, and on the training images that have a mask."""
+
+import numpy as np
+
+from cpal.data.dataset import Record
+from cpal.data.masks import read_mask
+from cpal.evaluation.score_files import write_scores
+from cpal.evaluation.scoring import score_step
+from cpal.evaluation.without_truth import describe_masks
+from stages.job.job import Job, run_stage
+from stages.job.paths import METRICS, PREDICTIONS, PSEUDO_MASKS
+
+
+def main(job: Job) -> None:
+    dataset, workers, foreground = job.dataset, job.workers, job.dataset.num_foreground
+    folder = job.target(METRICS)
+
+    def label(record: Record) -> np.ndarray:
+        return read_mask(PREDICTIONS / f"{record.image_id}.png")
+
+    def pseudo(record: Record) -> np.ndarray:
+        return read_mask(PSEUDO_MASKS / f"{record.image_id}.png")
+
+    free = describe_masks(dataset.split("val", job.limit), label, num_foreground=foreground, workers=workers)
+    seen = dataset.predicted(job.limit)
+    both = describe_masks(seen, label, num_foreground=foreground, workers=workers, other=pseudo)
+    free["agreement"] = both["agreement"]
+    metrics, rows, details = score_step(dataset, dataset.scored("val", job.limit), label, workers=workers)
+    on_train, _, _ = score_step(dataset, dataset.scored("train", job.limit), label, workers=workers)
+    if on_train:
+        metrics["train"] = on_train["miou"]
+        details["on_train"] = on_train | {"split": dataset.splits["score"]}
+    write_scores(folder, "segmentation", metrics, rows, details | {"without_truth": free})
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,34 @@
+"""The trained classifier as the stages after train_cam need it."""
+
+from dataclasses import replace
+
+from cpal.hosts import Host
+from cpal.method.classifier import Classifier, load_classifier
+from cpal.method.taught_cam import TaughtCam
+from cpal.networks.weights import load_weights
+from stages.job.feature_cache import remembering
+from stages.job.job import NetworkJob
+from stages.job.paths import CLASSIFIER, PROTOTYPES, TAUGHT_CAM
+
+
+def trained_host(job: NetworkJob) -> tuple[Host, Classifier]:
+    """The network of train_cam, and the classifier around it, whose learner has its projections and an empty bank."""
+    config = job.config
+    host, learner = load_classifier(
+        CLASSIFIER, job.dataset.classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
+    )
+    seen = remembering(host, CLASSIFIER, config.cpal.features)
+    return host, Classifier(seen, job.dataset.num_foreground, learner)
+
+
+def fitted_classifier(job: NetworkJob, *, taught: bool) -> Classifier:
+    """The classifier with the prototypes of fit_prototypes and, with `taught`, the taught CAM of teach_cam."""
+    _, classifier = trained_host(job)
+    learner, classes = classifier.learner, list(job.dataset.classes)
+    assert learner is not None
+    load_weights(PROTOTYPES, {"learner": learner}, {"classes": classes}, stage="fit_prototypes")
+    if not taught:
+        return classifier
+    network = TaughtCam(job.dataset.num_classes, learner.shift.shape[1]).to(job.device)
+    load_weights(TAUGHT_CAM, {"taught": network}, {"classes": classes}, stage="teach_cam")
+    return replace(classifier, taught=network)

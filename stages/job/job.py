@@ -1,0 +1,147 @@
+"""What every stage begins and ends with: settings, data set, unfinished work, parallel images, publishing."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cpal.data.dataset import Dataset, Record, read_dataset
+from cpal.settings.config import Config, load_config
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
+from stages.job.paths import DATASET, PARAMS
+from stages.job.workdir import publish, work_folder
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Loaders = Annotated[
+    int | None,
+    typer.Option(
+        "--loaders",
+        min=0,
+        help="Processes that read images ahead of the network; default: 1 on a CPU, else one for each core.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage's settings and options. `name` is that of its module, under which its unfinished work is kept."""
+
+    name: str
+    config: Config
+    params: Path = PARAMS
+    workers: int = DEFAULT_WORKERS
+    limit: int | None = None
+    out: Path | None = None
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return read_dataset(DATASET)
+
+    @property
+    def train(self) -> list[Record]:
+        """The training images, the first `limit` of them."""
+        return self.dataset.split("train", self.limit)
+
+    @property
+    def maps(self) -> Path:
+        """The folder of the maps that seeds are made from."""
+        return Path(self.config.seeds.maps)
+
+    def target(self, out: Path) -> Path:
+        """Where an output goes: to its place, or below --out. To be asked for before any work."""
+        return destination(out, self.limit, self.out)
+
+    def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
+        """The folder of this stage's unfinished work, which may hold some to continue.
+
+        `settings` are all values that the work depends on; `inputs` are files that only a setting names.
+        """
+        values = {"seeds.maps": self.config.seeds.maps, "host": self.config.host}
+        return work_folder(self.name, [settings, self.limit], values=values, inputs=inputs)
+
+    def left(self, records: Iterable[Record], done: Path, ending: str = ".npz") -> list[Record]:
+        """The records whose file is not in the folder `done` yet; the folder is made."""
+        done.mkdir(parents=True, exist_ok=True)
+        return [record for record in records if not (done / f"{record.image_id}{ending}").exists()]
+
+    def each(self, what: str, function: Callable[[Record, Path], Any], records: Sequence[Record]) -> None:
+        """Call `function` with each record and the path of its image, on several processes at once, and show it.
+
+        A process is sent what the function names: it must name a few values and never the data set.
+        """
+        from joblib import Parallel, delayed
+
+        tasks = (delayed(function)(record, self.dataset.image_path(record)) for record in records)
+        done = Parallel(n_jobs=max(1, self.workers), return_as="generator")(tasks)
+        for _ in progress(done, total=len(records), what=what):
+            pass
+
+    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
+        """Make folder/NAME the output of each name, see `workdir.publish`."""
+        publish(folder, outs, keep=keep)
+
+
+@dataclass(frozen=True)
+class NetworkJob(Job):
+    """The job of a stage that runs a network, with a device, and processes that read images for it."""
+
+    device_name: str = "auto"
+    loaders_asked: int | None = None
+
+    @cached_property
+    def device(self) -> "torch.device":
+        from stages.job.device import torch_device
+
+        return torch_device(self.device_name)
+
+    @cached_property
+    def training_device(self) -> "torch.device":
+        """The device of a training, which torchrun's processes share among them."""
+        from stages.job.device import training_device
+
+        return training_device(self.device_name)
+
+    @cached_property
+    def loaders(self) -> int:
+        """On a CPU the network needs the cores itself."""
+        import torch
+
+        if self.loaders_asked is not None:
+            return self.loaders_asked
+        return DEFAULT_WORKERS if torch.cuda.is_available() else 1
+
+
+def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None = None) -> None:
+    """Run a stage as a command: main(job: Job), or main(job: NetworkJob) with the options of a network.
+
+    `before` is called first, and may refuse the arguments.
+    """
+    name = Path(sys.modules[main.__module__].__file__ or "").stem
+    kind = next(iter(inspect.signature(main).parameters.values())).annotation
+
+    def on_processor(
+        params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None
+    ) -> None:
+        main(Job(name, load_config(params), params, workers, limit, out))
+
+    def on_network(
+        params: Params = PARAMS,
+        device: Device = "auto",
+        loaders: Loaders = None,
+        workers: Workers = DEFAULT_WORKERS,
+        limit: Limit = None,
+        out: Out = None,
+    ) -> None:
+        main(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
+
+    command = on_network if kind is NetworkJob else on_processor
+    run(command, help=sys.modules[main.__module__].__doc__, before=before)

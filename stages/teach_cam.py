@@ -1,0 +1,66 @@
+"""Teach a CAM by the pixels that PACAM is sure of, then again by what a DenseCRF of its own maps is sure of.
+
+With taught_cam.decay 0 there is no taught CAM, and the file holds none.
+"""
+
+from dataclasses import replace
+
+from cpal.data.views import pyramid_loader
+from cpal.method.taught_cam import TaughtCam
+from cpal.method.teach_cam import plan_lessons, some_of_each_class, teach_cam
+from cpal.networks.weights import load_weights, save_weights
+from stages.job.classifier import fitted_classifier
+from stages.job.job import NetworkJob, run_stage
+from stages.job.options import progress
+from stages.job.paths import TAUGHT_CAM
+
+
+def main(job: NetworkJob) -> None:
+    """A killed run continues with the lesson that it was in."""
+    config, dataset, settings = job.config, job.dataset, job.config.taught_cam
+    target = job.target(TAUGHT_CAM)
+    folder = job.work(
+        [
+            config.seed,
+            *(section.model_dump() for section in (config.chosen_host, config.cpal, settings, config.cam, config.crf)),
+        ]
+    )
+    meta = {"classes": list(dataset.classes)}
+    lessons = 1 + settings.crf_rounds if settings.decay else 0
+    save_weights(folder / "lesson_0.safetensors", {}, meta)
+    if lessons:
+        classifier = fitted_classifier(job, taught=False)
+        assert classifier.learner is not None
+        channels = classifier.learner.shift.shape[1]
+        records = some_of_each_class(job.train, settings.images, seed=config.seed)
+        lesson = plan_lessons(
+            settings,
+            config.crf,
+            config.cam.scales,
+            images=len(records),
+            seed=config.seed,
+            workers=max(1, job.workers),
+        )
+        loader = pyramid_loader(
+            dataset,
+            records,
+            scales=config.cam.scales,
+            flip=config.cam.flip,
+            long_side=config.cam.long_side,
+            workers=job.loaders,
+        )
+    for number in range(1, lessons + 1):
+        done = folder / f"lesson_{number}.safetensors"
+        if done.exists():
+            taught = TaughtCam(dataset.num_classes, channels).to(job.device)
+            load_weights(done, {"taught": taught}, meta, stage=job.name)
+        else:
+            bar = progress(loader, total=len(records), what=f"teach the CAM {number}/{lessons}")
+            taught = teach_cam(classifier, bar, lesson)
+            save_weights(done, {"taught": taught}, meta)
+        classifier = replace(classifier, taught=taught)
+    job.publish(folder, {f"lesson_{lessons}.safetensors": target}, keep=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)
