@@ -1,6 +1,6 @@
 """Damaged and hostile files: each ends in a result or in our message, and nothing appears outside of the target folder.
 
-Over 2,000 mutated files: 400 each of CSV, JSON, XML, PNG masks and JPEG images, 300 tar archives; test_import_cams.py
+Over 2,000 mutated files: 400 each of CSV, JSON, XML, PNG masks and JPEG images, 300 tar archives; test_peer_cams.py
 adds 500 .npy files, test_health.py 300 images. CPAL_FUZZ multiplies those of this file.
 """
 

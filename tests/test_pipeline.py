@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from cpal.evaluation.score_files import read_scores
+from cpal.report.run_files import read_labels
 from cpal.settings.profiles import merged, plain_yaml
 
 pytestmark = pytest.mark.slow
@@ -39,11 +41,12 @@ toy:
   val_images: 6
   min_side: 64
   max_side: 80
-classifier:
-  epochs: 2
-  batch_size: 8
-  crop_size: 64
-  resize_long: [64, 80]
+hosts:
+  irn:
+    epochs: 2
+    batch_size: 8
+    crop_size: 64
+    resize_long: [64, 80]
 cpal:
   bank_length: 40
   num_prototypes: 6
@@ -61,8 +64,9 @@ report:
   images: 2
 """
 LONGER = """
-classifier:
-  epochs: 4
+hosts:
+  irn:
+    epochs: 4
 cam:
   scales: [1.0, 2.0]
 crf:
@@ -130,10 +134,14 @@ def metrics(folder: Path) -> dict[str, bytes]:
 def test_metrics_share_their_keys(clone: Path) -> None:
     for name in ("seed", "crf", "pseudo_mask", "segmentation"):
         content = json.loads((clone / "data" / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
-        assert {"miou", "pixel_accuracy", "split"} <= set(content)
-    seed = json.loads((clone / "data" / "metrics" / "seed.json").read_text(encoding="utf-8"))
-    for map_name in ("cam", "pacam"):
+        assert {"miou", "pixel_accuracy"} <= set(content)
+        assert all(isinstance(value, float) for value in content.values()), "one line of `dvc metrics show`"
+        figures, iou = read_scores(clone / "data" / "metrics", name)
+        assert figures["scored"]["split"] and figures["without_truth"]["images"] and iou
+    seed, _ = read_scores(clone / "data" / "metrics", "seed")
+    for map_name in ("cam", "pacam", "taught"):
         assert {"miou", "miou_oracle", "threshold_oracle"} <= set(seed[map_name])
+    assert read_labels(clone / "data" / "metrics").keys() >= {"map", "f1", "split"}
 
 
 def test_git_sees_metrics_and_no_output(clone: Path) -> None:
@@ -205,8 +213,8 @@ def content(path: Path) -> dict[str, bytes]:
 
 def test_an_experiment_runs_what_it_changes(clone: Path) -> None:
     output = call(clone, "dvc", "exp", "run", "--name", "tried", "-S", "crf.bilateral_compat=1", "evaluate_crf")
-    # first_round and fit_prototypes use a CRF as well: with this host there is no first round, the taught CAM changes.
-    changed = ["evaluate_crf", "first_round", "fit_prototypes", "make_cams", "refine_crf"]
+    # first_round and teach_cam use a CRF as well: with this host there is no first round, the taught CAM changes.
+    changed = ["evaluate_crf", "first_round", "make_cams", "refine_crf", "teach_cam"]
     assert sorted(ran(output)) == changed
     rows = list(csv.DictReader(call(clone, "dvc", "exp", "show", "--csv").splitlines()))
     assert "tried" in [row["Experiment"] for row in rows]

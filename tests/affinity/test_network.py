@@ -24,6 +24,7 @@ from cpal.data.dataset import Dataset, read_image
 from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.maps.cams import map_size
+from cpal.networks.training import Run
 from cpal.networks.weights import save_weights
 from cpal.settings.config import AffinityConfig, Config
 
@@ -53,10 +54,11 @@ def masks(tiny_dataset: Dataset, tmp_path: Path) -> Path:
 
 def test_losses_against_a_loop_over_pairs() -> None:
     radius, size = 4, (7, 10)
-    edge, displacement = torch.rand(2, *size), torch.randn(2, 2, *size)
+    edge = torch.rand(2, *size)
     label = torch.tensor([0, 1, 2, VOID])[torch.randint(0, 4, (2, *size))]
-    found = pair_losses(edge, displacement, label, radius)
-    values: dict[str, list[float]] = {name: [] for name in ("background", "foreground", "different", "still", "moved")}
+    found = pair_losses(edge, label, radius)
+    assert set(found) == {"loss_alike", "loss_apart"}
+    values: dict[str, list[float]] = {name: [] for name in ("background", "foreground", "different")}
     reach = radius - 1
     for b in range(2):
         for y in range(size[0] - reach):
@@ -69,24 +71,20 @@ def test_losses_against_a_loop_over_pairs() -> None:
                         if VOID in (a, c):
                             continue
                         affinity = 1 - max(float(edge[b, y + v, x + u]) for v, u in line((dy, dx)))
-                        moved = displacement[b, :, y, x] - displacement[b, :, y + dy, x + dx]
                         if a != c:
                             values["different"].append(-math.log(1 + EPSILON - affinity))
                         elif a == 0:
                             values["background"].append(-math.log(affinity + EPSILON))
-                            values["still"].append(float(moved.abs().mean()))
                         else:
                             values["foreground"].append(-math.log(affinity + EPSILON))
-                            values["moved"].append(float((moved - torch.tensor([dy, dx])).abs().mean()))
     mean = {name: sum(items) / len(items) for name, items in values.items()}
     assert found["loss_alike"].item() == pytest.approx((mean["background"] + mean["foreground"]) / 4, rel=1e-4)
     assert found["loss_apart"].item() == pytest.approx(mean["different"] / 2, rel=1e-4)
-    assert found["loss_displacement"].item() == pytest.approx((mean["still"] + mean["moved"]) / 2, rel=1e-4)
 
 
 def test_nothing_sure_costs_nothing() -> None:
     edge = torch.rand(1, 9, 9, requires_grad=True)
-    losses = pair_losses(edge, torch.randn(1, 2, 9, 9), torch.full((1, 9, 9), VOID), 3)
+    losses = pair_losses(edge, torch.full((1, 9, 9), VOID), 3)
     sum(losses.values()).backward()
     assert all(loss == 0 for loss in losses.values()) and (edge.grad == 0).all()
 
@@ -98,7 +96,7 @@ def test_weak_edges_keep_their_loss_in_mixed_precision(small: AffinityConfig) ->
     mask = torch.zeros(1, 32, 32, dtype=torch.long)
     mask[..., 16:] = 1
     for kind in (torch.float32, torch.bfloat16):
-        output = torch.full((1, 8, 8), -7.0, dtype=kind), torch.zeros(1, 2, 8, 8, dtype=kind)
+        output = torch.full((1, 8, 8), -7.0, dtype=kind)
         losses = AffinityLoss(lambda _, output=output: output, 4)(
             torch.zeros(1, 3, 32, 32), torch.ones(1, 1), mask, mask > 1
         )
@@ -109,7 +107,7 @@ def test_weak_edges_keep_their_loss_in_mixed_precision(small: AffinityConfig) ->
 @pytest.mark.parametrize("cells", [5, 6])
 def test_a_crop_smaller_than_the_radius_is_refused(cells: int) -> None:
     """With a radius of 4 six cells would learn nothing without a word, and fewer would not fit together."""
-    output = torch.zeros(1, cells, cells), torch.zeros(1, 2, cells, cells)
+    output = torch.zeros(1, cells, cells)
     mask = torch.zeros(1, 4 * cells, 4 * cells, dtype=torch.long)
     with pytest.raises(UserError, match=r"affinity\.radius: 4: .* more than 6 cells"):
         AffinityLoss(lambda _: output, 4)(mask[:, None].float(), torch.ones(1, 1), mask, mask > 1)
@@ -120,7 +118,7 @@ def test_an_edge_between_labels_is_the_optimum() -> None:
     label[:, :, 6:] = 1
     flat, wall = torch.full((1, 12, 12), 0.1), torch.full((1, 12, 12), 0.1)
     wall[:, :, 5:7] = 0.9
-    losses = [pair_losses(edge, torch.zeros(1, 2, 12, 12), label, 4) for edge in (flat, wall)]
+    losses = [pair_losses(edge, label, 4) for edge in (flat, wall)]
     assert losses[1]["loss_apart"] < 0.2 * losses[0]["loss_apart"]
 
 
@@ -138,46 +136,38 @@ def test_the_backbone_learns_nothing(small: AffinityConfig) -> None:
     network = build_affinity_net(small).train()
     assert not network.backbone.training
     assert not any(p.requires_grad for p in network.backbone.parameters())
-    edge, displacement = network(torch.rand(2, 3, 64, 64) * 255)
-    assert edge.shape == (2, 16, 16) and displacement.shape == (2, 2, 16, 16)
-    (edge.sum() + displacement.sum()).backward()
+    edge = network(torch.rand(2, 3, 64, 64) * 255)
+    assert edge.shape == (2, 16, 16)
+    edge.sum().backward()
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
-    slow = {id(p) for module in network.displacement_branch() for p in module.parameters()}
-    named = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad and id(p) not in slow}
+    named = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad}
     assert named == {"edges", "edge"}
 
 
-def test_mean_shift_is_of_inference_only(small: AffinityConfig) -> None:
-    network = build_affinity_net(small)
-    network.mean_displacement.copy_(torch.tensor([3.0, -2.0]))
-    image = torch.rand(1, 3, 64, 64) * 255
-    with torch.no_grad():
-        free, shifted = network.train()(image)[1], network.eval()(image)[1]
-    torch.testing.assert_close(free - shifted, torch.tensor([3.0, -2.0])[None, :, None, None].expand_as(free))
+def trained(dataset: Dataset, masks: Path, settings: AffinityConfig, folder: Path) -> AffinityNet:
+    run = Run(0, folder, torch.device("cpu"), workers=0)
+    return train_affinity(dataset, dataset.split("train"), masks, settings, run).eval()
 
 
-def test_training_takes_the_mean_displacement_off_and_survives_its_file(
-    small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path
-) -> None:
-    network = train_affinity(
-        tiny_dataset, masks, small, seed=0, folder=tmp_path, device=torch.device("cpu"), workers=0
-    ).eval()
-    assert isinstance(network, AffinityNet) and network.mean_displacement.abs().sum() > 0
+def test_training_survives_its_file(small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path) -> None:
+    network = trained(tiny_dataset, masks, small, tmp_path)
+    torch.manual_seed(0)
+    fresh = build_affinity_net(small)
+    assert isinstance(network, AffinityNet) and not torch.equal(network.edge.weight, fresh.edge.weight)
+    for key, value in fresh.backbone.state_dict().items():
+        assert torch.equal(network.backbone.state_dict()[key], value), key
     save_weights(tmp_path / "net.safetensors", {"network": network}, weights_meta(small))
     loaded = load_affinity_net(tmp_path / "net.safetensors", small, device=torch.device("cpu"))
     image = torch.rand(1, 3, 64, 64) * 255
     with torch.no_grad():
-        for a, b in zip(network(image), loaded(image), strict=True):
-            assert torch.equal(a, b)
+        assert torch.equal(network(image), loaded(image))
 
 
 def test_walk_on_trained_edges_is_the_dense_matrix(
     small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path
 ) -> None:
     longer = small.model_copy(update={"epochs": 30, "learning_rate": 0.1})
-    network = train_affinity(
-        tiny_dataset, masks, longer, seed=0, folder=tmp_path, device=torch.device("cpu"), workers=0
-    ).eval()
+    network = trained(tiny_dataset, masks, longer, tmp_path)
     record = tiny_dataset.split("train")[2]
     image = read_image(tiny_dataset.image_path(record))
     edge = edges(network, torch.from_numpy(image).permute(2, 0, 1), map_size(image.shape[:2]))

@@ -54,7 +54,7 @@ def test_by_hand() -> None:
     confusion = metrics.confusion_matrix(truth, predicted, 2)
     assert confusion.tolist() == [[1, 1, 0], [0, 1, 1]]
     np.testing.assert_allclose(metrics.class_iou(confusion), [50.0, 100 / 3])
-    assert metrics.summary(confusion, "val") == {"miou": 41.667, "pixel_accuracy": 50.0, "split": "val"}
+    assert metrics.summary(confusion) == {"miou": 41.667, "pixel_accuracy": 50.0}
 
 
 def test_leaving_pixels_out_never_pays() -> None:

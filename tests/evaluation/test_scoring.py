@@ -9,11 +9,12 @@ from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID, read_mask
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.evaluation.scoring import otsu, score_histogram, score_masks, score_seeds, score_walk, sweep, sweep_counts
-from cpal.maps.cams import CamFile, resize_maps, write_cam
+from cpal.maps.cams import MAP_NAMES, CamFile, resize_maps, write_cam
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import WalkFile, walked_labels, write_walk
 
-RULE = SeedRule("pacam", 0.25, 0.5, 0.6)
+THRESHOLDS = {"cam": 0.25, "pacam": 0.5, "taught": 0.6}
+RULE = SeedRule("pacam", THRESHOLDS)
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def cam_folder(tiny_dataset: Dataset, tmp_path: Path) -> Path:
     for record in tiny_dataset.records:
         shape = (len(record.labels), (record.height - 1) // 4 + 1, (record.width - 1) // 4 + 1)
         size = (record.height, record.width)
-        cam, pacam, taught = (rng.random(shape) for _ in range(3))
-        content = CamFile(np.array(record.labels, np.int64), cam, pacam, size, taught)
+        maps = {name: rng.random(shape) for name in MAP_NAMES}
+        content = CamFile(np.array(record.labels, np.int64), maps, size)
         write_cam(tmp_path / f"{record.image_id}.npz", content)
     return tmp_path
 
@@ -32,23 +33,22 @@ def cam_folder(tiny_dataset: Dataset, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("void", [False, True])
 def test_sweep_is_each_threshold_on_its_own(void: bool) -> None:
     rng = np.random.default_rng(1)
-    content = CamFile(np.array([1, 3]), rng.random((2, 5, 6)), rng.random((2, 5, 6)), (17, 23))
+    classes, maps = np.array([1, 3]), resize_maps(rng.random((2, 5, 6)), (17, 23))
     truth = rng.integers(0, 4, (17, 23)).astype(np.uint8)
     if void:
         truth[::3] = VOID
     thresholds = np.array([0.1, 0.35, 0.5, 0.9])
-    curve = sweep(sweep_counts(truth, content, "cam", thresholds, 4))
-    maps = resize_maps(content.cam, content.size)
+    curve = sweep(sweep_counts(truth, maps, classes, thresholds, 4))
     for threshold, value in zip(thresholds, curve, strict=True):
-        predicted = np.where(maps.max(axis=0) > threshold, content.classes[maps.argmax(axis=0)], 0).astype(np.uint8)
+        predicted = np.where(maps.max(axis=0) > threshold, classes[maps.argmax(axis=0)], 0).astype(np.uint8)
         assert value == pytest.approx(mean_iou(confusion_matrix(truth, predicted, 4)))
 
 
 def test_image_without_class_is_background() -> None:
-    content = CamFile(np.zeros(0, np.int64), np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), (6, 5))
+    content = CamFile(np.zeros(0, np.int64), {"pacam": np.zeros((0, 2, 2))}, (6, 5))
     truth = np.zeros((6, 5), np.uint8)
     truth[0] = 2
-    counts = sweep_counts(truth, content, "pacam", np.array([0.5]), 3)
+    counts = sweep_counts(truth, np.zeros((0, 6, 5)), content.classes, np.array([0.5]), 3)
     assert counts.sum() == truth.size
     assert counts[0, 0, 0] == 25 and counts[2, 0, 0] == 5
     assert not seed_map(content, RULE).any()
@@ -58,13 +58,13 @@ def test_scores_of_seeds_agree_with_scores_of_their_maps(tiny_dataset: Dataset, 
     """The seeds of one source score as that source's entry in the sweep, at the same fixed threshold."""
     records = tiny_dataset.scored("train")
     for source in ("cam", "pacam", "taught"):
-        rule = SeedRule(source, 0.25, 0.5, 0.6)
-        metrics, rows = score_seeds(tiny_dataset, records, cam_folder, rule, step=0.1, workers=1)
-        assert metrics["miou"] == metrics[source]["miou"]
-        assert metrics["split"] == "t"
+        rule = SeedRule(source, THRESHOLDS)
+        metrics, rows, details = score_seeds(tiny_dataset, records, cam_folder, rule, step=0.1, workers=1)
+        assert metrics["miou"] == metrics[source] == details[source]["miou"]
+        assert details["scored"] == {"split": "t"}
         for name in ("cam", "pacam", "taught"):
-            assert metrics[name]["miou_oracle"] >= metrics[name]["miou"]
-            assert metrics[name]["threshold"] == getattr(rule, f"{name}_threshold")
+            assert details[name]["miou_oracle"] >= details[name]["miou"]
+            assert details[name]["threshold"] == THRESHOLDS[name]
         assert np.mean([row["iou"] for row in rows]) == pytest.approx(metrics["miou"], abs=0.01)
 
 
@@ -95,10 +95,9 @@ def test_otsu_parts_two_heaps_whatever_their_sizes() -> None:
 
 
 def test_histogram_counts_every_pixel_of_images_with_a_class() -> None:
-    content = CamFile(np.array([2]), np.full((1, 2, 2), 0.55), None, (7, 5))
-    assert score_histogram(content, "cam", np.array([0.3, 0.5, 0.6, 0.7])).tolist() == [0, 0, 35, 0, 0]
-    none = CamFile(np.zeros(0, np.int64), np.zeros((0, 2, 2)), None, (7, 5))
-    assert score_histogram(none, "cam", np.array([0.5])).tolist() == [0, 0]
+    maps = np.full((1, 7, 5), 0.55)
+    assert score_histogram(maps, np.array([0.3, 0.5, 0.6, 0.7])).tolist() == [0, 0, 35, 0, 0]
+    assert score_histogram(maps[:0], np.array([0.5])).tolist() == [0, 0]
 
 
 def test_walk_is_scored_as_its_labels_are(tiny_dataset: Dataset, tmp_path: Path) -> None:
@@ -107,12 +106,12 @@ def test_walk_is_scored_as_its_labels_are(tiny_dataset: Dataset, tmp_path: Path)
     for record in tiny_dataset.split("train"):
         shape = (2, len(record.labels), (record.height - 1) // 4 + 1, (record.width - 1) // 4 + 1)
         size = (record.height, record.width)
-        contents[record.image_id] = WalkFile(np.array(record.labels, np.int64), rng.random(shape), size)
+        contents[record.image_id] = WalkFile(np.array(record.labels, np.int64), rng.random(shape), size, (1.0, 1.5))
         write_walk(tmp_path / f"{record.image_id}.npz", contents[record.image_id])
     scored = tiny_dataset.scored("train")
-    found = score_walk(tiny_dataset, scored, tmp_path, 1, 0.37, step=0.1, workers=1)
+    found = score_walk(tiny_dataset, scored, tmp_path, 1.5, 0.37, step=0.1, workers=1)
     total = sum(
-        confusion_matrix(read_mask(tiny_dataset.mask_path(r)), walked_labels(contents[r.image_id], 1, 0.37).label, 4)
+        confusion_matrix(read_mask(tiny_dataset.mask_path(r)), walked_labels(contents[r.image_id], 1.5, 0.37).label, 4)
         for r in scored
     )
     assert found["threshold"] == 0.37 and found["miou"] == pytest.approx(mean_iou(total), abs=0.3)  # stored in float16

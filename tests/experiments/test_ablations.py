@@ -1,5 +1,6 @@
 """Rows, experiments and pages of the tables; running them is DVC's part."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,10 @@ def test_every_row_is_a_valid_setting(table: str, base: str) -> None:
     for row in tables.rows(table, settings(base)):
         values = settings(base)
         for key, value in row.change.items():
-            *section, name = key.split(".")
-            place = values[section[0]] if section else values
+            *sections, name = key.split(".")
+            place = values
+            for section in sections:
+                place = place[section]
             assert name in place, key
             place[name] = value
         parse_config(values, name=row.name)
@@ -108,7 +111,7 @@ def test_a_name_outlives_the_layout_of_params_yaml(tmp_path: Path, monkeypatch: 
 
 
 def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
-    alone = {"affinity.method": "irn", "cpal.self_weight": 0.0, "cam.source": "cam", "taught_cam.crf_rounds": 0}
+    alone = {"affinity.method": "irn", "cpal.self_weight": 0.0, "seeds.source": "cam", "taught_cam.crf_rounds": 0}
     toy = {row.name: row.change for row in tables.rows("table4", settings(""))}
     assert toy == {
         "irn": alone | {"affinity.sure_background": 0.15, "affinity.sure_foreground": 0.45},
@@ -119,11 +122,14 @@ def test_amn_takes_its_thresholds_for_the_data_they_are_known_for() -> None:
     animals = settings("voc-animals")
     animals["data"]["root"] = "/elsewhere"
     changes = {row.name: row.change for row in tables.rows("table4", animals)}
-    profile = {"host": "amn", "cam.cam_threshold": 0.6, "cam.pacam_threshold": 0.58, "cpal.refinements": 0}
+    profile = {"host": "amn", "seeds.cam_threshold": 0.6, "seeds.pacam_threshold": 0.58, "cpal.refinements": 0}
     assert changes["irn"] == alone | {"affinity.sure_background": 0.25, "affinity.sure_foreground": 0.5}
     flat = {"affinity.sure_background": 0.48, "affinity.sure_foreground": 0.68}
     assert changes["amn"].items() >= (alone | profile | flat).items()
-    assert changes["amn + CPAL"].items() >= profile.items() and not changes["amn + CPAL"].keys() & {"cam.source", *flat}
+    assert changes["amn + CPAL"].items() >= profile.items() and not changes["amn + CPAL"].keys() & {
+        "seeds.source",
+        *flat,
+    }
     animals["data"]["classes"] = ["cat", "dog"]
     assert {row.name: row.change for row in tables.rows("table4", animals)} == toy
 
@@ -148,13 +154,21 @@ def test_only_metrics_that_the_experiment_made_are_read(monkeypatch: pytest.Monk
 
     def read(path: str, *, rev: str) -> str:
         asked.append((path, rev))
-        return f'"{path}"'
+        return json.dumps(
+            {"miou": 1.0}
+            if path.endswith(("seed.json", "crf.json"))
+            else [{"of": path, "figure": "images", "value": 3}]
+        )
 
     monkeypatch.setattr(ablations.dvc.api, "read", read)
     found = ablations.measured({}, ("seed", "crf"), [0, 1], {names[1], "other"})
-    stems = ("seed", "seed_iou", "crf", "crf_iou")
-    assert asked == [(f"data/metrics/{stem}.json", names[1]) for stem in stems]
-    assert found == {1: {stem: f"data/metrics/{stem}.json" for stem in stems}}
+    files = [f"data/metrics/{step}{part}.json" for step in ("seed", "crf") for part in ("", "_details", "_iou")]
+    assert asked == [(file, names[1]) for file in files]
+    expected: dict[str, Any] = {}
+    for step in ("seed", "crf"):
+        expected[step] = {"miou": 1.0, f"data/metrics/{step}_details.json": {"images": 3}}
+        expected[f"{step}_iou"] = [{"of": f"data/metrics/{step}_iou.json", "figure": "images", "value": 3}]
+    assert found == {1: expected}
     assert ablations.measured({}, ("seed",), [0, 1], set(names)) == {}, "of these steps none has ended"
 
 
@@ -251,7 +265,7 @@ def test_every_step_and_class_over_seeds() -> None:
         sweep = {"miou": base + 0.5, "threshold": 0.3, "miou_otsu": base - 1, "miou_oracle": base + 2}
         rows = [{"class": name, "iou": iou} for name, iou in classes.items()]
         steps = {
-            step: {"miou": base + 10 * i, "split": "val" if step == "segmentation" else "train"}
+            step: {"miou": base + 10 * i, "scored": {"split": "val" if step == "segmentation" else "train"}}
             for i, step in enumerate(tables.steps("seeds"))
         }
         return (
@@ -283,7 +297,7 @@ def test_every_step_and_class_over_seeds() -> None:
 
 def test_imported_maps_have_no_pacam() -> None:
     sweep = {"miou": 50.0, "threshold": 0.3, "miou_otsu": 49.0, "miou_oracle": 52.0}
-    metrics = {step: {"miou": 50.0, "split": "train"} for step in tables.steps("seeds")}
+    metrics = {step: {"miou": 50.0, "scored": {"split": "train"}} for step in tables.steps("seeds")}
     metrics["seed"]["cam"] = sweep
     lines = results.over_seeds({0: metrics | {f"{step}_iou": [] for step in metrics}}, [0], settings(""))
     assert not any("PACAM" in line for line in lines)

@@ -1,34 +1,30 @@
 """AMN's label conditioning and balanced loss, and the first round's labels that it learns from."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cpal.data.dataset import Dataset
-from cpal.data.masks import VOID, read_mask
+from cpal.data.dataset import Dataset, read_image
+from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.hosts.amn import AmnHost, balanced_loss
-from cpal.hosts.build import HostSettings, build_host
-from cpal.maps.cams import CamFile, write_cam
-from cpal.maps.crf import write_sure_labels
+from cpal.hosts.build import build_host
+from cpal.maps.cams import CamFile
+from cpal.maps.crf import sure_seed_labels
 from cpal.settings.config import Config
+from cpal.settings.hosts import HostSection
 
 Settings = Callable[..., Config]
 LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
-SMALL = {"host": "amn", "classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none"}
-
-
-def host_settings(config: Config) -> HostSettings:
-    return HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
+SMALL = {"host": "amn", "hosts.amn.backbone": "mobilenetv3_small_050", "hosts.amn.weights": "none"}
 
 
 @pytest.fixture
 def host(settings: Settings) -> AmnHost:
-    built = build_host(host_settings(settings(**SMALL)), ["red", "green", "blue"])
+    built = build_host(settings(**SMALL).chosen_host, ["red", "green", "blue"])
     assert isinstance(built, AmnHost)
     return built
 
@@ -107,43 +103,42 @@ def test_overfits_four_colors(host: AmnHost) -> None:
     assert (host.eval()(images, labels).cam[range(3), range(3)][:, :, 0] > 0.5).all()
 
 
-def test_own_section_overrules_the_classifiers(settings: Settings) -> None:
-    config = settings(**{"host": "amn", "amn.learning_rate": 0.123, "classifier.batch_size": 3})
-    training = host_settings(config).training
-    assert (training.learning_rate, training.optimizer, training.batch_size) == (0.123, "adam", 3)
-    irn = host_settings(settings())
-    assert irn.training == settings().classifier
-    assert irn.effective() == host_settings(settings(**{"amn.dropout": 0.9})).effective()
-    assert host_settings(config).effective() != host_settings(settings(host="amn")).effective()
+def test_only_the_chosen_hosts_own_section_counts(settings: Settings) -> None:
+    amn = settings(host="amn").chosen_host
+    changed = settings(**{"host": "amn", "hosts.amn.learning_rate": 0.123, "hosts.irn.batch_size": 3}).chosen_host
+    assert (changed.name, changed.learning_rate, changed.optimizer) == ("amn", 0.123, "adam")
+    assert changed == amn.model_copy(update={"learning_rate": 0.123}) != amn
+    irn = settings().chosen_host
+    assert irn.name == "irn" and irn == settings().hosts.irn
+    assert irn == settings(**{"hosts.amn.dropout": 0.9}).chosen_host
+
+
+def test_a_host_that_cannot_be_built_is_named() -> None:
+    class Other(HostSection):
+        name = "other"
+
+    with pytest.raises(UserError, match=r"hosts\.other: cpal/hosts/build\.py builds no such host"):
+        build_host(Other.model_construct(), ["red"])
 
 
 def test_a_sure_background_above_the_foreground_is_refused(settings: Settings) -> None:
-    with pytest.raises(UserError, match=r"amn: sure_background 0\.5 exceeds sure_foreground 0\.45"):
-        settings(**{"amn.sure_background": 0.5})
+    with pytest.raises(UserError, match=r"hosts\.amn: sure_background 0\.5 exceeds sure_foreground 0\.45"):
+        settings(**{"hosts.amn.sure_background": 0.5})
 
 
-def test_sure_labels_are_void_between_the_thresholds(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
-    records = [r for r in tiny_dataset.split("train") if r.image_id in ("a", "empty")]
-    for record in records:
+def test_sure_labels_are_void_between_the_thresholds(settings: Settings, tiny_dataset: Dataset) -> None:
+    found = {}
+    for record in tiny_dataset.split("train"):
+        if record.image_id not in ("a", "empty"):
+            continue
         shape = [(side - 1) // 4 + 1 for side in (record.height, record.width)]
         ramp = np.linspace(0, 1, shape[1]) * np.ones(shape)
         cam = np.repeat(ramp[None], len(record.labels), axis=0)
-        content = CamFile(np.array(record.labels, np.int64), cam, None, (record.height, record.width))
-        (tmp_path / "maps").mkdir(exist_ok=True)
-        write_cam(tmp_path / "maps" / f"{record.image_id}.npz", content)
-    out = tmp_path / "out"
-    work = write_sure_labels(
-        tiny_dataset,
-        records,
-        tmp_path / "maps",
-        out,
-        source="cam",
-        thresholds=(0.25, 0.75),
-        crf=settings(**{"crf.iterations": 0}).crf,
-        workers=1,
-    )
-    assert len(list(work)) == 2
-    found = read_mask(out / "a.png")
-    quarters = found[:, [2, found.shape[1] // 2, -2]]
+        content = CamFile(np.array(record.labels, np.int64), {"cam": cam}, record.size)
+        image = read_image(tiny_dataset.image_path(record))
+        crf = settings(**{"crf.iterations": 0}).crf
+        found[record.image_id] = sure_seed_labels(image, content, "cam", (0.25, 0.75), crf)
+        assert found[record.image_id].shape == (record.height, record.width)
+    quarters = found["a"][:, [2, found["a"].shape[1] // 2, -2]]
     assert (quarters[:, 0] == 0).all() and (quarters[:, 1] == VOID).all() and (quarters[:, 2] == 1).all()
-    assert (read_mask(out / "empty.png") == 0).all()
+    assert (found["empty"] == 0).all()

@@ -18,8 +18,8 @@ LABEL = torch.tensor([[1.0, 0, 1]]).expand(2, -1)
 
 @pytest.fixture
 def host(settings: Callable[..., Config]) -> IrnHost:
-    classifier = settings().classifier.model_copy(update={"backbone": "mobilenetv3_small_050"})
-    return build_irn_host(classifier, 3, weights="none").eval()
+    section = settings().hosts.irn.model_copy(update={"backbone": "mobilenetv3_small_050"})
+    return build_irn_host(section, 3, weights="none").eval()
 
 
 @pytest.fixture

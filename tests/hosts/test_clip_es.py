@@ -14,11 +14,12 @@ from torch import Tensor
 import cpal.hosts.clip_es as clip_es
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
-from cpal.hosts.build import HostSettings
 from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, sinkhorn, spread_by_attention
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import fill
-from cpal.settings.config import ClipEsConfig, Config
+from cpal.networks.training import Run
+from cpal.settings.config import Config
+from cpal.settings.hosts import ClipEsConfig
 
 NAMES = ("red", "green", "blue")
 
@@ -31,8 +32,8 @@ def tiny() -> CLIP:
 
 @pytest.fixture
 def settings_of(settings: Callable[..., Config]) -> Callable[..., ClipEsConfig]:
-    few = {"clip_es.background": ["sky", "sea"], "clip_es.attention_layers": 2}
-    return lambda **keys: settings(**few | {f"clip_es.{key}": value for key, value in keys.items()}).clip_es
+    few = {"hosts.clip_es.background": ["sky", "sea"], "hosts.clip_es.attention_layers": 2}
+    return lambda **keys: settings(**few | {f"hosts.clip_es.{key}": value for key, value in keys.items()}).hosts.clip_es
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_texts_come_from_the_class_names(settings_of: Callable[..., ClipEsConfig
     torch.testing.assert_close(host.text.norm(dim=-1), torch.ones(4))
     build_clip_es_host(settings_of(names=["plant", "kitten"], template="a {}"), ["potted_plant", "cat"])
     assert tiny_clip[4:6] == ["a plant", "a kitten"]
-    with pytest.raises(UserError, match=r"clip_es\.names: 1 for 2 classes \(dog, cat\)"):
+    with pytest.raises(UserError, match=r"hosts\.clip_es\.names: 1 for 2 classes \(dog, cat\)"):
         build_clip_es_host(settings_of(names=["a"]), ["dog", "cat"])
 
 
@@ -246,9 +247,9 @@ def test_nothing_is_trained(
 ) -> None:
     def train(**keys: Any) -> Any:
         config = settings(**{"host": "clip_es"} | keys)
-        hosts = HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
-        common = {"seed": 0, "folder": tmp_path / "work", "device": torch.device("cpu"), "workers": 0}
-        return train_classifier(tiny_dataset, hosts, config.cpal, diagnose=lambda *_: {}, **common)
+        run = Run(0, tmp_path / "work", torch.device("cpu"), workers=0)
+        records = tiny_dataset.split("train")
+        return train_classifier(tiny_dataset, records, config.chosen_host, config.cpal, run, diagnose=lambda *_: {})
 
     host, learner, rows = train()
     assert isinstance(host, ClipEsHost) and rows == [] and not (tmp_path / "work").exists()
@@ -258,7 +259,7 @@ def test_nothing_is_trained(
 
 
 def test_unknown_models_are_refused(settings_of: Callable[..., ClipEsConfig]) -> None:
-    with pytest.raises(UserError, match=r"clip_es\.backbone 'ViT-Z': unknown to open_clip"):
+    with pytest.raises(UserError, match=r"hosts\.clip_es\.backbone 'ViT-Z': unknown to open_clip"):
         build_clip_es_host(settings_of(backbone="ViT-Z"), NAMES)
     with pytest.raises(UserError, match=r"template 'a cat' has no \{\}"):
         settings_of(template="a cat")

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cpal.errors import UserError
 from cpal.hosts.mctformer import MctformerHost, attention_cam, build_mctformer_host
-from cpal.settings.config import Config, MctformerConfig
+from cpal.settings.config import Config
+from cpal.settings.hosts import MctformerConfig
 
 N, WIDTH = 3, 32
 
@@ -27,7 +28,7 @@ def host() -> MctformerHost:
 
 @pytest.fixture
 def settings_of(settings: Callable[..., Config]) -> Callable[..., MctformerConfig]:
-    return lambda **keys: settings(**{f"mctformer.{key}": value for key, value in keys.items()}).mctformer
+    return lambda **keys: settings(**{f"hosts.mctformer.{key}": value for key, value in keys.items()}).hosts.mctformer
 
 
 def pictures(*size: int, batch: int = 2) -> Tensor:
@@ -177,5 +178,5 @@ def test_weights_that_do_not_fit(
 
 @pytest.mark.parametrize("name", ["resnet18", "deit_tiny_distilled_patch16_224", "no_such_network"])
 def test_other_networks_are_refused(settings_of: Callable[..., MctformerConfig], name: str) -> None:
-    with pytest.raises(UserError, match=rf"mctformer\.backbone '{name}'"):
+    with pytest.raises(UserError, match=rf"hosts\.mctformer\.backbone '{name}'"):
         build_mctformer_host(settings_of(backbone=name), 4)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cpal.data.dataset import Record
 from cpal.data.masks import VOID
 from cpal.maps.crf import refine
 from cpal.maps.refined import Refined, pseudo_mask, read_crf, write_crf
@@ -94,7 +95,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     written = Refined(rng.integers(0, 21, (11, 7)).astype(np.uint8), rng.integers(0, 256, (11, 7)).astype(np.uint8))
     write_crf(tmp_path / "a.npz", written)
-    read = read_crf(tmp_path / "a.npz")
+    read = read_crf(tmp_path, Record("a", "train", False, "a.jpg", 7, 11, tuple(range(1, 21)), None, ""))
     np.testing.assert_array_equal(read.label, written.label)
     np.testing.assert_array_equal(read.confidence, written.confidence)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:

@@ -15,12 +15,12 @@ from cpal.data.dataset import Dataset
 from cpal.data.masks import read_mask
 from cpal.data.views import pyramid_loader
 from cpal.hosts import HostOutput
-from cpal.hosts.build import HostSettings
-from cpal.hosts.outputs import view_output
+from cpal.method.classifier import Classifier
 from cpal.method.diagnose import diagnose, diagnoser
 from cpal.method.fit_prototypes import fit_prototypes
-from cpal.method.learner import ContextPrototypeLearner, select
+from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.train_cam import train_classifier
+from cpal.networks.training import Run
 from cpal.settings.config import Config
 
 Settings = Callable[..., Config]
@@ -33,6 +33,7 @@ class Oracle(nn.Module):
     def __init__(self, spill: float) -> None:
         super().__init__()
         self.spill = spill
+        self.where = nn.Parameter(torch.zeros(()))  # tells its device
 
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
         truth = (images.float()[:, :, None] - PALETTE.T[None, :, :, None, None]).abs().sum(1).argmin(1)
@@ -45,11 +46,13 @@ def look(settings: Settings, dataset: Dataset, spill: float, **keys: Any) -> dic
     config = settings(**{"cpal.features": [1]} | {f"cpal.{key}": value for key, value in keys.items()})
     host = Oracle(spill)
     learner = ContextPrototypeLearner(len(COLORS) - 1, [len(COLORS)], config.cpal, seed=0)
+    classifier = Classifier(host, dataset.num_foreground, learner)
     records = dataset.split("train")
     loader = pyramid_loader(dataset, records, scales=(1.0,), flip=True, long_side=None, workers=0)
-    fit_prototypes(host, learner, dataset, records, [loader] * (1 + config.cpal.refinements))
+    for _ in range(1 + config.cpal.refinements):
+        fit_prototypes(classifier, loader)
     host.train(), learner.train()
-    figures = diagnose(host, learner, dataset, records, loader)
+    figures = diagnose(classifier, dataset, loader)
     assert host.training and learner.training, "left as found"
     return figures
 
@@ -93,17 +96,18 @@ def test_the_shift_is_told_by_the_instances_length(
         "normalize_features": False,
     }
     figures = look(settings, tiny_dataset, spill=0.9, align_strength=strength, **keys)
-    host, records = Oracle(0.9), tiny_dataset.split("train")
     learner = ContextPrototypeLearner(
         len(COLORS) - 1, [len(COLORS)], config.model_copy(update={**keys, "align": "none"}), seed=0
     ).eval()
+    classifier = Classifier(Oracle(0.9), len(COLORS) - 1, learner)
+    records = tiny_dataset.split("train")
     loader = pyramid_loader(tiny_dataset, records, scales=(1.0,), flip=True, long_side=None, workers=0)
     of_class: dict[int, list[Tensor]] = {}
-    for index, _, (view,) in loader:
-        label = torch.from_numpy(records[index].multi_hot(len(COLORS) - 1))[None]
-        output = view_output(host, view, label)
-        step = learner.instances(select(output.features, learner.settings), output.cam, label)
-        for k in records[index].labels:
+    for record, _, (view,) in loader:
+        label = torch.from_numpy(record.multi_hot(len(COLORS) - 1))[None]
+        features, cam, _ = classifier.look(view, label)
+        step = learner.instances(features, cam, label)
+        for k in record.labels:
             of_class.setdefault(k, []).append(step.prototypes[0, k])
     shares = []
     for found in of_class.values():
@@ -128,9 +132,9 @@ def test_without_contexts_only_the_cam_is_judged(settings: Settings, tiny_datase
     """The rest would depend on settings of `cpal` that a training without L_Self does not read."""
     config = settings(**{"cpal.features": [1]})
     learner = ContextPrototypeLearner(len(COLORS) - 1, [len(COLORS)], config.cpal, seed=0)
-    figures = diagnoser(tiny_dataset, config.classifier)(Oracle(0.0), learner)
+    figures = diagnoser(tiny_dataset, config.chosen_host)(Oracle(0.0), learner)
     assert {name for name, value in figures.items() if value is not None} == {"cam_precision", "cam_coverage"}
-    none = settings(**{"classifier.diagnosed_images": 0}).classifier
+    none = settings(**{"hosts.irn.diagnosed_images": 0}).chosen_host
     assert set(diagnoser(tiny_dataset, none)(Oracle(0.0), learner).values()) == {None}
 
 
@@ -144,23 +148,21 @@ def test_says_the_same_whatever_a_map_cell_holds(settings: Settings, tiny_datase
 def test_training_is_diagnosed_each_epoch_and_after_a_restart(
     settings: Settings, tiny_dataset: Dataset, tmp_path: Any
 ) -> None:
-    config = settings(**{"classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none"})
+    config = settings(**{"hosts.irn.backbone": "mobilenetv3_small_050", "hosts.irn.weights": "none"})
 
     def run() -> tuple[nn.Module, list[dict[str, float]]]:
         host, _, rows = train_classifier(
             tiny_dataset,
-            HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es),
+            tiny_dataset.split("train"),
+            config.chosen_host,
             config.cpal,
-            seed=0,
-            folder=tmp_path,
-            device=torch.device("cpu"),
-            workers=0,
-            diagnose=diagnoser(tiny_dataset, config.classifier),
+            Run(0, tmp_path, torch.device("cpu"), workers=0),
+            diagnose=diagnoser(tiny_dataset, config.chosen_host),
         )
         return host, rows
 
     host, rows = run()
-    assert [row["epoch"] for row in rows] == list(range(1, config.classifier.epochs + 1))
+    assert [row["epoch"] for row in rows] == list(range(1, config.chosen_host.epochs + 1))
     assert rows[0]["pacam_precision"] is None and rows[1]["pacam_precision"] is not None, "from the second epoch on"
     assert all(row.keys() == rows[0].keys() for row in rows), "else DVC draws no plot"
     assert all(value is None or math.isfinite(value) for row in rows for value in row.values())

@@ -10,21 +10,20 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 import torch.nn.functional as F
-from ruamel.yaml import YAML
 from torch import Tensor
 
 from cpal.method import prototypes as P
 from cpal.method.learner import ContextPrototypeLearner
-from cpal.settings.config import Config, CpalConfig
+from cpal.settings.config import Config
+from cpal.settings.cpal import CpalSettings, read_preset
 
 Settings = Callable[..., Config]
-PROFILES = Path(__file__).parents[2] / "profiles"
 N, D, H, W = 3, 6, 5, 7
 LABELS = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1]])  # one class, two, none, two
 
 
 @pytest.fixture
-def cpal(settings: Settings) -> Callable[..., CpalConfig]:
+def cpal(settings: Settings) -> Callable[..., CpalSettings]:
     """The section `cpal` with overrides."""
     return lambda **keys: settings(**{f"cpal.{key}": value for key, value in keys.items()}).cpal
 
@@ -38,7 +37,7 @@ def batch(seed: int = 0, labels: Tensor = LABELS) -> tuple[Tensor, Tensor, Tenso
     return features, cam, labels
 
 
-def trained(settings: CpalConfig, *, steps: int = 3) -> ContextPrototypeLearner:
+def trained(settings: CpalSettings, *, steps: int = 3) -> ContextPrototypeLearner:
     """A learner with a bank of some steps and context prototypes; the last step follows the clustering."""
     learner = ContextPrototypeLearner(N, [D], settings, seed=0)
     for step in range(steps):
@@ -170,7 +169,7 @@ def naive_step(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, 
     ],
     ids=lambda keys: "-".join(keys) or "default",
 )
-def test_a_step_equals_loops(cpal: Callable[..., CpalConfig], keys: dict[str, Any]) -> None:
+def test_a_step_equals_loops(cpal: Callable[..., CpalSettings], keys: dict[str, Any]) -> None:
     learner = trained(cpal(**keys)).eval()
     features, cam, labels = batch(9)
     pacam, loss = learner([features], cam, labels)
@@ -179,7 +178,7 @@ def test_a_step_equals_loops(cpal: Callable[..., CpalConfig], keys: dict[str, An
     assert loss.item() == pytest.approx(expected_loss, abs=1e-5)
 
 
-def test_three_lines_plug_it_in(cpal: Callable[..., CpalConfig]) -> None:
+def test_three_lines_plug_it_in(cpal: Callable[..., CpalSettings]) -> None:
     """As the module's docstring shows, beside a network of one's own."""
     num_foreground, channels, settings = N, 8, cpal()
     network, head = torch.nn.Conv2d(3, channels, 3, padding=1), torch.nn.Conv2d(channels, N, 1)
@@ -205,12 +204,11 @@ class TestPresets:
         self, raw_params: dict[str, Any], preset: str | None, matters: bool
     ) -> None:
         """Eq. 6 and 13 as printed take cosines of w_i p_i, which no positive w_i changes; Table 2 says w_i matters."""
-        yaml = YAML(typ="safe", pure=True)
-        changes = yaml.load(PROFILES / f"{preset}.yaml")["cpal"] if preset else {}
+        changes = read_preset(preset) if preset else {}
         maps = []
         for temperature in (0.05, 5.0):
             sizes = {"num_prototypes": 6, "topk": 3, "bank_length": 12, "features": [1], "projection": 0}
-            section = CpalConfig.model_validate(raw_params["cpal"] | changes | sizes | {"temperature": temperature})
+            section = CpalSettings.model_validate(raw_params["cpal"] | changes | sizes | {"temperature": temperature})
             learner = trained(section).eval()
             features, cam, labels = batch(9)
             maps.append(learner([features], cam, labels)[0])
@@ -218,7 +216,7 @@ class TestPresets:
 
 
 class TestRefinement:
-    def test_masks_that_hold_much_background_are_cleaned(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_masks_that_hold_much_background_are_cleaned(self, cpal: Callable[..., CpalSettings]) -> None:
         """The object is the left half; the CAM covers a part of it and as much background."""
         generator = torch.Generator().manual_seed(3)
         truth = (torch.arange(W) < W // 2).expand(H, W)
@@ -238,7 +236,7 @@ class TestRefinement:
             cosines[refinements] = float(F.cosine_similarity(prototype, torch.eye(D)[0], dim=0))
         assert cosines[0] < 0.9 and cosines[1] > 0.97
 
-    def test_without_contexts_it_changes_nothing(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_without_contexts_it_changes_nothing(self, cpal: Callable[..., CpalSettings]) -> None:
         features, cam, labels = batch()
         plain, refined = (ContextPrototypeLearner(N, [D], cpal(refinements=n), seed=0) for n in (0, 1))
         for a, b in zip(
@@ -248,7 +246,7 @@ class TestRefinement:
 
 
 class TestBank:
-    def test_learns_in_training_mode_only(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_learns_in_training_mode_only(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
         features, cam, labels = batch()
         learner.eval()([features], cam, labels)
@@ -256,7 +254,7 @@ class TestBank:
         learner.train()([features], cam, labels)
         assert learner.bank.count.tolist()[1:] == [3, 1, 1] and learner.bank.count[0] > 0
 
-    def test_holds_the_unshifted_prototypes_without_a_gradient(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_holds_the_unshifted_prototypes_without_a_gradient(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="ema", align_momentum=0.0, refinements=0))
         features, cam, labels = batch(5)
         features.requires_grad_()
@@ -268,15 +266,35 @@ class TestBank:
         assert not any(buffer.requires_grad for buffer in learner.buffers())
         assert not list(learner.parameters())
 
-    def test_min_probability_keeps_doubtful_classes_out(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_min_probability_keeps_doubtful_classes_out(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(min_probability=0.7), seed=0)
         features, cam, labels = batch()
         cam[:, 0] += 2 - cam[:, 0].mean()  # sigmoid(2) > 0.7, the others are near sigmoid(0)
         cam[3, 0] -= 2
-        learner([features], cam, labels)
+        learner([features], cam, labels, probability=cam.mean(dim=(2, 3)).sigmoid())
         assert learner.bank.count.tolist()[1:] == [2, 0, 0]
 
-    def test_state_dict_round_trip(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_min_probability_is_of_the_classifier_whatever_the_cam(self, cpal: Callable[..., CpalSettings]) -> None:
+        learner = ContextPrototypeLearner(N, [D], cpal(min_probability=0.7), seed=0)
+        features, cam, labels = batch()
+        step = learner.instances([features], cam, labels)
+        probability = torch.full((4, N), 0.69)
+        probability[1, 1], probability[2, 2] = 0.7, 0.9
+        kept = [int(step.present[:, 0].sum()), 0, int(step.present[1, 2]), int(step.present[2, 3])]
+        assert kept[0] == 4 and kept[2] + kept[3] > 0
+        learner.enqueue(step, probability)
+        assert learner.bank.count.tolist() == kept
+
+    def test_min_probability_without_probabilities_is_an_error(self, cpal: Callable[..., CpalSettings]) -> None:
+        features, cam, labels = batch()
+        learner = ContextPrototypeLearner(N, [D], cpal(min_probability=0.1), seed=0)
+        with pytest.raises(ValueError, match="min_probability needs `probability`"):
+            learner([features], cam, labels)
+        assert not learner.bank.count.any()
+        learner.eval()([features], cam, labels)  # which puts nothing into the bank
+        ContextPrototypeLearner(N, [D], cpal(min_probability=0.0), seed=0)([features], cam, labels)
+
+    def test_state_dict_round_trip(self, cpal: Callable[..., CpalSettings]) -> None:
         first = trained(cpal(align="ema"))
         assert first.shift.any()
         second = ContextPrototypeLearner(N, [D], cpal(align="ema"), seed=0)
@@ -289,7 +307,7 @@ class TestBank:
 
 
 class TestSelfLoss:
-    def test_is_zero_before_clustering_and_for_images_with_a_new_class(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_is_zero_before_clustering_and_for_images_with_a_new_class(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
         features, cam, _ = batch()
         only_first = torch.tensor([[1.0, 0, 0]]).repeat(4, 1)
@@ -301,7 +319,7 @@ class TestSelfLoss:
         assert loss > 0
         torch.testing.assert_close(loss, learner([features[:1]], cam[:1], only_first[:1])[1])
 
-    def test_padding_is_left_out(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_padding_is_left_out(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal()).eval()
         features, cam, labels = batch(4)
         padding = torch.zeros(len(cam), H, W, dtype=torch.bool)
@@ -320,7 +338,7 @@ class TestSelfLoss:
                 cells.append((step.maps[b, :, y, x] - pacam_target[b, :, y, x]).abs().mean())
         torch.testing.assert_close(loss, torch.stack(cells).mean())
 
-    def test_the_maximum_is_that_of_the_picture(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_the_maximum_is_that_of_the_picture(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
         features, cam, labels = batch(4)
         padding = torch.zeros(len(cam), H, W, dtype=torch.bool)
@@ -330,7 +348,7 @@ class TestSelfLoss:
         step = learner.instances([features], cam, labels, padding=padding)
         torch.testing.assert_close(step.maps[..., :4], expected)
 
-    def test_nothing_but_padding(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_nothing_but_padding(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(detach_target=False))
         before = learner.bank.count.clone()
         features, cam, labels = batch(4)
@@ -340,7 +358,7 @@ class TestSelfLoss:
         assert loss == 0 and torch.isfinite(pacam).all() and not cam.grad.any()
         assert torch.equal(before, learner.bank.count)
 
-    def test_gradient_reaches_the_cam_alone(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_gradient_reaches_the_cam_alone(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(detach_target=True))
         features, cam, labels = batch(4)
         cam.requires_grad_(), features.requires_grad_()
@@ -349,14 +367,14 @@ class TestSelfLoss:
         assert cam.grad.any() and torch.isfinite(cam.grad).all()
         assert not cam.grad[labels == 0].any()
 
-    def test_or_the_features_too(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_or_the_features_too(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(detach_target=False))
         features, cam, labels = batch(4)
         cam.requires_grad_(), features.requires_grad_()
         learner([features], cam, labels)[1].backward()
         assert features.grad.any() and torch.isfinite(features.grad).all() and cam.grad.any()
 
-    def test_a_projection_cuts_the_features_off(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_a_projection_cuts_the_features_off(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D, 2], cpal(projection=4, detach_target=False), seed=0)
         features, cam, labels = batch(4)
         coarse = torch.randn(len(cam), 2, 3, 4, requires_grad=True)
@@ -370,7 +388,7 @@ class TestSelfLoss:
         assert learner.bank.entries.shape[-1] == 8
 
     @pytest.mark.parametrize("align", ["ema", "batch", "instance", "bank", "none"])
-    def test_the_shift_is_a_constant(self, cpal: Callable[..., CpalConfig], align: str) -> None:
+    def test_the_shift_is_a_constant(self, cpal: Callable[..., CpalSettings], align: str) -> None:
         """One process must learn what several do, where the shift comes from a gather without gradient."""
         learner = trained(cpal(align=align, detach_target=False, normalize_prototypes=False)).eval()
         features, cam, labels = batch(4)
@@ -389,7 +407,7 @@ def _target(learner: ContextPrototypeLearner, features: Tensor, cam: Tensor, lab
 
 
 class TestInputs:
-    def test_labels_of_any_type(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_labels_of_any_type(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal()).eval()
         features, cam, labels = batch(4)
         expected = learner([features], cam, labels)
@@ -398,7 +416,7 @@ class TestInputs:
                 torch.testing.assert_close(value, same)
 
     @pytest.mark.parametrize("labels", [torch.zeros(2, N), torch.ones(2, N), torch.eye(N)[:2]])
-    def test_any_set_of_classes(self, cpal: Callable[..., CpalConfig], labels: Tensor) -> None:
+    def test_any_set_of_classes(self, cpal: Callable[..., CpalSettings], labels: Tensor) -> None:
         learner = trained(cpal(detach_target=False))
         features, cam, _ = batch(4, labels)
         cam.requires_grad_(), features.requires_grad_()
@@ -408,7 +426,7 @@ class TestInputs:
             assert torch.isfinite(tensor).all()
         assert not pacam[:, 1:][labels == 0].any()
 
-    def test_a_cam_without_any_activation(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_a_cam_without_any_activation(self, cpal: Callable[..., CpalSettings]) -> None:
         """The class has no pixel: its mean context stands in for the anchor, and nothing is enqueued."""
         learner = trained(cpal(refinements=0))
         before = learner.bank.count.clone()
@@ -419,7 +437,7 @@ class TestInputs:
         assert pacam[0, 1].any() and torch.isfinite(pacam).all() and torch.isfinite(cam.grad).all()
         assert torch.equal(before[1:], learner.bank.count[1:])
 
-    def test_maps_of_other_sizes_are_resized(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_maps_of_other_sizes_are_resized(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D, 2], cpal(), seed=0)
         features, cam, labels = batch()
         pacam, _ = learner([features, torch.randn(len(cam), 2, 11, 3)], cam, labels)
@@ -427,25 +445,25 @@ class TestInputs:
         z = learner.embed([features, torch.randn(len(cam), 2, H, W)], (H, W))
         torch.testing.assert_close(z[:, D:].norm(dim=1), torch.ones(len(cam), H, W))
 
-    def test_a_wrong_number_of_maps_is_named(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_a_wrong_number_of_maps_is_named(self, cpal: Callable[..., CpalSettings]) -> None:
         features, cam, labels = batch()
         with pytest.raises(ValueError, match="2 feature maps for a learner of 1"):
             ContextPrototypeLearner(N, [D], cpal(), seed=0)([features, features], cam, labels)
 
 
 def literals() -> list[str]:
-    return [name for name, field in CpalConfig.model_fields.items() if get_origin(field.annotation) is Literal]
+    return [name for name, field in CpalSettings.model_fields.items() if get_origin(field.annotation) is Literal]
 
 
 def choices(name: str) -> tuple[Any, ...]:
-    annotation = CpalConfig.model_fields[name].annotation
+    annotation = CpalSettings.model_fields[name].annotation
     return (True, False) if annotation is bool else get_args(annotation)
 
 
 @pytest.mark.parametrize(
-    "name", [*literals(), *(n for n, f in CpalConfig.model_fields.items() if f.annotation is bool)]
+    "name", [*literals(), *(n for n, f in CpalSettings.model_fields.items() if f.annotation is bool)]
 )
-def test_every_choice_runs_and_makes_a_difference(cpal: Callable[..., CpalConfig], name: str) -> None:
+def test_every_choice_runs_and_makes_a_difference(cpal: Callable[..., CpalSettings], name: str) -> None:
     results = {}
     for choice in choices(name):
         base = {"normalize_prototypes": False, "align_momentum": 0.5, "detach_target": False, "temperature": 0.5}
@@ -463,14 +481,14 @@ def test_every_choice_runs_and_makes_a_difference(cpal: Callable[..., CpalConfig
         assert (results[a] - results[b]).abs().max() > 1e-4, f"{name}: {a} and {b} are the same"
 
 
-def test_with_unit_prototypes_dot_is_cosine(cpal: Callable[..., CpalConfig]) -> None:
+def test_with_unit_prototypes_dot_is_cosine(cpal: Callable[..., CpalSettings]) -> None:
     features, cam, labels = batch(4)
     dot, cosine = (trained(cpal(metric=metric, normalize_prototypes=True)).eval() for metric in ("dot", "cosine"))
     torch.testing.assert_close(dot([features], cam, labels)[0], cosine([features], cam, labels)[0])
 
 
 class TestShift:
-    def test_running_shift_by_hand(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_running_shift_by_hand(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="ema", align_momentum=0.9))
         before, (features, cam, labels) = learner.shift.clone(), batch(4)
         step = learner.eval().instances([features], cam, labels)
@@ -480,7 +498,7 @@ class TestShift:
             delta = learner.context[k][learner.valid[k]].mean(0) - torch.stack(present).mean(0)
             torch.testing.assert_close(learner.shift[k], 0.9 * before[k] + 0.1 * delta)
 
-    def test_measured_over_the_bank_by_hand(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_measured_over_the_bank_by_hand(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="bank"))
         learner.measure_shift()
         for k in range(N + 1):
@@ -488,7 +506,7 @@ class TestShift:
             expected = learner.context[k][learner.valid[k]].mean(0) - entries.mean(0)
             torch.testing.assert_close(learner.shift[k], expected)
 
-    def test_an_image_alone_is_its_own_batch(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_an_image_alone_is_its_own_batch(self, cpal: Callable[..., CpalSettings]) -> None:
         """Each image gets what `batch` gives it when nothing else is in the batch, as at inference."""
         instance, alone = (trained(cpal(align=align, align_strength=0.4)).eval() for align in ("instance", "batch"))
         alone.load_state_dict(instance.state_dict())
@@ -498,7 +516,7 @@ class TestShift:
             expected, _ = alone([features[b : b + 1]], cam[b : b + 1], labels[b : b + 1])
             torch.testing.assert_close(pacam[b : b + 1], expected)
 
-    def test_at_full_strength_an_instance_becomes_its_mean_context(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_at_full_strength_an_instance_becomes_its_mean_context(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="instance", align_strength=1.0, normalize_prototypes=False)).eval()
         features, cam, labels = batch(4)
         anchor = learner.anchor(learner.instances([features], cam, labels))
@@ -506,7 +524,7 @@ class TestShift:
             mean = learner.context[k][learner.valid[k]].mean(0)
             torch.testing.assert_close(anchor[:, k], mean.expand_as(anchor[:, k]))
 
-    def test_raises_ocsem_of_a_biased_image(self, cpal: Callable[..., CpalConfig]) -> None:
+    def test_raises_ocsem_of_a_biased_image(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="batch")).eval()
         features, cam, labels = batch(4)
         features[:, N:] -= 2  # as a batch of unusual pictures
@@ -526,7 +544,7 @@ def _steps(learner: ContextPrototypeLearner, rank: int | None = None) -> Tensor:
     return pacam
 
 
-def _train_rank(rank: int, folder: Path, settings: dict[str, CpalConfig]) -> None:
+def _train_rank(rank: int, folder: Path, settings: dict[str, CpalSettings]) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     meeting = f"file://{folder / 'meeting'}"
@@ -538,7 +556,7 @@ def _train_rank(rank: int, folder: Path, settings: dict[str, CpalConfig]) -> Non
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_do_what_one_does(cpal: Callable[..., CpalConfig], tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(cpal: Callable[..., CpalSettings], tmp_path: Path) -> None:
     settings = {align: cpal(align=align) for align in ("ema", "batch", "instance")}
     torch.multiprocessing.spawn(_train_rank, args=(tmp_path, settings), nprocs=2)
     for name, section in settings.items():

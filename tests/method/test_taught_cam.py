@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,11 +21,21 @@ from cpal.data.views import ImagePyramid, Views
 from cpal.hosts import HostOutput
 from cpal.maps.crf import sure_labels
 from cpal.method import prototypes as P
+from cpal.method.classifier import Classifier
 from cpal.method.fit_prototypes import fit_prototypes
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.make_cams import localize
 from cpal.method.taught_cam import TaughtCam
-from cpal.method.teach_cam import HostView, crf_scores, fit_taught_cam, pacam_labels, some_of_each_class
+from cpal.method.teach_cam import (
+    HostView,
+    crf_scores,
+    pacam_labels,
+    plan_lessons,
+    sample_cells,
+    some_of_each_class,
+    teach_cam,
+)
+from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
 
 Settings = Callable[..., Config]
@@ -107,6 +119,10 @@ class Colors(nn.Module):
 
     channels = [3, 3, 3, 3]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.where = nn.Parameter(torch.zeros(()))  # tells its device
+
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
         small = F.avg_pool2d(images.float() / 255, 4)
         cam = small - small.mean(dim=1, keepdim=True)
@@ -131,7 +147,7 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
     generator = torch.Generator().manual_seed(0)
     for _ in range(4):  # until there is a context
         features, cam = torch.rand(1, 3, 4, 5, generator=generator), torch.randn(1, N, 4, 5, generator=generator)
-        learner.enqueue(learner.instances([features], cam, label), cam, label)
+        learner.enqueue(learner.instances([features], cam, label))
         learner.cluster()
     record = Record("", "train", True, "", 4, 5, (1, 3), None, "")
     labels = pacam_labels(learner, HostView(record, label, [[features]], [cam], np.empty(0)), config)
@@ -151,44 +167,38 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
 
 
 def teach(
-    host: nn.Module,
-    learner: ContextPrototypeLearner,
-    dataset: Dataset,
-    loaders: list[list[Views]],
+    classifier: Classifier,
+    loader: list[Views],
     config: Config,
+    *,
+    lessons: int,
     scales: tuple[float, ...] = (1.0, 2.0),
     workers: int = 1,
 ) -> TaughtCam:
-    return fit_taught_cam(
-        host,
-        learner,
-        dataset,
-        dataset.split("train"),
-        loaders,
-        scales=scales,
-        settings=config.taught_cam,
-        crf=config.crf,
-        seed=0,
-        workers=workers,
-    )
+    """The taught CAM after so many lessons."""
+    lesson = plan_lessons(config.taught_cam, config.crf, scales, images=len(loader), seed=0, workers=workers)
+    for _ in range(lessons):
+        classifier = replace(classifier, taught=teach_cam(classifier, loader, lesson))
+    assert classifier.taught is not None
+    return classifier.taught
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("lessons", [1, 2])
 def test_finds_the_boxes_and_repeats_to_the_bit(
-    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, passes: int
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, lessons: int
 ) -> None:
-    host, records = Colors(), tiny_dataset.split("train")
-    loader = pictures(tiny_dataset)
-    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]] * 2)
+    classifier, loader = Classifier(Colors(), N, learner), pictures(tiny_dataset)
+    for _ in range(2):
+        fit_prototypes(classifier, loader)
     config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400})
-    first, second = (teach(host, learner, tiny_dataset, [loader] * passes, config) for _ in range(2))
+    first, second = (teach(classifier, loader, config, lessons=lessons) for _ in range(2))
     assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
-    for index, size, views in loader:
-        label = torch.from_numpy(records[index].multi_hot(N))[None]
-        content = localize(host, learner, label, size, views, taught=first)
-        assert content.taught is not None and content.taught.shape == content.cam.shape
-        truth = read_mask(tiny_dataset.mask_path(records[index]))[2::4, 2::4]
-        for class_id, map_ in zip(content.classes, content.taught, strict=True):
+    for record, size, views in loader:
+        label = torch.from_numpy(record.multi_hot(N))[None]
+        content = localize(replace(classifier, taught=first), label, size, views)
+        assert content.maps["taught"].shape == content.maps["cam"].shape
+        truth = read_mask(tiny_dataset.mask_path(record))[2::4, 2::4]
+        for class_id, map_ in zip(content.classes, content.maps["taught"], strict=True):
             inside = map_[: truth.shape[0], : truth.shape[1]][truth == class_id]
             outside = map_[: truth.shape[0], : truth.shape[1]][truth != class_id]
             assert inside.mean() > 0.5 > outside.mean()
@@ -222,32 +232,32 @@ def test_the_second_lesson_is_what_the_crf_makes_of_the_mean_map(settings: Setti
 def test_several_processes_teach_what_one_does(
     learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset
 ) -> None:
-    host, loader = Colors(), pictures(tiny_dataset)
-    fit_prototypes(host, learner, tiny_dataset, tiny_dataset.split("train"), [[(i, s, v[:1]) for i, s, v in loader]])
+    classifier, loader = Classifier(Colors(), N, learner), pictures(tiny_dataset)
+    fit_prototypes(classifier, loader)
     config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400})
-    alone, shared = (teach(host, learner, tiny_dataset, [loader] * 2, config, workers=n) for n in (1, 3))
+    alone, shared = (teach(classifier, loader, config, lessons=2, workers=n) for n in (1, 3))
     assert len(loader) > 3 and alone.weight.any()
     assert torch.equal(alone.weight, shared.weight) and torch.equal(alone.bias, shared.bias)
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_the_second_pass_learns_from_the_map_of_the_first(
+def test_the_second_lesson_learns_from_the_map_of_the_first(
     learner: ContextPrototypeLearner,
     settings: Settings,
     tiny_dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     lost: bool,
 ) -> None:
-    """The CRF is asked about the map that one pass alone teaches and the view nearest to scale one.
+    """The CRF is asked about the map that one lesson alone teaches and the view nearest to scale one.
 
     What it says is learned, unless it loses a class: then PACAM teaches as it did.
     """
-    host, loader, records = Colors(), pictures(tiny_dataset), tiny_dataset.split("train")
-    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]])
+    classifier, loader = Classifier(Colors(), N, learner), pictures(tiny_dataset)
+    fit_prototypes(classifier, loader)
     config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 10**6})
-    mirrored = [(index, size, views[::-1]) for index, size, views in loader]
-    first = teach(host, learner, tiny_dataset, [mirrored], config, scales=(2.0, 1.0))
-    looks, images, lessons, expected = [], [], [], []
+    mirrored = [Views(record, size, views[::-1]) for record, size, views in loader]
+    first = teach(classifier, mirrored, config, lessons=1, scales=(2.0, 1.0))
+    looks, images, taken, expected = [], [], [], []
 
     def asked(taught: TaughtCam, maps: list[Tensor], *rest: Any) -> tuple[np.ndarray, np.ndarray]:
         assert torch.equal(taught.weight, first.weight) and len(maps) == 2
@@ -268,28 +278,70 @@ def test_the_second_pass_learns_from_the_map_of_the_first(
         return answer
 
     def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
-        lessons.append((z, label, decay))
+        taken.append((z, label, decay))
         self.weight.copy_(first.weight)
 
     monkeypatch.setattr("cpal.method.teach_cam.crf_scores", asked)
     monkeypatch.setattr("cpal.method.teach_cam.sure_labels", says)
     monkeypatch.setattr(TaughtCam, "learn", learn)
-    teach(host, learner, tiny_dataset, [mirrored, mirrored], config, scales=(2.0, 1.0))
+    teach(classifier, mirrored, config, lessons=2, scales=(2.0, 1.0))
     for image, (_, _, views) in zip(images, loader, strict=True):
         assert np.array_equal(image, views[0][0].permute(1, 2, 0).numpy())
     if lost:
-        assert all(torch.equal(one, other) for one, other in zip(*lessons, strict=True))
+        assert all(torch.equal(one, other) for one, other in zip(*taken, strict=True))
         return
-    assert sorted(lessons[1][1].tolist()) == sorted(expected)
-    with_class = [sum(k in record.labels for record in records) for k in range(1, N + 1)]
-    torch.testing.assert_close(lessons[1][2][1:], 0.001 / torch.tensor(with_class))
+    assert sorted(taken[1][1].tolist()) == sorted(expected)
+    with_class = [sum(k in record.labels for record, _, _ in loader) for k in range(1, N + 1)]
+    torch.testing.assert_close(taken[1][2][1:], 0.001 / torch.tensor(with_class))
+
+
+def test_a_taught_cam_from_a_file_goes_on_as_if_it_had_just_learned(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    """Nothing but the classifier goes from one lesson to the next."""
+    classifier, loader = Classifier(Colors(), N, learner), pictures(tiny_dataset)
+    fit_prototypes(classifier, loader)
+    config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 400})
+    whole = [teach(classifier, loader, config, lessons=lessons) for lessons in (1, 2)]
+    assert not torch.equal(whole[0].weight, whole[1].weight)
+    save_weights(tmp_path / "taught", {"taught": whole[0]}, {})
+    taught = TaughtCam(N + 1, 3)
+    load_weights(tmp_path / "taught", {"taught": taught}, {}, stage="teach_cam")
+    second = teach(replace(classifier, taught=taught), loader, config, lessons=1)
+    assert torch.equal(second.weight, whole[1].weight) and torch.equal(second.bias, whole[1].bias)
+    assert torch.equal(taught.weight, whole[0].weight), "a lesson leaves its teacher as it is"
+
+
+@pytest.mark.parametrize(
+    ("scales", "nearest"), [((1.0,), 0), ((0.5, 1.0, 2.0), 1), ((2.0, 0.9), 1), ((0.4, 2.0), 1), ((0.6, 2.0), 0)]
+)
+def test_lessons_share_the_cells_evenly_and_the_crf_sees_scale_one(
+    settings: Settings, scales: tuple[float, ...], nearest: int
+) -> None:
+    config = settings(**{"taught_cam.cells": 100})
+    lesson = plan_lessons(config.taught_cam, config.crf, scales, images=7, seed=5, workers=2)
+    assert lesson.nearest == nearest and (lesson.seed, lesson.workers) == (5, 2)
+    assert (lesson.share - 1) * 7 * len(scales) < 100 <= lesson.share * 7 * len(scales)
+
+
+@pytest.mark.parametrize("share", [1, 3, 100])
+def test_cells_are_drawn_of_the_sure_ones(share: int) -> None:
+    """A cell's value tells its place, whose label it must have."""
+    z = torch.arange(20.0).view(1, 1, 4, 5).repeat(1, 2, 1, 1)
+    aim = torch.tensor([[0, 2], [VOID, 3]]).repeat_interleave(2, 0).repeat_interleave(5, 1)  # (4, 10): two to a cell
+    cells, labels = sample_cells(z, aim, share, torch.Generator().manual_seed(0))
+    assert cells.shape == (min(share, 16), 2) and len(labels) == len(cells)
+    places = cells[:, 0].long().tolist()
+    assert len(set(places)) == len(places)
+    for place, label in zip(places, labels.tolist(), strict=True):
+        assert label == int(aim[place // 5, 2 * (place % 5) + 1]) != VOID
 
 
 def test_no_more_cells_than_asked_for_and_decay_by_images(
     learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host, records, loader = Colors(), tiny_dataset.split("train"), pictures(tiny_dataset)
-    fit_prototypes(host, learner, tiny_dataset, records, [[(i, s, v[:1]) for i, s, v in loader]])
+    classifier, loader = Classifier(Colors(), N, learner), pictures(tiny_dataset)
+    fit_prototypes(classifier, loader)
     seen = SimpleNamespace(count=0)
 
     def learn(self: TaughtCam, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
@@ -299,9 +351,11 @@ def test_no_more_cells_than_asked_for_and_decay_by_images(
     monkeypatch.setattr(TaughtCam, "learn", learn)
     for cells in (60, 4000):
         config = settings(**{"taught_cam.decay": 0.5, "taught_cam.cells": cells})
-        teach(host, learner, tiny_dataset, [loader], config)
+        teach(classifier, loader, config, lessons=1)
         assert 0 < seen.count <= cells
-    with_class = [sum(k in (0, *record.labels) for record in records) for k in range(N + 1)]  # all of them have cells
+    with_class = [
+        sum(k in (0, *record.labels) for record, _, _ in loader) for k in range(N + 1)
+    ]  # all of them have cells
     torch.testing.assert_close(seen.decay, 0.5 / torch.tensor(with_class))
 
 

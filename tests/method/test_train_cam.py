@@ -16,19 +16,19 @@ from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID
 from cpal.data.training_samples import TrainingSamples
 from cpal.errors import UserError
-from cpal.hosts.build import HostSettings
 from cpal.hosts.irn import build_irn_host
-from cpal.method import train_cam as classifier
+from cpal.method import train_cam
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.method.train_cam import ClusterEachEpoch, CpalLoss, train_classifier
 from cpal.networks import training
+from cpal.networks.training import Run
 from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
 
 Settings = Callable[..., Config]
 N = 3
 LABELS = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
-SMALL = {"classifier.backbone": "mobilenetv3_small_050", "classifier.weights": "none", "classifier.freeze_norm": False}
+SMALL = {"hosts.irn.backbone": "mobilenetv3_small_050", "hosts.irn.weights": "none", "hosts.irn.freeze_norm": False}
 
 
 @pytest.fixture
@@ -37,13 +37,9 @@ def loss(settings: Settings) -> CpalLoss:
     return small_loss(settings())
 
 
-def host_settings(config: Config) -> HostSettings:
-    return HostSettings(config.host, config.classifier, config.amn, config.mctformer, config.clip_es)
-
-
 def small_loss(config: Config) -> CpalLoss:
     torch.manual_seed(0)
-    host = build_irn_host(config.classifier.model_copy(update={"backbone": "mobilenetv3_small_050"}), N, weights="none")
+    host = build_irn_host(config.hosts.irn.model_copy(update={"backbone": "mobilenetv3_small_050"}), N, weights="none")
     return CpalLoss(host, build_learner(host, N, config.cpal, seed=0), config.cpal)
 
 
@@ -92,7 +88,9 @@ class TestLoss:
     def test_a_cell_with_any_padding_is_padding(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Tensor] = []
 
-        def spy(_learner: Any, _features: Any, cam: Tensor, _label: Any, *, padding: Tensor) -> tuple[Tensor, Tensor]:
+        def spy(
+            _learner: Any, _features: Any, cam: Tensor, _label: Any, *, padding: Tensor, probability: Tensor
+        ) -> tuple[Tensor, Tensor]:
             seen.append(padding)
             return cam, cam.sum()
 
@@ -102,6 +100,36 @@ class TestLoss:
         mask[1, 5, 5] = VOID  # a pixel without a label is no padding
         loss(image, label, mask, padding)
         assert seen[0].nonzero().tolist() == [[0, 1, 2], [1, 3, 0]]
+
+    def test_the_learner_is_told_what_the_classifier_says(
+        self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The logits' probability, which not every host's is the mean of its CAM."""
+        image, label, mask, padding = batch()
+        output, losses = loss.eval().host.training_step(image, label, mask)
+        monkeypatch.setattr(loss.host, "training_step", lambda *_: (output._replace(logits=3 - output.logits), losses))
+        seen: list[Tensor] = []
+
+        def spy(_learner: Any, _features: Any, cam: Tensor, *_: Any, probability: Tensor, **__: Any) -> Any:
+            seen.append(probability)
+            return cam, cam.sum()
+
+        monkeypatch.setattr(ContextPrototypeLearner, "__call__", spy)
+        loss(image, label, mask, padding)
+        torch.testing.assert_close(seen[0], 1 / (1 + (output.logits - 3).exp()))
+        assert not seen[0].requires_grad
+
+    @pytest.mark.parametrize("projection", [0, 4])
+    def test_new_layers_learn_at_their_own_rate(self, settings: Settings, projection: int) -> None:
+        config = settings(**{"cpal.projection": projection, "cpal.detach_target": not projection})
+        loss = small_loss(config)
+        pretrained, new = training._optimizer(loss, config.hosts.irn).param_groups
+        assert (pretrained["lr"], new["lr"]) == (config.hosts.irn.learning_rate, config.hosts.irn.head_learning_rate)
+        expected = [loss.host.classifier.weight, *loss.learner.projections.parameters()]
+        assert {id(p) for p in new["params"]} == {id(p) for p in expected}
+        assert len(expected) == (1 + len(config.cpal.features) if projection else 1)
+        rest = {id(p) for p in loss.parameters() if p.requires_grad} - {id(p) for p in expected}
+        assert {id(p) for p in pretrained["params"]} == rest
 
     def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
         loss.learner.train()
@@ -153,19 +181,18 @@ class TestSchedule:
 
 
 class TestTraining:
-    def run(self, config: Config, dataset: Dataset, folder: Path, **keys: Any) -> tuple[Any, ContextPrototypeLearner]:
+    def run(
+        self, config: Config, dataset: Dataset, folder: Path, *, limit: int | None = None
+    ) -> tuple[Any, ContextPrototypeLearner]:
         host, learner, rows = train_classifier(
             dataset,
-            host_settings(config),
+            dataset.split("train", limit),
+            config.chosen_host,
             config.cpal,
-            seed=config.seed,
-            folder=folder,
-            device=torch.device("cpu"),
-            workers=0,
+            Run(config.seed, folder, torch.device("cpu"), workers=0),
             diagnose=lambda host, learner: {"clusterings": int(learner.clusterings)},
-            **keys,
         )
-        assert [row["epoch"] for row in rows] == list(range(1, config.classifier.epochs + 1))
+        assert [row["epoch"] for row in rows] == list(range(1, config.chosen_host.epochs + 1))
         return host, learner
 
     @torch.no_grad()
@@ -181,11 +208,11 @@ class TestTraining:
     def test_learns_the_drawn_classes_and_fills_the_bank(
         self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
     ) -> None:
-        config = settings(**{"classifier.epochs": 12, "classifier.batch_size": 5, "classifier.crop_size": 64})
+        config = settings(**{"hosts.irn.epochs": 12, "hosts.irn.batch_size": 5, "hosts.irn.crop_size": 64})
         host, learner = self.run(config, tiny_dataset, tmp_path)
         assert not host.training and int(learner.clusterings) == 11
         torch.manual_seed(config.seed)
-        fresh = build_irn_host(config.classifier, N)
+        fresh = build_irn_host(config.hosts.irn, N)
         losses = [self.classification_loss(network, tiny_dataset) for network in (fresh, host)]
         assert losses[1] < 0.85 * losses[0]
         assert learner.bank.count[0] == config.cpal.bank_length and learner.bank.count.all()
@@ -213,15 +240,13 @@ class TestTraining:
         self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The meta device stands for a GPU: what is left on the CPU cannot meet what is there."""
-        monkeypatch.setattr(classifier, "train", lambda *_, **__: None)
+        monkeypatch.setattr(train_cam, "train", lambda *_, **__: None)
         _, learner, _ = train_classifier(
             tiny_dataset,
-            host_settings(settings(**SMALL)),
+            tiny_dataset.split("train"),
+            settings(**SMALL).chosen_host,
             settings(**{"cpal.self_weight": 0.0}).cpal,
-            seed=0,
-            folder=tmp_path,
-            device=torch.device("meta"),
-            workers=0,
+            Run(0, tmp_path, torch.device("meta"), workers=0),
             diagnose=lambda *_: {},
         )
         assert {value.device.type for value in learner.state_dict().values()} == {"meta"}
@@ -246,25 +271,21 @@ class TestTraining:
         training.train(
             small_loss(settings()),
             samples,
-            settings().classifier,
-            head=[],
+            settings().hosts.irn,
+            Run(0, tmp_path, torch.device(device), workers=0),
             iterations=2,
             interval=2,
-            seed=0,
-            folder=tmp_path,
-            device=torch.device(device),
-            workers=0,
         )
         assert seen == [deterministic]
 
     def test_two_processes_learn_what_one_does(self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
         """With running statistics in batch norm, as on photographs; L_Self takes part in the second epoch."""
-        config = settings(**{"classifier.learning_rate": 0.05, "classifier.epochs": 4})
+        config = settings(**{"hosts.irn.learning_rate": 0.05, "hosts.irn.epochs": 4})
         spawn(_train_rank, args=(tmp_path, config, tiny_dataset), nprocs=2)
         host, learner = self.run(config, tiny_dataset, tmp_path / "alone")
         alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
         ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-        fresh = build_irn_host(config.classifier, N).state_dict()
+        fresh = build_irn_host(config.hosts.irn, N).state_dict()
         near = {"atol": 1e-5, "rtol": 1e-4}
         learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], **near)]
         assert len(learned) > 10 and learner.valid.sum() > N

@@ -258,7 +258,7 @@ class TestNames:
             raise OSError("no route to host")
 
         monkeypatch.setattr(timm, "create_model", unreachable)
-        monkeypatch.setattr(torchvision.models, "resnet50", unreachable)
+        monkeypatch.setattr(torchvision.models, "get_model", unreachable)
         with pytest.raises(UserError, match=f"imagenet for '{name}' could not be downloaded .*no route to host"):
             build_backbone(name, weights="imagenet", output_stride=16)
 
@@ -284,7 +284,7 @@ class TestIrn:
 
     def test_logits_are_the_mean_of_the_cam(self, settings: Settings) -> None:
         """Pooling the features and then applying the classifier, as the network was trained to, is the same."""
-        host = build_irn_host(settings().classifier, 3).eval()
+        host = build_irn_host(settings().hosts.irn, 3).eval()
         with torch.no_grad():
             output = host(torch.randint(0, 256, (2, 3, 64, 48)), torch.ones(2, 3))
             pooled = output.features[-1].mean((2, 3)) @ host.classifier.weight[:, :, 0, 0].T
@@ -293,7 +293,7 @@ class TestIrn:
         assert len(output.features) == 4 and host.channels == [24, 40, 112, 320]
 
     def test_settings_reach_it(self, settings: Settings) -> None:
-        host = build_irn_host(settings(**{"classifier.freeze_stage": 2}).classifier, 3, weights="none")
+        host = build_irn_host(settings(**{"hosts.irn.freeze_stage": 2}).hosts.irn, 3, weights="none")
         free = {key.removeprefix("backbone.body.") for key, p in host.named_parameters() if p.requires_grad}
         assert not any(key.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2")) for key in free)
         assert any(key.startswith("blocks.3") for key in free) and "classifier.weight" in free

@@ -21,12 +21,15 @@ import stages.report as stage
 from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
 from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.errors import UserError
+from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
-from cpal.maps.cams import CamFile, read_cam, write_cam
+from cpal.maps.cams import CamFile, read_maps, write_cam
 from cpal.maps.refined import Refined, write_crf
 from cpal.report.gallery import extremes, rank, spread_over_ranks
 from cpal.report.page import Report, Scores, render_page
 from cpal.report.provenance import commit, locked_outs
+from cpal.settings.config import load_config
+from stages.job.job import Job
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 VOID_ELEMENTS = {"meta", "img", "rect", "line", "circle", "polyline"}
@@ -36,11 +39,16 @@ def otsu(miou: float, threshold: float) -> dict[str, float]:
     return {"miou_otsu": miou, "threshold_otsu": threshold}
 
 
+TRAIN = {"scored": {"split": "train_official"}}
 METRICS: dict[str, dict[str, Any]] = {
-    "seed": {
-        "miou": 51.234,
-        "pixel_accuracy": 81.2,
-        "split": "train_official",
+    "seed": {"miou": 51.234, "pixel_accuracy": 81.2, "cam": 41.987, "pacam": 51.234, "taught": 51.234},
+    "crf": {"miou": 55.55, "pixel_accuracy": 84.4},
+    "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "void": 12.34},
+    "segmentation": {"miou": 60.01, "pixel_accuracy": 88.8, "train": 63.33},
+}
+DETAILS: dict[str, dict[str, dict[str, Any]]] = {
+    "seed": TRAIN
+    | {
         "cam": {"miou": 41.987, "threshold": 0.31, **otsu(42.2, 0.28), "miou_oracle": 43.456, "threshold_oracle": 0.26},
         "pacam": {
             "miou": 51.234,
@@ -57,13 +65,11 @@ METRICS: dict[str, dict[str, Any]] = {
             "threshold_oracle": 0.59,
         },
     },
-    "crf": {"miou": 55.55, "pixel_accuracy": 84.4, "split": "train_official"},
-    "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "split": "train_official", "void_percent": 12.34},
+    "crf": TRAIN,
+    "pseudo_mask": TRAIN,
     "segmentation": {
-        "miou": 60.01,
-        "pixel_accuracy": 88.8,
-        "split": "val_list",
-        "train": {"miou": 63.33, "pixel_accuracy": 89.9, "split": "train_official"},
+        "scored": {"split": "val_list"},
+        "on_train": {"miou": 63.33, "pixel_accuracy": 89.9, "split": "train_official"},
     },
 }
 FREE = {"images": 5, "coverage": 33.3, "void": 0.0, "labels_found": 88.9, "label_f1": 77.7}
@@ -131,9 +137,8 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
         if record.split == "train":
             _write_maps(record, wrong)
     for name, content in METRICS.items():
-        _write_metrics(name, content)
-        write_json(Path(f"data/metrics/{name}_iou.json"), [{"class": k, "iou": v} for k, v in IOU.items()])
-    write_json(Path("data/metrics/classifier.json"), LABELS)
+        _write_metrics(name, content, DETAILS[name])
+    write_json(Path("data/metrics/classifier.json"), [LABELS])
     for training in ("train_cam", "train_segmentation"):
         _write_curves(Path("data/metrics") / training)
     rows = [
@@ -145,8 +150,9 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
     return tmp_path
 
 
-def _write_metrics(name: str, content: dict[str, Any]) -> None:
-    write_json(Path(f"data/metrics/{name}.json"), content | {"without_truth": WITHOUT_TRUTH[name]})
+def _write_metrics(name: str, metrics: dict[str, Any], details: dict[str, dict[str, Any]]) -> None:
+    rows = [{"class": k, "iou": v} for k, v in IOU.items()] if metrics else []
+    write_scores(Path("data/metrics"), name, metrics, rows, details | {"without_truth": WITHOUT_TRUTH[name]})
 
 
 def _write_maps(record: Record, mask: np.ndarray) -> None:
@@ -155,9 +161,14 @@ def _write_maps(record: Record, mask: np.ndarray) -> None:
     maps = np.random.default_rng(1).random(shape)
     for folder in ("cams", "crf"):
         Path("data", folder).mkdir(exist_ok=True)
-    content = CamFile(np.array(record.labels, np.int64), maps, maps / 2 + 0.3, (height, width), maps / 3)
+    content = CamFile(
+        np.array(record.labels, np.int64),
+        {"cam": maps, "pacam": maps / 2 + 0.3, "taught": maps / 3},
+        (height, width),
+    )
     write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
-    write_crf(Path(f"data/crf/{record.image_id}.npz"), Refined(mask, np.full(mask.shape, 200, np.uint8)))
+    refined = Refined(np.where(np.isin(mask, record.labels), mask, 0), np.full(mask.shape, 200, np.uint8))
+    write_crf(Path(f"data/crf/{record.image_id}.npz"), refined)
     pseudo = mask.copy()
     pseudo[:3] = VOID
     write_mask(Path(f"data/pseudo_masks/{record.image_id}.png"), pseudo)
@@ -172,8 +183,12 @@ def _write_curves(folder: Path) -> None:
     live.end()
 
 
+def make_report(out: Path | None = None) -> None:
+    stage.main(Job("report", load_config(Path("params.yaml")), out=out))
+
+
 def report_page() -> Page:
-    stage.main(params=Path("params.yaml"), out=None)
+    make_report()
     return Page(Path("data/report/index.html").read_text(encoding="utf-8"))
 
 
@@ -240,8 +255,8 @@ def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
 
 
 def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:
-    stage.main(params=Path("params.yaml"), out=None)
-    stage.main(params=Path("params.yaml"), out=Path("again"))
+    make_report()
+    make_report(Path("again"))
     names = sorted(path.name for path in Path("data/report").iterdir())
     assert names == ["index.html", "samples.png", "strips.png"]
     for name in names:
@@ -254,7 +269,7 @@ def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:
 
 
 def test_nothing_half_written_remains(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.main(params=Path("params.yaml"), out=None)
+    make_report()
     before = Path("data/report/index.html").read_bytes()
 
     def fail(*_: Any, **__: Any) -> None:
@@ -262,7 +277,7 @@ def test_nothing_half_written_remains(run_folder: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match="No space left"):
-        stage.main(params=Path("params.yaml"), out=None)
+        make_report()
     assert Path("data/report/index.html").read_bytes() == before
     assert sorted(path.name for path in Path("data").iterdir() if path.name.startswith(".")) == []
 
@@ -282,7 +297,7 @@ def test_nothing_half_written_remains(run_folder: Path, monkeypatch: pytest.Monk
 def test_missing_folder_names_its_stage(run_folder: Path, missing: str, name: str) -> None:
     shutil.rmtree(missing)
     with pytest.raises(UserError, match=rf"{missing}.*dvc repro {name}$"):
-        stage.main(params=Path("params.yaml"), out=None)
+        make_report()
     assert not Path("data/report").exists()
 
 
@@ -295,14 +310,15 @@ def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "maker"), [*((name, f"evaluate_{name}") for name in METRICS), ("classifier", "fit_prototypes")]
+    ("name", "maker"), [*((name, f"evaluate_{name}") for name in METRICS), ("classifier", "evaluate_labels")]
 )
 def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: str) -> None:
     pipeline = YAML(typ="safe", pure=True).load(PARAMS.with_name("dvc.yaml").read_text(encoding="utf-8"))
-    assert f"data/metrics/{name}.json" in str(pipeline["stages"][maker]["metrics"])
+    entry = pipeline["stages"][maker]
+    assert f"data/metrics/{name}.json" in str(entry.get("metrics", []) + entry["plots"])
     Path(f"data/metrics/{name}.json").unlink()
     with pytest.raises(UserError, match=f"dvc repro {maker}$"):
-        stage.main(params=Path("params.yaml"), out=None)
+        make_report()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +326,7 @@ def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: st
     [
         ("seed.json", "evaluate_seed"),
         ("crf_iou.json", "evaluate_crf"),
-        ("classifier.json", "fit_prototypes"),
+        ("classifier.json", "evaluate_labels"),
         ("train_cam/diagnostics.json", "train_cam"),
         ("train_segmentation/plots/metrics/train/loss.tsv", "train_segmentation"),
     ],
@@ -319,13 +335,13 @@ def test_damaged_metrics_name_their_stage(run_folder: Path, path: str, maker: st
     damaged = Path("data/metrics", path)
     damaged.write_bytes(damaged.read_bytes()[:-3] if damaged.suffix == ".json" else b"step\n1\n")
     with pytest.raises(UserError, match=f"{path}: damaged; .*dvc repro -f -s {maker}$"):
-        stage.main(params=Path("params.yaml"), out=None)
+        make_report()
 
 
 def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None:
     _rewrite_records(mask=None, scored=False)
     for name in METRICS:
-        _write_metrics(name, {})
+        _write_metrics(name, {}, {})
     page = report_page()
     assert page.text.count("Not scored: the data set has no ground truth") == 5
     assert "Training images: the first of the list" in page.text
@@ -337,7 +353,7 @@ def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None
 def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
     _rewrite_records(mask=None, scored=False, split="train")
     for name in ("seed", "crf", "pseudo_mask"):
-        _write_metrics(name, {})
+        _write_metrics(name, {}, {})
     page = report_page()
     assert ["Segmentation", "", "60.0", "88.8", "val_list"] in page.rows
     assert page.text.count("Not scored") == 3 and len(page.images()) == 5 * 7 + 2 * 3
@@ -347,10 +363,13 @@ def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> No
     text = Path("params.yaml").read_text(encoding="utf-8")
     text = text.replace("source: taught", "source: imported").replace("maps: data/cams", "maps: data/imported_cams")
     Path("params.yaml").write_text(text, encoding="utf-8")
-    for path in Path("data/cams").iterdir():
-        write_cam(path, replace(read_cam(path), pacam=None, taught=None))
+    for record in read_dataset(Path("data/dataset")).split("train"):
+        content = read_maps(Path("data/cams"), record)
+        only = replace(content, maps={"cam": content.maps["cam"]})
+        write_cam(Path(f"data/cams/{record.image_id}.npz"), only)
     Path("data/cams").rename("data/imported_cams")
-    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k not in ("pacam", "taught")})
+    details = {k: v for k, v in DETAILS["seed"].items() if k not in ("pacam", "taught")}
+    _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k not in ("pacam", "taught")}, details)
     with_curves = report_page().text
     shutil.rmtree("data/metrics/train_cam")
     page = report_page()
@@ -378,7 +397,7 @@ def _rewrite_records(split: str | None = None, **changes: Any) -> None:
 
 def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
     nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
-    scores = nothing | {"crf": Scores(METRICS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
+    scores = nothing | {"crf": Scores(METRICS["crf"] | DETAILS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
     report = Report(["<b>&'"], "a < b", "CAM", scores, LABELS, {"Classifier": []}, [], "x: <1>", {"k": "<v>"}, [])
     page = Page(render_page(report))
     assert ["<b>&'", "–"] in page.rows and ["k", "<v>"] in page.rows

@@ -187,8 +187,8 @@ class TestCrfAtTest:
         probability = np.full((30, 24, 40), 0.001, np.float32)
         probability[0], probability[7] = 0.3, 0.65
         probability[0, :, 20:], probability[7, :, 20:] = 0.65, 0.3
-        config = settings(**{"test_crf.iterations": 10} | {f"test_crf.{k}": v for k, v in keys.items()})
-        refined = refine_probabilities(image, probability, config.test_crf)
+        config = settings(**{"final_test.crf.iterations": 10} | {f"final_test.crf.{k}": v for k, v in keys.items()})
+        refined = refine_probabilities(image, probability, config.final_test.crf)
         assert refined.shape == probability.shape and refined.dtype == np.float32
         np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
         assert not np.delete(refined, (0, 7), axis=0).any(), "a class that is nowhere possible came in"
@@ -205,7 +205,7 @@ class TestCrfAtTest:
     def test_one_possible_class_is_everywhere(self, settings: Settings) -> None:
         probability = np.full((4, 5, 6), 0.001, np.float32)
         probability[2] = 0.997
-        found = refine_probabilities(np.zeros((5, 6, 3), np.uint8), probability, settings().test_crf)
+        found = refine_probabilities(np.zeros((5, 6, 3), np.uint8), probability, settings().final_test.crf)
         assert found.shape == probability.shape and (found[2] == 1).all() and found.sum() == 30
 
 

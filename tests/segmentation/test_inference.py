@@ -25,9 +25,10 @@ from cpal.segmentation import inference, onnx_export
 from cpal.segmentation.deeplab import build_segmentor, predict, probabilities, weights_meta
 from cpal.segmentation.inference import enlarged, label_photo
 from cpal.segmentation.photos import find_photos
-from cpal.settings.config import Config
+from cpal.settings.config import Config, load_config
 from stages import predict as stage
 from stages import predict_segmentation
+from stages.job import job
 
 CLASSES = ("red", "green")
 PAGE = Path(__file__).parents[2] / "docs/predict.md"
@@ -60,8 +61,8 @@ def save_model(config: Config, classes: tuple[str, ...]) -> None:
 
 
 def set_crf(iterations: int) -> None:
-    """Write test_crf.iterations into params.yaml."""
-    before, section, after = Path("params.yaml").read_text(encoding="utf-8").partition("\ntest_crf:")
+    """Write final_test.crf.iterations into params.yaml."""
+    before, section, after = Path("params.yaml").read_text(encoding="utf-8").partition("\nfinal_test:")
     after = after.replace("iterations: 0", f"iterations: {iterations}", 1)
     Path("params.yaml").write_text(before + section + after, encoding="utf-8")
 
@@ -105,10 +106,14 @@ def test_same_masks_as_predict_segmentation(
     shutil.copytree(tiny_dataset.mask_root, "data/dataset")
     work = here / "works/one"  # publishing drops the oldest of what lies beside it
     work.mkdir(parents=True)
-    monkeypatch.setattr(predict_segmentation, "work_folder", lambda *_: work)
-    predict_segmentation.main(device="cpu", loaders=0, workers=1)
+    monkeypatch.setattr(job, "work_folder", lambda *_, **__: work)
+    config = load_config(Path("params.yaml"))
+    assert config.final_test.crf.iterations == iterations
+    predict_segmentation.main(
+        job.NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0)
+    )
     summary = run("data/dataset/images")
-    assert summary["test_crf"]["iterations"] == iterations
+    assert summary["final_test"] == json.loads(config.final_test.model_dump_json())
     compared = sorted(Path("data/predictions").glob("*.png"))
     assert len(compared) == 7
     segmentor, changed = segmentor_of(settings(), tiny_dataset.classes), 0
@@ -124,14 +129,14 @@ def views_of(photo: Path, config: Config) -> tuple[tuple[int, int], list[torch.T
     """Size and views of a photograph at its own size."""
     image = read_image(photo)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    scales, flip = config.segmentation.test_scales, config.segmentation.test_flip
-    return (image.shape[0], image.shape[1]), image_views(pixels, scales, flip=flip, long_side=None)
+    views = image_views(pixels, config.final_test.scales, flip=config.final_test.flip, long_side=None)
+    return (image.shape[0], image.shape[1]), views
 
 
 def test_confidence_by_a_plain_loop(here: Path, settings: Callable[..., Config]) -> None:
-    config = settings(**{"segmentation.test_scales": [1.0], "segmentation.test_flip": False})
+    config = settings(**{"final_test.scales": [1.0], "final_test.flip": False})
     segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
-    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
+    labeled = label_photo(segmentor, image, config.final_test, long_side=64)
     with torch.no_grad():
         logits = segmentor(torch.from_numpy(image).permute(2, 0, 1)[None], mode="tensor")
     probability = F.interpolate(logits, size=(50, 64), mode="bilinear", align_corners=False).softmax(1)[0].numpy()
@@ -153,21 +158,21 @@ def test_bands_are_the_whole(small: tuple[int, int], large: tuple[int, int], ban
 
 def test_large_photographs_are_seen_small(here: Path, settings: Callable[..., Config]) -> None:
     """A photograph enlarged eight times, seen at its first size, has nearly the labels that it had."""
-    config, crf = settings().segmentation, settings().test_crf
+    config = settings().final_test
     segmentor, image = segmentor_of(settings()), read_image(Path("photos/a.jpg"))
     large = np.array(Image.fromarray(image).resize((512, 400), Image.Resampling.BICUBIC))
-    plain = label_photo(segmentor, image, config, crf, long_side=64).labels
-    seen = label_photo(segmentor, large, config, crf, long_side=64).labels
+    plain = label_photo(segmentor, image, config, long_side=64).labels
+    seen = label_photo(segmentor, large, config, long_side=64).labels
     assert seen.shape == (400, 512) and len(np.unique(plain)) == 3
     assert (seen[4::8, 4::8] == plain).mean() > 0.9
 
 
 def test_confidence_is_the_crfs_probability(here: Path, settings: Callable[..., Config]) -> None:
-    config = settings(**{"test_crf.iterations": 5})
+    config = settings(**{"final_test.crf.iterations": 5})
     segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
     found = probabilities(segmentor, *views_of(Path("photos/a.jpg"), config)).numpy()
-    best = refine_probabilities(image, found, config.test_crf).max(axis=0)
-    labeled = label_photo(segmentor, image, config.segmentation, config.test_crf, long_side=64)
+    best = refine_probabilities(image, found, config.final_test.crf).max(axis=0)
+    labeled = label_photo(segmentor, image, config.final_test, long_side=64)
     own = [best[labeled.labels == n] for n in range(3)]
     np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
     before = [found.max(axis=0)[found.argmax(axis=0) == n] for n in range(3)]

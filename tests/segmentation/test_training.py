@@ -16,6 +16,8 @@ from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID, read_mask
 from cpal.data.views import pyramid_loader
 from cpal.evaluation.metrics import class_iou, confusion_matrix
+from cpal.networks import training
+from cpal.networks.training import Run
 from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
     DeepLabV2Head,
@@ -37,9 +39,8 @@ def small(settings: Settings) -> SegmentationConfig:
 
 
 def trained(dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0):
-    return train_segmentation(
-        dataset, dataset.mask_root / "masks", settings, seed=seed, folder=folder, device=CPU, workers=workers
-    )
+    records, run = dataset.split("train"), Run(seed, folder, CPU, workers)
+    return train_segmentation(dataset, records, dataset.mask_root / "masks", settings, run)
 
 
 def head(channels: int = 5, classes: int = 3, dilations: tuple[int, ...] = (1, 2, 3, 4)) -> DeepLabV2Head:
@@ -121,7 +122,7 @@ def test_resnet101_is_the_papers_at_stride_eight(small: SegmentationConfig) -> N
 
 class TestTraining:
     def test_learns_the_masks_by_heart(self, tiny_dataset: Dataset, settings: Settings, tmp_path: Path) -> None:
-        long = settings(
+        config = settings(
             **{
                 "segmentation.iterations": 80,
                 "segmentation.checkpoint_interval": 80,
@@ -129,7 +130,7 @@ class TestTraining:
                 "segmentation.output_stride": 8,
                 "segmentation.crop_size": 96,
                 "segmentation.scale_range": [2.0, 2.5],
-                "segmentation.test_scales": [2.0],
+                "final_test.scales": [2.0],
                 "segmentation.freeze_stage": 0,
                 "segmentation.learning_rate": 0.01,
                 "segmentation.head_learning_rate": 0.02,
@@ -137,13 +138,13 @@ class TestTraining:
                 "segmentation.dilations": [1, 2],
                 "segmentation.balanced_loss": True,
             }
-        ).segmentation
-        segmentor = trained(tiny_dataset, long, tmp_path)
+        )
+        segmentor = trained(tiny_dataset, config.segmentation, tmp_path)
         truth, found = [], []
-        records = tiny_dataset.split("train")
-        loader = pyramid_loader(tiny_dataset, records, scales=long.test_scales, flip=True, long_side=None, workers=0)
-        for index, size, views in loader:
-            truth.append(read_mask(tiny_dataset.mask_path(records[index])).ravel())
+        records, scales = tiny_dataset.split("train"), config.final_test.scales
+        loader = pyramid_loader(tiny_dataset, records, scales=scales, flip=True, long_side=None, workers=0)
+        for record, size, views in loader:
+            truth.append(read_mask(tiny_dataset.mask_path(record)).ravel())
             found.append(predict(segmentor, size, views).ravel())
         correct = np.concatenate(truth) == np.concatenate(found)
         assert correct.mean() > 0.8
@@ -187,7 +188,26 @@ class TestTraining:
         empty = tmp_path / "masks"
         empty.mkdir()
         with pytest.raises(Exception, match="no such mask file"):
-            train_segmentation(tiny_dataset, empty, small, seed=0, folder=tmp_path, device=CPU, workers=0)
+            train_segmentation(
+                tiny_dataset, tiny_dataset.split("train"), empty, small, Run(0, tmp_path, CPU, workers=0)
+            )
+
+    def test_the_head_learns_at_its_own_rate(self, small: SegmentationConfig) -> None:
+        loss = SegmentationLoss(build_segmentor(small, 4))
+        pretrained, new = training._optimizer(loss, small).param_groups
+        assert (pretrained["lr"], new["lr"]) == (small.learning_rate, small.head_learning_rate)
+        assert {id(p) for p in new["params"]} == {id(p) for p in loss.segmentor.decode_head.parameters()}
+        learned = {id(p) for p in loss.segmentor.backbone.parameters() if p.requires_grad}
+        assert learned == {id(p) for p in pretrained["params"]} and learned
+
+    def test_learns_from_the_records_alone(
+        self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path
+    ) -> None:
+        """Masks of two images are enough for a training on these two."""
+        records = tiny_dataset.split("train", 2)
+        for record in records:
+            (tmp_path / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
+        train_segmentation(tiny_dataset, records, tmp_path, small, Run(0, tmp_path / "work", CPU, workers=0))
 
 
 class TestPrediction:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config, parse_config
+from cpal.settings.moved import GONE, MOVED
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 Problems = Callable[..., list[str]]
@@ -46,10 +47,14 @@ def problems(raw_params: dict[str, Any]) -> Problems:
 class TestTheFile:
     def test_loads_and_every_value_arrives(self, raw_params: dict[str, Any]) -> None:
         config = load_config(PARAMS)
-        for section, value in raw_params.items():
-            for key, expected in value.items() if isinstance(value, dict) else [(None, value)]:
-                found = getattr(config, section) if key is None else getattr(getattr(config, section), key)
-                assert found == (tuple(expected) if isinstance(expected, list) else expected), (section, key)
+
+        def compare(found: Any, expected: Any, place: str) -> int:
+            if isinstance(expected, dict):
+                return sum(compare(getattr(found, key), value, f"{place}.{key}") for key, value in expected.items())
+            assert found == (tuple(expected) if isinstance(expected, list) else expected), place
+            return 1
+
+        assert compare(config, raw_params, "params") > 200
 
     def test_cannot_be_changed_and_can_be_hashed(self) -> None:
         config = load_config(PARAMS)
@@ -68,7 +73,7 @@ class TestTheFile:
         """`off` without quotes is a word there, not false, so that `amp: off` from dvc's -S works."""
         path = tmp_path / "params.yaml"
         path.write_text(PARAMS.read_text(encoding="utf-8").replace('amp: "off"', "amp: off"), encoding="utf-8")
-        assert load_config(path).classifier.amp == "off"
+        assert load_config(path).hosts.irn.amp == "off"
 
     def test_what_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "params.yaml"
@@ -152,14 +157,14 @@ class TestProblems:
             ("cpal.temperature", 0),
             ("cpal.temperature", math.inf),
             ("cpal.temperature", math.nan),
-            ("classifier.learning_rate", math.inf),
-            ("classifier.momentum", 1.0),
-            ("classifier.weights", 0),
-            ("classifier.amp", False),
-            ("classifier.output_stride", 12),
+            ("hosts.irn.learning_rate", math.inf),
+            ("hosts.irn.momentum", 1.0),
+            ("hosts.irn.weights", 0),
+            ("hosts.irn.amp", False),
+            ("hosts.irn.output_stride", 12),
             ("cpal.mask_threshold", 1.0),
             ("cpal.min_probability", 1.5),
-            ("cam.pacam_threshold", 0.0),
+            ("seeds.pacam_threshold", 0.0),
             ("crf.certainty", 1.0),
             ("data.classes", "cat"),
             ("data.source", "coco3"),
@@ -167,7 +172,7 @@ class TestProblems:
             ("cam.scales", 1.0),
             ("cam.scales", []),
             ("cam.scales", "12"),
-            ("classifier.resize_long", [128, 160, 192]),
+            ("hosts.irn.resize_long", [128, 160, 192]),
             ("cpal", [1]),
         ],
     )
@@ -183,7 +188,7 @@ class TestProblems:
             ("cam.scales", [1.0, -0.5], "cam.scales[1]"),
             ("cpal.features", [5], "cpal.features[0]"),
             ("data.classes", ["cat", 3], "data.classes[1]"),
-            ("classifier.resize_long", [128], "classifier.resize_long[1]"),
+            ("hosts.irn.resize_long", [128], "hosts.irn.resize_long[1]"),
             ("segmentation.dilations", [6, 12.5], "segmentation.dilations[1]"),
         ],
     )
@@ -196,10 +201,10 @@ class TestProblems:
         [
             ({"cpal.topk": 60}, "cpal: topk 60 exceeds num_prototypes 50"),
             ({"cpal.bank_length": 30}, "cpal: num_prototypes 50 exceeds bank_length 30"),
-            ({"classifier.crop_size": 100}, "classifier: crop_size 100 is no multiple of output_stride 16"),
+            ({"hosts.irn.crop_size": 100}, "hosts.irn: crop_size 100 is no multiple of output_stride 16"),
             (
-                {"classifier.resize_long": [200, 100]},
-                "classifier: resize_long: the first value 200 exceeds the second 100",
+                {"hosts.irn.resize_long": [200, 100]},
+                "hosts.irn: resize_long: the first value 200 exceeds the second 100",
             ),
             (
                 {"segmentation.scale_range": [2.0, 0.5]},
@@ -228,21 +233,30 @@ class TestProblems:
                 "data: masks: SegmentationClass: with source: coco2014 write annotations, or null for none",
             ),
             (
-                {"cam.source": "imported"},
-                "cam: source: imported does not go with maps: data/cams; imported with data/imported_cams",
+                {"seeds.source": "imported"},
+                "seeds: source: imported does not go with maps: data/cams; imported with data/imported_cams",
             ),
             (
                 {"cpal.projection": 8},
                 "cpal: projection learns from the target of L_Self only; set self_weight above 0 and detach_target: "
                 "false, or projection to 0",
             ),
+            ({"host": "ires"}, "host: ires is unknown; choose irn, amn, mctformer, clip_es"),
             (
-                {"cpal.min_probability": 0.5, "host": "amn"},
-                "cpal.min_probability reads the CAM's mean, which is no logit with host: amn; set it to 0",
+                {"hosts.amn.sure_background": 0.7, "hosts.amn.sure_foreground": 0.3},
+                "hosts.amn: sure_background 0.7 exceeds sure_foreground 0.3",
             ),
             (
-                {"cam.source": "taught", "taught_cam.decay": 0},
-                "cam.source: taught needs taught_cam.decay above 0; or choose pacam",
+                {"hosts.clip_es.template": "a photo"},
+                "hosts.clip_es: template 'a photo' has no {} where the class name goes",
+            ),
+            (
+                {"walk.powers": [1.5]},
+                "pseudo_mask.walk_power 1.0 is none of walk.powers, which are walked: 1.5",
+            ),
+            (
+                {"seeds.source": "taught", "taught_cam.decay": 0},
+                "seeds.source: taught needs taught_cam.decay above 0; or choose pacam",
             ),
             (
                 {"taught_cam.sure_background": 0.7, "taught_cam.sure_foreground": 0.3},
@@ -283,8 +297,62 @@ class TestProblems:
                 "cam.scales": (1, 2),
                 "cam.long_side": 320,
                 "data.classes": ["cat"],
-                "classifier.resize_long": [128, 128],
+                "hosts.irn.resize_long": [128, 128],
                 "cpal.self_weight": 0,
                 "crf.iterations": 0,
             }
         )
+
+    @pytest.mark.parametrize("host", ["irn", "amn", "mctformer", "clip_es"])
+    def test_the_least_probability_goes_with_every_host(self, problems: Problems, host: str) -> None:
+        assert not problems(**{"cpal.min_probability": 0.5, "host": host})
+
+
+class TestOldNames:
+    @pytest.mark.parametrize(
+        ("old", "line"),
+        [
+            ("cam.source", "cam.source: is now seeds.source"),
+            ("cam.pacam_threshold", "cam.pacam_threshold: is now seeds.pacam_threshold"),
+            ("affinity.walk_radius", "affinity.walk_radius: is now walk.radius"),
+            ("affinity.beta", "affinity.beta: is now walk.beta"),
+            ("segmentation.test_scales", "segmentation.test_scales: is now final_test.scales"),
+            (
+                "affinity.head_learning_rate",
+                "affinity.head_learning_rate: is gone (the displacement branch was not used)",
+            ),
+        ],
+    )
+    def test_a_key_that_moved_names_its_new_place(self, problems: Problems, old: str, line: str) -> None:
+        assert problems(**{old: 1}) == [line]
+
+    def test_an_old_section_has_a_line_for_each_key(self, problems: Problems) -> None:
+        assert problems(classifier={"epochs": 6, "amp": "off"}, test_crf={"iterations": 0}, amn=None, clip_es={}) == [
+            "classifier.epochs: is now hosts.irn.epochs",
+            "classifier.amp: is now hosts.irn.amp",
+            "test_crf.iterations: is now final_test.crf.iterations",
+            "amn: is now hosts.amn",
+            "clip_es: is now hosts.clip_es",
+        ]
+
+    def test_moved_and_other_problems_are_told_together(self, problems: Problems) -> None:
+        found = problems(**{"hosts": MISSING, "classifier": {"epochs": 6}, "cam.maps": "data/cams", "cpal.topk": -1})
+        assert sorted(found) == [
+            "cam.maps: is now seeds.maps",
+            "classifier.epochs: is now hosts.irn.epochs",
+            "cpal.topk: input should be greater than or equal to 0, got -1",
+            "hosts: missing",
+        ]
+
+    @pytest.mark.parametrize(("old", "new"), MOVED.items(), ids=MOVED)
+    def test_new_places_exist_and_old_ones_do_not(self, raw_params: dict[str, Any], old: str, new: str) -> None:
+        assert new in keys(raw_params) and old not in keys(raw_params)
+
+    def test_what_is_gone_does_not_exist(self, raw_params: dict[str, Any]) -> None:
+        assert not GONE.keys() & keys(raw_params)
+
+
+def keys(settings: dict[str, Any], prefix: str = "") -> set[str]:
+    """Dotted names of all sections and keys."""
+    inner = [keys(value, f"{prefix}{key}.") for key, value in settings.items() if isinstance(value, dict)]
+    return {f"{prefix}{key}" for key in settings}.union(*inner)

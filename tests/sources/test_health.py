@@ -77,7 +77,7 @@ def put(root: Path, name: str, content: bytes | Image.Image, **options: Any) -> 
 def configured(settings: Callable[..., Config], root: Path) -> Callable[..., Config]:
     def make(**changes: Any) -> Config:
         values = {"data.source": "voc", "data.root": str(root), "data.classes": ["cat", "dog", "person"]}
-        values |= {"classifier.crop_size": 32, "classifier.epochs": 100, "crf.bilateral_sxy": 10.0}
+        values |= {"hosts.irn.crop_size": 32, "hosts.irn.epochs": 100, "crf.bilateral_sxy": 10.0}
         return settings(**(values | changes))
 
     return make
@@ -527,9 +527,9 @@ def test_settings_far_off(labeled: Callable[..., Health]) -> None:
         return kinds(labeled({"cup": 12, "plate": 12}, **changes)) - BASE - {"no_val"}
 
     assert kinds_of() == set()
-    assert kinds_of(**{"classifier.resize_long": [193, 400]}) == {"resize_long"}  # more than twice 96
-    assert kinds_of(**{"classifier.resize_long": [16, 23], "classifier.crop_size": 16}) == {"resize_long"}
-    assert kinds_of(**{"classifier.crop_size": 64}) == {"crop_size"}  # resize_long ends at 48
+    assert kinds_of(**{"hosts.irn.resize_long": [193, 400]}) == {"resize_long"}  # more than twice 96
+    assert kinds_of(**{"hosts.irn.resize_long": [16, 23], "hosts.irn.crop_size": 16}) == {"resize_long"}
+    assert kinds_of(**{"hosts.irn.crop_size": 64}) == {"crop_size"}  # resize_long ends at 48
     assert kinds_of(**{"crf.bilateral_sxy": 50.0}) == {"bilateral_sxy"}
 
 
@@ -537,13 +537,34 @@ def test_a_short_training(labeled: Callable[..., Health]) -> None:
     """26 training images in batches of 8 make three steps an epoch; training needs 100."""
 
     def trained(**changes: Any) -> Health:
-        return labeled({"cup": 12, "plate": 14}, **{"classifier.batch_size": 8} | changes)
+        return labeled({"cup": 12, "plate": 14}, **{"hosts.irn.batch_size": 8} | changes)
 
-    assert "short" not in kinds(trained(**{"classifier.epochs": 34}))
-    short = one(trained(**{"classifier.epochs": 33}), "short")
-    assert short.text == "26 images and classifier.epochs 33 make 99 steps"
-    assert short.cure.endswith("set classifier.epochs to 34")
-    assert "short" not in kinds(trained(**{"classifier.epochs": 33, "host": "mctformer"}))  # which has its own epochs
+    assert "short" not in kinds(trained(**{"hosts.irn.epochs": 34}))
+    short = one(trained(**{"hosts.irn.epochs": 33}), "short")
+    assert short.text == "26 images and hosts.irn.epochs 33 make 99 steps"
+    assert short.cure.endswith("set hosts.irn.epochs to 34")
+    own = {"hosts.mctformer.batch_size": 8, "hosts.mctformer.epochs": 34, "host": "mctformer"}
+    assert "short" not in kinds(trained(**{"hosts.irn.epochs": 33} | own))
+    short = one(trained(**own | {"hosts.mctformer.epochs": 33}), "short")
+    assert short.cure.endswith("set hosts.mctformer.epochs to 34")
+
+
+def test_a_short_first_round_is_told_beside_its_host(labeled: Callable[..., Health]) -> None:
+    sizes = {"hosts.irn.batch_size": 8, "hosts.irn.epochs": 33, "hosts.amn.batch_size": 8, "hosts.amn.epochs": 34}
+    found = one(labeled({"cup": 12, "plate": 14}, **sizes, host="amn"), "short")
+    assert found.text == "26 images and hosts.irn.epochs 33 make 99 steps"
+
+
+def test_a_host_that_is_not_trained_is_never_short(labeled: Callable[..., Health]) -> None:
+    sizes = {"hosts.clip_es.epochs": 1, "hosts.irn.epochs": 1, "host": "clip_es"}
+    assert "short" not in kinds(labeled({"cup": 12, "plate": 14}, **sizes))
+
+
+def test_settings_far_off_are_those_of_the_host(labeled: Callable[..., Health]) -> None:
+    found = one(
+        labeled({"cup": 12, "plate": 12}, **{"host": "amn", "hosts.amn.resize_long": [193, 400]}), "resize_long"
+    )
+    assert found.cure.startswith("hosts.amn.resize_long makes that 193 to 400")
 
 
 # Damaged files

@@ -124,6 +124,7 @@ def test_only_one_text_encoding(tmp_path: Path) -> None:
         ({"a": [0.5] * 20}, "image a: expected 20 values"),
         ({"a": [np.nan] * 20}, "image a: expected 20 values"),
         ({"a": "cat"}, "image a: expected 20 values"),
+        ({"a": [10**400] * 20}, "image a: expected 20 values"),
         ({"a": [[0] * 20]}, "image a: expected 20 values"),
         ({9: [0] * 20}, "key 9 is neither text nor a number such as 2007000032"),
         ({2007000032: [0] * 20, "2007_000032": [0] * 20}, "names an image twice"),

@@ -20,13 +20,14 @@ from cpal.affinity.walk import start_maps, walk_maps
 from cpal.data.dataset import Dataset, Record
 from cpal.errors import UserError
 from cpal.evaluation.scoring import score_seeds
-from cpal.maps.cams import CamFile, read_cam, read_maps, write_cam
+from cpal.maps.cams import CamFile, read_maps, write_cam
 from cpal.maps.seeds import SeedRule, seed_scores
 from cpal.maps.walked import walked_labels
 from cpal.settings.config import Config
 from cpal.sources.peer_cams import PEERS, import_cam
 from cpal.sources.pickled import read_pickled
-from stages import evaluate, import_cams, refine_crf
+from stages import evaluate_crf, evaluate_seed, import_cams, refine_crf
+from stages.job.job import Job, NetworkJob
 from stages.job.options import run
 
 COLUMNS = [1, 2, 3]
@@ -122,11 +123,11 @@ class TestMethods:
         save_all(tiny_dataset, method)
         import_cams.main(Path("peer"), method=method, workers=1)
         for record in tiny_dataset.split("train"):
-            content = read_cam(Path(f"data/imported_cams/{record.image_id}.npz"))
-            assert content.size == (record.height, record.width) and content.pacam is None
+            content = read_maps(Path("data/imported_cams"), record)
+            assert content.size == record.size and list(content.maps) == ["cam"]
             assert content.classes.tolist() == list(record.labels)
             if record.labels:
-                np.testing.assert_array_equal(content.cam, own_maps(record))
+                np.testing.assert_array_equal(content.maps["cam"], own_maps(record))
 
     def test_images_without_a_class_walk_as_others_do(
         self, folder: Path, tiny_dataset: Dataset, settings: Callable[..., Config]
@@ -135,9 +136,9 @@ class TestMethods:
         save_all(tiny_dataset, "irn")
         import_cams.main(Path("peer"), method="irn", workers=1)
         content, edge = read_maps(Path("data/imported_cams"), record), torch.rand(quarter(record))
-        start = start_maps(content, content.classes, SeedRule("imported", 0.15, 0.5, 0.5), "walk")
-        walked = walk_maps(start, edge, content.classes, content.size, settings().affinity)
-        assert (walked_labels(walked, 0, 0.5).label == 0).all()
+        start = start_maps(content, content.classes, SeedRule("imported", {"cam": 0.15}), "walk")
+        walked = walk_maps(start, edge, content.classes, content.size, settings().walk)
+        assert (walked_labels(walked, 1.0, 0.5).label == 0).all()
 
     def test_sipes_argmax_is_the_threshold_one_half(self, folder: Path, tiny_dataset: Dataset) -> None:
         record = record_of(tiny_dataset, "c")
@@ -146,7 +147,7 @@ class TestMethods:
         np.save("peer/c.npy", {"keys": np.array([0, 1, 3]), "IS_CAM": maps}, allow_pickle=True)
         content = import_cam(Path("peer/c.npy"), PEERS["sipe"], record, COLUMNS).content
         threshold = PEERS["sipe"].threshold
-        found = np.where(content.cam.max(axis=0) > threshold, content.cam.argmax(axis=0) + 1, 0)
+        found = np.where(content.maps["cam"].max(axis=0) > threshold, content.maps["cam"].argmax(axis=0) + 1, 0)
         np.testing.assert_array_equal(found, maps.argmax(axis=0))
         assert {0, 1, 2} == set(found.flatten()) and found[0, 0] == 0
 
@@ -169,7 +170,7 @@ class TestMethods:
             content = read_maps(Path("data/imported_cams"), record)
             assert content.classes.tolist() == list(record.labels)
             if record.labels:
-                np.testing.assert_array_equal(content.cam, own_maps(record))
+                np.testing.assert_array_equal(content.maps["cam"], own_maps(record))
         assert "Left out: 4 maps" in capsys.readouterr().out
 
     def test_whole_maps_are_sampled_at_the_middle_of_each_cell(self, folder: Path, tiny_dataset: Dataset) -> None:
@@ -180,7 +181,7 @@ class TestMethods:
         expected = [
             [[m[4 * y + 1 : 4 * y + 3, 4 * x + 1 : 4 * x + 3].mean() for x in range(9)] for y in range(9)] for m in maps
         ]
-        np.testing.assert_allclose(content.cam, expected, atol=1e-6)
+        np.testing.assert_allclose(content.maps["cam"], expected, atol=1e-6)
 
 
 class TestCommand:
@@ -193,7 +194,8 @@ class TestCommand:
             run(import_cams.main)
         assert capsys.readouterr().out.splitlines() == [
             "data/imported_cams: maps of 4 images, and 1 images without a class",
-            "Next: dvc exp run -S cam.source=imported -S cam.maps=data/imported_cams -S cam.cam_threshold=0.15 "
+            "Next: dvc exp run -S seeds.source=imported -S seeds.maps=data/imported_cams "
+            "-S seeds.cam_threshold=0.15 "
             "evaluate_seed evaluate_crf evaluate_pseudo_mask evaluate_segmentation",
         ]
 
@@ -216,9 +218,9 @@ class TestCommand:
         save_all(tiny_dataset, "irn", c={"keys": np.array([1, 2]), "high_res": maps})
         import_cams.main(Path("peer"), method="irn", workers=1)
         assert "Left out: 1 maps of classes" in (text := capsys.readouterr().out) and "No map: 1 labels" in text
-        content = read_cam(Path("data/imported_cams/c.npz"))
+        content = read_maps(Path("data/imported_cams"), record_of(tiny_dataset, "c"))
         assert content.classes.tolist() == [3]
-        np.testing.assert_array_equal(content.cam[0], maps[1])
+        np.testing.assert_array_equal(content.maps["cam"][0], maps[1])
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_all_or_nothing(self, folder: Path, tiny_dataset: Dataset, workers: int) -> None:
@@ -268,8 +270,8 @@ class TestRefused:
             maps[:, : size[0] // 2] = 1.0005
             np.save("peer/c.npy", self.content(high_res=maps), allow_pickle=True)
             found = import_cam(Path("peer/c.npy"), PEERS["irn"], record, COLUMNS)
-            assert found.content.cam.shape == (2, 9, 12) and found.content.cam.dtype == np.float32
-            assert found.content.cam[:, -1].max() == 0 and found.content.cam[:, 0].min() == 1
+            assert found.content.maps["cam"].shape == (2, 9, 12) and found.content.maps["cam"].dtype == np.float32
+            assert found.content.maps["cam"][:, -1].max() == 0 and found.content.maps["cam"][:, 0].min() == 1
             assert (found.unlabeled, found.absent) == (0, 0)
 
     @pytest.mark.parametrize("size", [(48, 33), (12, 9), (35, 48), (33, 50), (17, 24), (0, 12), (11, 12)])
@@ -459,6 +461,29 @@ BAD: dict[str, bytes] = {
     "nothing to end with": b".",
     "an unknown step": b"\xff",
     "an unknown memo": b"h\x07.",
+    "a number too long to print as a key": b"}L0x" + b"f" * 20_000 + b"L\nNs.",
+    "an item of an array": NEW + b"(K\x01(K\x01t" + F4 + b"\x89" + text("four") + b"tb" + b"K\x00K\x07s.",
+    "lists in lists, each ten times the last": b"]q\x00"
+    + b"]("
+    + b"h\x00" * 10
+    + b"eq\x00" * 1
+    + b"".join(b"](" + b"h\x00" * 10 + b"eq\x00" for _ in range(40))
+    + b"0}"
+    + text("keys")
+    + b"h\x00s.",
+    "such a list as an index": NEW
+    + b"(K\x01(K\x01t"
+    + F4
+    + b"\x89"
+    + text("four")
+    + b"tb]q\x00"
+    + b"".join(b"0](" + b"h\x00" * 10 + b"eq\x00" for _ in range(40))
+    + b"K\x07s.",
+    "a tensor of overflowing strides": TENSOR
+    + pickle.dumps(np.ones(2, "f4"), protocol=2)[2:-1]
+    + b"K\x00(K\x02t("
+    + number(1 << 62)
+    + b"tNNtR.",
     "a dictionary in itself": b"}q\x00" + text("keys") + b"h\x00s.",
 }
 
@@ -496,6 +521,14 @@ class TestHostile:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 64 << 20
+
+    def test_a_storage_again_and_again(self, folder: Path) -> None:
+        """A megabyte of numbers, read anew for ten bytes of the file."""
+        storage = torch.ones(1 << 18)._typed_storage().__reduce__()[1][0]
+        data = b"]ctorch.storage\n_load_from_bytes\nq\x00B" + len(storage).to_bytes(4, "little") + storage + b"q\x01"
+        path = pickled(folder / "x.npy", data + b"h\x00(h\x01tR" * 1000 + b"}.")
+        with pytest.raises(UserError, match="copies its content again and again"):
+            read_pickled(path, what="CAMs")
 
     def test_an_endless_program(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cpal.sources.pickled.MAX_STEPS", 1000)
@@ -540,8 +573,11 @@ class TestHostile:
                 assert str(error).startswith(f"{path}: ")
                 refused += 1
             else:
-                assert content.cam.shape == (len(content.classes), 9, 12) and set(content.classes) <= {1, 3}
-                assert np.isfinite(content.cam).all() and 0 <= content.cam.min() <= content.cam.max() <= 1
+                assert content.maps["cam"].shape == (len(content.classes), 9, 12) and set(content.classes) <= {1, 3}
+                assert (
+                    np.isfinite(content.maps["cam"]).all()
+                    and 0 <= content.maps["cam"].min() <= content.maps["cam"].max() <= 1
+                )
         assert refused > 30
         assert sorted(folder.rglob("*")) == sorted({*outside, path})
 
@@ -573,7 +609,9 @@ class TestPipeline:
             labels, size = np.array(record.labels, np.int64), (record.height, record.width)
             maps = own_maps(record) if record.labels else np.zeros((0, *quarter(record)))
             Path("data/cams").mkdir(exist_ok=True)
-            write_cam(Path(f"data/cams/{record.image_id}.npz"), CamFile(labels, maps, maps * 0.5, size))
+            write_cam(
+                Path(f"data/cams/{record.image_id}.npz"), CamFile(labels, {"cam": maps, "pacam": maps * 0.5}, size)
+            )
         save_all(tiny_dataset, "irn")
         import_cams.main(Path("peer"), method="irn", workers=1)
         return tiny_dataset
@@ -581,7 +619,7 @@ class TestPipeline:
     def test_seeds_and_scores_are_those_of_the_same_cam(self, both: Dataset) -> None:
         records = both.scored("train")
         own, imported = (
-            score_seeds(both, records, Path(folder), SeedRule(source, 0.6, 0.9, 0.9), step=0.1, workers=1)
+            score_seeds(both, records, Path(folder), SeedRule(source, {"cam": 0.6, "pacam": 0.9}), step=0.1, workers=1)
             for folder, source in (("data/cams", "cam"), ("data/imported_cams", "imported"))
         )
         assert "pacam" in own[0] and set(imported[0]) == set(own[0]) - {"pacam"}
@@ -589,7 +627,7 @@ class TestPipeline:
 
     def test_scores_show_both_sides_of_the_threshold(self, both: Dataset) -> None:
         content = read_maps(Path("data/imported_cams"), record_of(both, "a"))
-        scores = seed_scores(content, SeedRule("imported", 0.6, 0.9, 0.9))
+        scores = seed_scores(content, SeedRule("imported", {"cam": 0.6}))
         assert scores.shape == (2, 40, 33) and {0, 1} == set(scores.argmax(axis=0).flatten())
 
     def test_stages_read_the_folder_that_the_settings_name(
@@ -597,42 +635,43 @@ class TestPipeline:
     ) -> None:
         for name in ("dvc.yaml", "cpal", "stages"):  # the fingerprint of unfinished work is over code too
             Path(name).symlink_to(Path(__file__).parents[2] / name)
-        chosen: dict[str, Any] = {"cam.cam_threshold": 0.6}
-        imported = {"cam.source": "imported", "cam.maps": "data/imported_cams"}
+        chosen: dict[str, Any] = {"seeds.cam_threshold": 0.6}
+        imported = {"seeds.source": "imported", "seeds.maps": "data/imported_cams"}
         results = {}
-        for name, changes in (("own", {"cam.source": "cam"}), ("imported", imported)):
+
+        def run(config: Config) -> None:
+            for stage in (refine_crf, evaluate_seed, evaluate_crf):
+                stage.main(Job(stage.__name__.removeprefix("stages."), config, workers=1))
+
+        for name, changes in (("own", {"seeds.source": "cam"}), ("imported", imported)):
             config = settings(**(chosen | changes))
-            for module in (refine_crf, evaluate):
-                monkeypatch.setattr(module, "load_config", lambda _, config=config: config)
-            refine_crf.main(workers=1)
-            evaluate.main(evaluate.What.seed, workers=1)
-            evaluate.main(evaluate.What.crf, workers=1)
+            run(config)
             names = ("data/metrics/seed_iou.json", "data/metrics/crf.json", "data/crf/c.npz")
             results[name] = [Path(path).read_bytes() for path in names]
             if name == "own":
                 shutil.rmtree("data/cams")
         assert results["own"] == results["imported"]
-        assert b"pacam" not in Path("data/metrics/seed.json").read_bytes()
+        assert b"pacam" not in Path("data/metrics/seed_details.json").read_bytes()
         shutil.rmtree("data/imported_cams")
         with pytest.raises(UserError, match="make it with: python -m stages.import_cams"):
-            refine_crf.main(workers=1)
+            refine_crf.main(Job("refine_crf", config, workers=1))
         with pytest.raises(UserError, match="make them again: python -m stages.import_cams"):
-            evaluate.main(evaluate.What.seed, workers=1)
+            evaluate_seed.main(Job("evaluate_seed", config, workers=1))
 
-    @pytest.mark.parametrize("stage", ["refine_crf", "evaluate", "train_affinity", "propagate_affinity"])
+    @pytest.mark.parametrize("stage", ["refine_crf", "evaluate_seed", "train_affinity", "propagate_affinity"])
     def test_maps_without_the_chosen_one_are_refused(
         self, both: Dataset, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, stage: str
     ) -> None:
         """As made with taught_cam.decay: 0, when another source is chosen since."""
         Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
         module = importlib.import_module(f"stages.{stage}")
-        config = settings(**{"cam.source": "taught", "affinity.method": "irn", "affinity.start": "seeds"})
-        monkeypatch.setattr(module, "load_config", lambda _: config)
+        config = settings(**{"seeds.source": "taught", "affinity.method": "irn", "walk.start": "seeds"})
         monkeypatch.setattr(module, "load_affinity_net", lambda *_, **__: None, raising=False)
         monkeypatch.setattr(module, "edges", lambda *_, **__: torch.zeros(1, 1), raising=False)
-        chosen = {"what": evaluate.What.seed} if stage == "evaluate" else {}
-        with pytest.raises(UserError, match=r"npz: holds no taught map, which cam.source needs; .*dvc repro make_cams"):
-            module.main(**chosen, workers=1)
+        with pytest.raises(
+            UserError, match=r"npz: holds no taught map, which seeds.source needs; .*dvc repro -f -s make_cams"
+        ):
+            module.main(NetworkJob(stage, config, workers=1, device_name="cpu"))
 
     def test_maps_of_another_data_set_are_refused(self, both: Dataset) -> None:
         maps = Path("data/imported_cams")

@@ -15,12 +15,14 @@ import typer
 from PIL import Image
 from ruamel.yaml import YAML
 
+import stages.check
 import stages.prepare
 from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.settings.config import Config
-from stages.job.options import destination, run
+from cpal.settings.config import Config, load_config
+from stages.job.job import Job, run_stage
+from stages.job.options import destination
 
 PROJECT = Path(__file__).parents[2]
 TOY = {"toy.train_images": 6, "toy.val_images": 2, "toy.max_side": 128}
@@ -46,6 +48,14 @@ def params(settings: Callable[..., Config], tmp_path: Path) -> Callable[..., Pat
     return write
 
 
+def prepare(path: Path, **options: Any) -> None:
+    stages.prepare.main(Job("prepare", load_config(path), path, **options))
+
+
+def check(path: Path, **options: Any) -> None:
+    stages.check.main(Job("check", load_config(path), path, **options))
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -53,9 +63,9 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_toy_dataset_is_deterministic(
     params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stages.prepare.main(params=params(), workers=1, out=tmp_path / "one")
-    stages.prepare.main(params=params(), workers=2, out=tmp_path / "two")
-    stages.prepare.main(params=params(seed=1), workers=1, out=tmp_path / "other")
+    prepare(params(), workers=1, out=tmp_path / "one")
+    prepare(params(), workers=2, out=tmp_path / "two")
+    prepare(params(seed=1), workers=1, out=tmp_path / "other")
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert content(tmp_path / "one") != content(tmp_path / "other")
     assert len(content(tmp_path / "one" / "dataset")) == 1 + 2 * (6 + 2)
@@ -68,10 +78,10 @@ def test_toy_dataset_is_deterministic(
 
 
 def test_a_new_result_replaces_the_old_one(params: Callable[..., Path], tmp_path: Path) -> None:
-    stages.prepare.main(params=params(), workers=1, out=tmp_path)
+    prepare(params(), workers=1, out=tmp_path)
     (tmp_path / ".dataset.new").mkdir()  # what a killed run leaves behind
     (tmp_path / ".dataset.new" / "rest").touch()
-    stages.prepare.main(params=params(**{"toy.train_images": 2}), workers=1, out=tmp_path)
+    prepare(params(**{"toy.train_images": 2}), workers=1, out=tmp_path)
     assert sorted(path.name for path in (tmp_path / "dataset" / "masks").iterdir()) == [
         "train_0000.png",
         "train_0001.png",
@@ -85,10 +95,10 @@ def test_files_of_others_are_not_replaced(params: Callable[..., Path], tmp_path:
     """A project folder with photographs in dataset/ is no place for results; an empty folder is."""
     (tmp_path / "mine" / "dataset" / "images").mkdir(parents=True)
     with pytest.raises(UserError, match="mine: holds dataset, which this command did not write; give --out a new fold"):
-        stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "mine")
+        prepare(params(), workers=1, limit=1, out=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["dataset", "images"]
     (tmp_path / "mine" / "dataset" / "images").rmdir()
-    stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "mine")
+    prepare(params(), workers=1, limit=1, out=tmp_path / "mine")
     assert (tmp_path / "mine" / "dataset" / "dataset.json").is_file()
     (tmp_path / "mine" / "cams").mkdir()
     (tmp_path / "mine" / "cams" / "a.npy").touch()
@@ -108,11 +118,11 @@ AMONG_OUTPUTS = [
 
 
 @pytest.mark.parametrize(
-    ("what", "place", "changes"),
+    ("command", "place", "changes"),
     [
-        *((stages.prepare.What.check, *case) for case in AMONG_OUTPUTS),
-        *((stages.prepare.What.write, *case) for case in AMONG_OUTPUTS),
-        (stages.prepare.What.write, "out/dataset", {"data.root": "out", "data.images": "dataset"}),
+        *((check, *case) for case in AMONG_OUTPUTS),
+        *((prepare, *case) for case in AMONG_OUTPUTS),
+        (prepare, "out/dataset", {"data.root": "out", "data.images": "dataset"}),
     ],
 )
 def test_photographs_among_the_outputs_are_refused(
@@ -121,7 +131,7 @@ def test_photographs_among_the_outputs_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     place: str,
     changes: dict[str, str],
-    what: stages.prepare.What,
+    command: Callable[..., None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
@@ -131,7 +141,7 @@ def test_photographs_among_the_outputs_are_refused(
     path = params(**FOLDER | changes)
     before = content(tmp_path)
     with pytest.raises(UserError, match=r"data\.root: .* lies in .*; move the data set to .*data/raw/NAME"):
-        stages.prepare.main(what, params=path, workers=1, out=Path("out") if place == "out/dataset" else None)
+        command(path, workers=1, out=Path("out") if place == "out/dataset" else None)
     assert content(tmp_path) == before
 
 
@@ -145,35 +155,35 @@ def test_photographs_beside_the_outputs_are_used(
         Image.new("RGB", (80, 80)).save(Path(root, "mine", f"{name}.png"))
     path = params(**FOLDER | {"data.root": root, "data.images": "mine", "data.labels": "folders"})
     for _ in range(2):
-        stages.prepare.main(params=path, workers=1)
+        prepare(path, workers=1)
     assert len(read_dataset(Path("data/dataset")).records) == 4
 
 
 def test_a_partial_result_does_not_become_an_output(params: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="--out data: there lies DVC's output data/dataset"):
-        stages.prepare.main(params=params(), workers=1, limit=1, out=Path("data"))
+        prepare(params(), workers=1, limit=1, out=Path("data"))
 
 
 def test_link_to_another_disk_stays_a_link(params: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "roomy" / "place").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "dataset").symlink_to(tmp_path / "roomy" / "place", target_is_directory=True)
-    stages.prepare.main(params=params(), workers=1, limit=2, out=tmp_path / "out")
-    stages.prepare.main(params=params(), workers=1, limit=1, out=tmp_path / "out")
+    prepare(params(), workers=1, limit=2, out=tmp_path / "out")
+    prepare(params(), workers=1, limit=1, out=tmp_path / "out")
     assert (tmp_path / "out" / "dataset").is_symlink()
     assert (tmp_path / "roomy" / "place" / "dataset.json").is_file()
 
 
 def test_limit_needs_out(params: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="add --out DIR"):
-        stages.prepare.main(params=params(), workers=1, limit=1)
+        prepare(params(), workers=1, limit=1)
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The message of a run that ends with exit code 2."""
     monkeypatch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        run(stages.prepare.main)
+        run_stage(stages.prepare.main)
     assert caught.value.code == 2
     return capsys.readouterr().err
 
@@ -190,7 +200,7 @@ def test_error_of_the_disk_leaves_what_was_there(
     number: int,
     cure: str,
 ) -> None:
-    stages.prepare.main(params=params(), workers=1, out=tmp_path)
+    prepare(params(), workers=1, out=tmp_path)
     before = content(tmp_path)
 
     def draw_some(folder: Path, *_: object, **__: object) -> None:
@@ -237,7 +247,7 @@ def test_other_trouble_keeps_its_traceback(
     monkeypatch.setattr(stages.prepare, "draw_dataset", lose_connection)
     monkeypatch.setattr(sys, "argv", ["prepare", "--params", str(params()), "--out", str(tmp_path)])
     with pytest.raises(ConnectionRefusedError):
-        run(stages.prepare.main)
+        run_stage(stages.prepare.main)
 
 
 def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None:
@@ -270,7 +280,7 @@ def test_check_of_the_toy_has_nothing_to_say(
 ) -> None:
     path = params()
     before = content(tmp_path)
-    stages.prepare.main(stages.prepare.What.check, params=path, workers=1, out=tmp_path / "out")
+    check(path, workers=1, out=tmp_path / "out")
     assert "nothing to check" in capsys.readouterr().out
     assert content(tmp_path) == before
 
@@ -292,14 +302,14 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
         "data.root": "photos",
         "data.classes": ["cat", "dog"],
         "crf.bilateral_sxy": 8.0,
-        "classifier.epochs": 100,
+        "hosts.irn.epochs": 100,
     }
     path = params(**{"data.source": "voc"} | changes)
     before = content(tmp_path)
 
     def check(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "stages.prepare", "check", "--params", str(path), "--workers", "2", *arguments],
+            [sys.executable, "-m", "stages.check", "--params", str(path), "--workers", "2", *arguments],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(PROJECT)},
             capture_output=True,
@@ -352,6 +362,6 @@ def test_check_where_no_class_is_known(
     own = {f"data.{key}": value for key, value in (values | {"masks": None}).items()} | {"data.classes": None}
     path = params(**own | changes)
     with pytest.raises(typer.Exit) as caught:
-        stages.prepare.main(stages.prepare.What.check, params=path, workers=1)
+        check(path, workers=1)
     assert caught.value.exit_code == 2
     assert message in " ".join(capsys.readouterr().out.split())

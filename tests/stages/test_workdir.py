@@ -10,7 +10,9 @@ import pytest
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
 from cpal.networks.state_dicts import given_files
+from cpal.networks.training import Run
 from cpal.settings.config import Config
+from stages.job.job import NetworkJob
 from stages.job.workdir import KEPT, publish, work_folder
 
 PIPELINE = """\
@@ -85,11 +87,11 @@ class Started(Exception):
 @pytest.mark.parametrize(
     ("stage", "key", "changes"),
     [
-        ("first_round", "classifier", {"host": "amn"}),
-        ("train_cam", "classifier", {"host": "irn"}),
-        ("train_cam", "classifier", {"host": "amn"}),
-        ("train_cam", "mctformer", {"host": "mctformer"}),
-        ("train_cam", "clip_es", {"host": "clip_es"}),
+        ("first_round", "hosts.irn", {"host": "amn"}),
+        ("train_cam", "hosts.irn", {"host": "irn"}),
+        ("train_cam", "hosts.amn", {"host": "amn"}),
+        ("train_cam", "hosts.mctformer", {"host": "mctformer"}),
+        ("train_cam", "hosts.clip_es", {"host": "clip_es"}),
         ("train_affinity", "affinity", {"affinity.method": "irn"}),
         ("train_segmentation", "segmentation", {}),
     ],
@@ -104,22 +106,23 @@ def test_stages_that_train_notice_other_weights(
 ) -> None:
     module = importlib.import_module(f"stages.{stage}")
 
-    def train(*_: object, folder: Path, **__: object) -> None:
-        raise Started(folder)
-
-    def folder() -> Path:
-        with pytest.raises(Started) as started:
-            module.main(device="cpu")
-        return started.value.args[0]
+    def train(*arguments: object, **_: object) -> None:
+        (run,) = (value for value in arguments if isinstance(value, Run))
+        raise Started(run.folder)
 
     config = settings(**changes, **{f"{key}.weights": "first.pth"})
+
+    def folder() -> Path:
+        job = NetworkJob(stage, config, device_name="cpu")
+        vars(job)["dataset"] = tiny_dataset  # as if it was read already
+        with pytest.raises(Started) as started:
+            module.main(job)
+        return started.value.args[0]
+
     Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
-    monkeypatch.setattr(module, "load_config", lambda _: config)
-    monkeypatch.setattr(module, "read_dataset", lambda _: tiny_dataset)
     for name in ("train_classifier", "train_affinity", "train_segmentation"):
         monkeypatch.setattr(module, name, train, raising=False)
-    if stage == "train_affinity":
-        monkeypatch.setattr(module, "write_sure_labels", lambda *_, **__: [])
+    monkeypatch.setattr(NetworkJob, "each", lambda *_: None)
     Path("first.pth").write_text("a")
     before = folder()
     assert folder() == before

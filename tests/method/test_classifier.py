@@ -1,0 +1,137 @@
+"""A trained classifier: what it sees of an image, its file, and the passes that fit its prototypes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_taught_cam import Colors
+from torch import Tensor
+
+from cpal.data.dataset import Dataset, read_image
+from cpal.data.views import Views, pyramid_loader
+from cpal.errors import UserError
+from cpal.hosts.build import build_host
+from cpal.method.classifier import Classifier, load_classifier, weights_meta
+from cpal.method.fit_prototypes import fit_prototypes
+from cpal.method.learner import ContextPrototypeLearner, build_learner
+from cpal.method.make_cams import write_cams
+from cpal.networks.weights import load_weights, save_weights
+from cpal.settings.config import Config
+
+Settings = Callable[..., Config]
+CPU = torch.device("cpu")
+N = 3
+
+
+def loader_of(dataset: Dataset, workers: int = 0, scales: tuple[float, ...] = (1.0,)) -> list[Views]:
+    records = dataset.split("train")
+    return list(pyramid_loader(dataset, records, scales=scales, flip=True, long_side=None, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_come_with_their_record(tiny_dataset: Dataset, workers: int) -> None:
+    found = loader_of(tiny_dataset, workers, scales=(1.0, 0.5))
+    assert [views.record for views in found] == tiny_dataset.split("train")
+    for record, size, (whole, half) in found:
+        assert size == (record.height, record.width) and isinstance(size, tuple)
+        image = torch.from_numpy(read_image(tiny_dataset.image_path(record))).permute(2, 0, 1)
+        assert torch.equal(whole, torch.stack([image, image.flip(-1)]))
+        assert half.shape == (2, 3, round(size[0] / 2), round(size[1] / 2))
+
+
+def test_looks_at_an_image_and_its_mirror_image(settings: Settings, tiny_dataset: Dataset) -> None:
+    config = settings(**{"cpal.features": [4, 2]})
+    host = build_host(config.chosen_host, tiny_dataset.classes).eval()
+    learner = build_learner(host, N, config.cpal, seed=0)
+    record, _, (view,) = loader_of(tiny_dataset)[2]
+    label = Classifier(host, N).label(record)
+    assert label.tolist() == [[1, 0, 1]] and label.dtype == torch.float32
+    with torch.no_grad():
+        features, cam, logits = Classifier(host, N, learner).look(view, label)
+        nothing, same, _ = Classifier(host, N).look(view, label)
+        straight, mirrored = (host(one[None], label) for one in view)
+    assert nothing == [] and torch.equal(cam, same)
+    near = {"atol": 1e-4, "rtol": 1e-4}
+    torch.testing.assert_close(cam, (straight.cam + mirrored.cam.flip(-1)) / 2, **near)
+    torch.testing.assert_close(logits, (straight.logits + mirrored.logits) / 2, **near)
+    for found, stage in zip(features, (4, 2), strict=True):
+        expected = (straight.features[stage - 1] + mirrored.features[stage - 1].flip(-1)) / 2
+        torch.testing.assert_close(found, expected, **near)
+
+
+def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    config = settings(**{"cpal.projection": 4, "cpal.detach_target": False, "hosts.irn.weights": "none"})
+    section, path = config.chosen_host, tmp_path / "classifier.safetensors"
+    host = build_host(section, tiny_dataset.classes)
+    learner = build_learner(host, N, config.cpal, seed=0)
+    modules = {"host": host, "projections": learner.projections}
+    save_weights(path, modules, weights_meta(section, tiny_dataset.classes))
+    torch.manual_seed(1)
+    loaded, empty = load_classifier(path, tiny_dataset.classes, section, config.cpal, seed=0, device=CPU)
+    assert not loaded.training and not empty.training and not empty.bank.count.any()
+    for before, after in ((host, loaded), (learner, empty)):
+        stored = before.state_dict()
+        assert all(torch.equal(value, stored[key]) for key, value in after.state_dict().items())
+    for other, wrong in (({"output_stride": 32}, "output_stride"), ({"backbone": "resnet18"}, "backbone")):
+        with pytest.raises(UserError, match=rf"made with other settings \({wrong}\)"):
+            changed = section.model_copy(update=other | {"weights": "none"})
+            load_classifier(path, tiny_dataset.classes, changed, config.cpal.model_copy(), seed=0, device=CPU)
+
+
+def learner_of(settings: Settings, **keys: object) -> ContextPrototypeLearner:
+    return ContextPrototypeLearner(N, [3], settings(**keys).cpal, seed=0).eval()
+
+
+@pytest.mark.parametrize("align", ["instance", "ema", "bank"])
+def test_a_pass_from_a_file_goes_on_as_if_none_had_been_cut(
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, align: str
+) -> None:
+    """Nothing but the learner goes from one pass to the next."""
+    loader = loader_of(tiny_dataset)
+    whole = learner_of(settings, **{"cpal.align": align})
+    states: list[dict[str, Tensor]] = []
+    for number in range(2):
+        fit_prototypes(Classifier(Colors(), N, whole), loader)
+        states.append({key: value.clone() for key, value in whole.state_dict().items()})
+        if number == 0:
+            save_weights(tmp_path / "pass_1", {"learner": whole}, {})
+    resumed = learner_of(settings, **{"cpal.align": align})
+    load_weights(tmp_path / "pass_1", {"learner": resumed}, {}, stage="fit_prototypes")
+    assert all(torch.equal(value, states[0][key]) for key, value in resumed.state_dict().items())
+    fit_prototypes(Classifier(Colors(), N, resumed), loader)
+    assert all(torch.equal(value, states[1][key]) for key, value in resumed.state_dict().items())
+    assert not torch.equal(states[0]["context"], states[1]["context"]), "the second pass is refined by the first"
+
+
+def test_each_pass_holds_every_image_once(settings: Settings, tiny_dataset: Dataset) -> None:
+    learner, loader = learner_of(settings), loader_of(tiny_dataset)
+    for _ in range(3):
+        fit_prototypes(Classifier(Colors(), N, learner), loader)
+        of_class = [sum(k in (0, *views.record.labels) for views in loader) for k in range(N + 1)]
+        assert learner.bank.count.tolist() == of_class and learner.valid.any(dim=1).all()
+    assert int(learner.clusterings) == 3
+
+
+def test_a_doubtful_class_is_left_out(settings: Settings, tiny_dataset: Dataset) -> None:
+    """By the logits, which are here the means of the CAM."""
+    loader = loader_of(tiny_dataset)
+    learner = learner_of(settings, **{"cpal.min_probability": 0.5})
+    classifier = Classifier(Colors(), N, learner)
+    fit_prototypes(classifier, loader)
+    expected = [len(loader), 0, 0, 0]
+    for record, _, (view,) in loader:
+        label = classifier.label(record)
+        features, cam, logits = classifier.look(view, label)
+        present = learner.instances(features, cam, label, refinements=0).present[0]
+        for k in record.labels:
+            expected[k] += int(present[k] and logits[0, k - 1] >= 0)
+    assert learner.bank.count.tolist() == expected
+    assert sum(expected) < sum(1 + len(views.record.labels) for views in loader)
+
+
+def test_maps_are_written_by_the_records_name(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    classifier, loader = Classifier(Colors(), N, learner_of(settings)), loader_of(tiny_dataset)
+    fit_prototypes(classifier, loader)
+    write_cams(classifier, loader[1:3], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.npz", "c.npz"]
