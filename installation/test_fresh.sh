@@ -45,15 +45,17 @@ echo "FRESH setup \$rc \$(minutes \$start) \$(.venv/bin/python -V | cut -d' ' -f
 start=\$(date +%s)
 make repro; rc=\$?
 echo "FRESH repro \$rc \$(minutes \$start)"
+ran=\$rc
 start=\$(date +%s)
 make test; rc=\$?
 echo "FRESH test \$rc \$(minutes \$start)"
+[ \$ran = 0 ] || exit # the metrics that lie there are the commit's
 .venv/bin/python - <<PY
 import json
 for file, keys in {"seed": ("cam", "pacam", "taught"), "crf": ("",), "pseudo_mask": ("",), "segmentation": ("",)}.items():
     scores = json.load(open(f"data/metrics/{file}.json"))
     for key in keys:
-        print("FRESH metric", f"{file}.{key}".rstrip("."), (scores[key] if key else scores)["miou"])
+        print("FRESH metric", f"{file}.{key}".rstrip("."), scores[key or "miou"])
 PY
 END
 git clone --quiet --bare . "$folder/commit.git.new" && rm -rf "$folder/commit.git" && mv "$folder/commit.git.new" "$folder/commit.git" || exit 1
