@@ -1,5 +1,6 @@
 """Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
 
+from cpal.data.masks import LabelMaps
 from cpal.files import write_json
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, FIRST_ROUND
@@ -26,7 +27,7 @@ def main(job: NetworkJob) -> None:
         settings,
         config.cpal,
         Run(config.seed, folder, job.training_device, job.loaders),
-        masks=FIRST_ROUND if settings.first_round else None,
+        masks=LabelMaps(FIRST_ROUND, "first_round") if settings.first_round else None,
         diagnose=diagnoser(job.dataset, settings, job.limit),
     )
     if not is_main_process():

@@ -1,5 +1,6 @@
 """Train DeepLabV2 on the pseudo-masks, never on ground truth."""
 
+from cpal.data.masks import LabelMaps
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
@@ -16,7 +17,7 @@ def main(job: NetworkJob) -> None:
     weights, curves = job.target(SEGMENTATION), job.target(SEGMENTATION_CURVES)
     folder = job.work([config.seed, settings.model_dump()], inputs=given_files(settings.weights))
     run = Run(config.seed, folder, job.training_device, job.loaders)
-    segmentor = train_segmentation(dataset, job.train, PSEUDO_MASKS, settings, run)
+    segmentor = train_segmentation(dataset, job.train, LabelMaps(PSEUDO_MASKS, "write_pseudo_masks"), settings, run)
     if not is_main_process():
         return
     meta = weights_meta(settings, dataset.classes) | {"long_side": typical_side(dataset)}

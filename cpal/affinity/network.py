@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cpal.affinity.random_walk import offsets, pair_affinity, shifted
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import VOID
+from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
 from cpal.networks.backbones import Backbone, build_backbone
 from cpal.networks.weights import load_weights
@@ -127,9 +127,9 @@ def build_affinity_net(settings: AffinityConfig, *, weights: str | None = None) 
 
 
 def train_affinity(
-    dataset: Dataset, records: list[Record], labels: Path, settings: AffinityConfig, run: Run
+    dataset: Dataset, records: list[Record], labels: LabelMaps, settings: AffinityConfig, run: Run
 ) -> AffinityNet:
-    """Train on the records' sure labels in `labels`; continues a killed training, see `loop.train`."""
+    """Train on the records' sure labels; continues a killed training, see `loop.train`."""
     torch.manual_seed(run.seed)
     network = build_affinity_net(settings)
     augmentation = Augmentation(run.seed, settings.crop_size, network.backbone.color, scales=settings.scale_range)

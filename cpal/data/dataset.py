@@ -141,6 +141,14 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(stored.classes, stored.splits, image_root, folder, stored.records)
 
 
+def read_record_image(path: Path, record: Record) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of this image. Raises as `read_image`, and when it has another size than at `prepare`."""
+    image = read_image(path)
+    if image.shape[:2] != record.size:
+        raise UserError(f"{path}: is of {image.shape[:2]}, but was of {record.size} at prepare; {again('prepare')}")
+    return image
+
+
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 

@@ -1,6 +1,5 @@
 """The training of the classifier with CPAL: the loss of Eq. 1, and what is renewed and diagnosed each epoch."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.hosts import Host
 from cpal.hosts.build import build_host
@@ -89,11 +89,11 @@ def train_classifier(
     run: Run,
     *,
     diagnose: Diagnose,
-    masks: Path | None = None,
+    masks: LabelMaps | None = None,
 ) -> tuple[Host, ContextPrototypeLearner, list[Diagnosis]]:
     """Train host and learner on the records' image-level labels; continues a killed training, see `loop.train`.
 
-    `masks` holds the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
+    `masks` are the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
     epoch. A host of which nothing learns is given back as it is; raises UserError where a projection should learn.
     """
     torch.manual_seed(run.seed)

@@ -12,7 +12,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import VOID
+from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
 from cpal.networks.backbones import build_backbone
 from cpal.networks.losses import balanced_mean
@@ -116,13 +116,13 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
 
 
 def train_segmentation(
-    dataset: Dataset, records: list[Record], mask_folder: Path, settings: SegmentationConfig, run: Run
+    dataset: Dataset, records: list[Record], masks: LabelMaps, settings: SegmentationConfig, run: Run
 ) -> EncoderDecoder:
-    """Train on the records' pseudo-masks in `mask_folder`; continues a killed training, see `loop.train`."""
+    """Train on the records' pseudo-masks; continues a killed training, see `loop.train`."""
     torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
     augmentation = Augmentation(run.seed, settings.crop_size, segmentor.backbone.color, scales=settings.scale_range)
-    samples = TrainingSamples(dataset, records, augmentation, mask_folder)
+    samples = TrainingSamples(dataset, records, augmentation, masks)
     train(
         SegmentationLoss(segmentor),
         samples,

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from pycocotools import mask as coco_mask
 
 from cpal.data.dataset import Record, Split, read_image, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json
+from cpal.parallel import processes
 from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import AnnotatedImage, read_instances
 from cpal.sources.listing import (
@@ -70,7 +71,7 @@ def import_coco(
     refuse(listing.problems, listing.root)
     work = partial(_import_shard, listing.root, classes=listing.classes, label_of=label_of, folder=folder)
     starts = range(0, len(listing.images), SHARD)
-    results = Parallel(n_jobs=max(1, workers), return_as="generator")(
+    results = processes(workers)(
         delayed(work)(listing.images[n : n + SHARD], annotated[n : n + SHARD], shard=shards / f"{n:07}.json")
         for n in starts
     )

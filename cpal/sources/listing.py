@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from cpal.data.dataset import Record, Split, read_image, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256
+from cpal.parallel import processes
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
@@ -90,7 +91,7 @@ def import_listing(
     another size than its image, labels outside the class list, a class without any training image.
     """
     problems = list(listing.problems)
-    parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
+    parallel = processes(workers)
     found: list[ImportedImage] = []
     if listing.images:  # joblib warns of a generator that nobody reads
         shared = replace(listing, images=())  # goes to the workers with every image

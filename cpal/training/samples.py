@@ -6,7 +6,6 @@ restarts: a resumed run continues the stream where it stood.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from cpal.data.dataset import Dataset, Record, read_image
-from cpal.data.masks import VOID, read_mask
+from cpal.data.dataset import Dataset, Record, read_record_image
+from cpal.data.masks import VOID, LabelMaps
 from cpal.data.views import resize_image
 
 
@@ -80,17 +79,16 @@ class Augmentation:
 
 
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
-    """Images, and masks from `mask_folder` if given, rescaled, mirrored and cropped at random.
+    """Images, and their `masks` if given, rescaled, mirrored and cropped at random.
 
     Each is a dict of image uint8 (3, S, S), image_label float (N,), padding bool (S, S), mask int64 (S, S): the label
-    map, or 0 on the picture where there is no mask folder, and 255 on padding.
+    map, or 0 on the picture where there are no masks, and 255 on padding.
     """
 
     def __init__(
-        self, dataset: Dataset, records: list[Record], augmentation: Augmentation, mask_folder: Path | None = None
+        self, dataset: Dataset, records: list[Record], augmentation: Augmentation, masks: LabelMaps | None = None
     ) -> None:
-        self.dataset, self.records, self.mask_folder = dataset, records, mask_folder
-        self.augmentation = augmentation
+        self.dataset, self.records, self.augmentation, self.masks = dataset, records, augmentation, masks
 
     def __len__(self) -> int:
         return len(self.records)
@@ -98,11 +96,8 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         position, index = key
         record = self.records[index]
-        pixels = read_image(self.dataset.image_path(record))
-        if self.mask_folder is None:
-            labels = np.zeros(pixels.shape[:2], np.uint8)
-        else:
-            labels = read_mask(self.mask_folder / f"{record.image_id}.png")
+        pixels = read_record_image(self.dataset.image_path(record), record)
+        labels = np.zeros(record.size, np.uint8) if self.masks is None else self.masks.read(record)
         image, mask, padding = self._augment(
             torch.from_numpy(pixels).permute(2, 0, 1),
             torch.from_numpy(labels),

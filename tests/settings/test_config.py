@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config, parse_config
+from cpal.settings.hosts import HostsConfig
 from cpal.settings.moved import GONE, MOVED
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -241,7 +242,7 @@ class TestProblems:
                 "cpal: projection learns from the target of L_Self only; set self_weight above 0 and detach_target: "
                 "false, or projection to 0",
             ),
-            ({"host": "ires"}, "host: ires is unknown; choose irn, amn, mctformer, clip_es"),
+            ({"host": "ires"}, f"host: ires is unknown; choose {', '.join(HostsConfig.model_fields)}"),
             (
                 {"hosts.amn.sure_background": 0.7, "hosts.amn.sure_foreground": 0.3},
                 "hosts.amn: sure_background 0.7 exceeds sure_foreground 0.3",

@@ -140,7 +140,7 @@ def test_publish_moves_and_drops_its_work() -> None:
     old = Path("data/maps")
     old.mkdir(parents=True)
     (old / "left_over").write_text("old")
-    publish(folder, {"maps": old, "weights": Path("data/weights")})
+    publish(folder, {"maps": old, "weights": Path("data/weights")}, scratch=Path("data"))
     assert [path.name for path in old.iterdir()] == ["x"]
     assert Path("data/weights").read_text() == "new"
     assert not folder.exists()
@@ -157,7 +157,7 @@ def test_work_of_another_experiment_stays_until_it_is_old(keep: bool) -> None:
     (other / "half").touch()
     folder = work_folder("grow", ["own"])
     (folder / "weights").touch()
-    publish(folder, {"weights": Path("data/weights")}, keep=keep)
+    publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=keep)
     assert (other / "half").exists() and folder.exists() == keep
     assert [work.exists() for work in old] == ([False] * 2 + [True] * 2 if keep else [False] + [True] * 3)
 
@@ -167,7 +167,7 @@ def test_kept_work_is_found_again_and_the_oldest_go() -> None:
     for setting in range(KEPT + 2):
         folder = work_folder("grow", [setting])
         (folder / "weights").write_text(str(setting))
-        publish(folder, {"weights": Path("data/weights")}, keep=True)
+        publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=True)
         folders.append(folder)
     assert Path("data/weights").read_text() == str(KEPT + 1)
     assert [folder.exists() for folder in folders] == [False] * 2 + [True] * KEPT
