@@ -1,5 +1,6 @@
 """Whole files or none: everything is written to a temporary name and renamed. Arrays are checked when they are read."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -50,6 +51,12 @@ def write_json(path: Path, content: Any) -> None:
     """Indented, keys in the order given, so that git shows a small diff."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cpal.method.classifier import Classifier
 from cpal.method.make_cams import write_cams
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
+from cpal.training.loop import Run
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import FIRST_ROUND

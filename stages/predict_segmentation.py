@@ -10,14 +10,15 @@ from cpal.data.dataset import Record, read_image
 from cpal.data.masks import write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities
-from cpal.networks.weights import load_weights
-from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
+    from cpal.networks.weights import load_weights  # seconds, which --help need not wait for
+    from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
+
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
     target = job.target(PREDICTIONS)
     segmentor = build_segmentor(model, dataset.num_classes, weights="none")

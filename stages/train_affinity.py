@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from cpal.affinity.network import train_affinity, weights_meta
 from cpal.data.dataset import Record, read_image
 from cpal.data.masks import write_mask
 from cpal.files import whole_file
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import sure_seed_labels
 from cpal.maps.seeds import SeedRule
-from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
-from cpal.networks.weights import save_weights
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import AFFINITY_NET
 
 
 def main(job: NetworkJob) -> None:
+    from cpal.affinity.network import train_affinity, weights_meta  # seconds, which --help need not wait for
+    from cpal.networks.state_dicts import given_files
+    from cpal.networks.weights import save_weights
+    from cpal.training.loop import Run
+
     config, settings = job.config, job.config.affinity
     target = job.target(AFFINITY_NET)
     if settings.method == "none":

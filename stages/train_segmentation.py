@@ -1,16 +1,17 @@
 """Train DeepLabV2 on the pseudo-masks, never on ground truth."""
 
-from mmengine.dist import is_main_process
-
-from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
-from cpal.networks.weights import save_weights
-from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
 
 def main(job: NetworkJob) -> None:
+    from mmengine.dist import is_main_process
+
+    from cpal.networks.state_dicts import given_files  # seconds, which --help need not wait for
+    from cpal.networks.weights import save_weights
+    from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
+    from cpal.training.loop import Run
+
     config, dataset, settings = job.config, job.dataset, job.config.segmentation
     weights, curves = job.target(SEGMENTATION), job.target(SEGMENTATION_CURVES)
     folder = job.work([config.seed, settings.model_dump()], inputs=given_files(settings.weights))

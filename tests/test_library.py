@@ -4,14 +4,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from cpal import ContextPrototypeLearner, CpalSettings
+from cpal.data.dataset import Dataset
+from cpal.data.views import pyramid_loader
 from cpal.errors import UserError
+from cpal.hosts.build import build_host
+from cpal.method.classifier import Classifier, weights_meta
+from cpal.method.fit_prototypes import fit_prototypes
+from cpal.method.learner import build_learner
+from cpal.networks.weights import save_weights
+from cpal.settings.config import Config
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +65,26 @@ def test_plug_in_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "pacam.png") as picture:
         assert picture.size == (8 * 96, 96)
         assert np.ptp(np.asarray(picture)) > 20, "a PACAM is no flat picture"
+
+
+def test_one_image(settings: Callable[..., Config], tiny_dataset: Dataset, tmp_path: Path) -> None:
+    """From a project's settings and files of weights to the pseudo-mask of a picture that shows red."""
+    config, classes = settings(), tiny_dataset.classes
+    YAML(typ="safe").dump(config.model_dump(mode="json"), tmp_path / "params.yaml")
+    shutil.copytree(tiny_dataset.mask_root, tmp_path / "data/dataset")
+    host = build_host(config.chosen_host, classes)
+    learner = build_learner(host, len(classes), config.cpal, seed=0)
+    trained = {"host": host, "projections": learner.projections}
+    save_weights(tmp_path / "data/classifier.safetensors", trained, weights_meta(config.chosen_host, classes))
+    views = pyramid_loader(tiny_dataset, tiny_dataset.split("train"), scales=(1.0,), flip=True, long_side=64, workers=0)
+    fit_prototypes(Classifier(host, len(classes), learner), views)
+    save_weights(tmp_path / "data/prototypes.safetensors", {"learner": learner}, {"classes": list(classes)})
+
+    text = run_example("one_image.py", "data/dataset/images/a.png", "red", "mask.png", folder=tmp_path, library=ROOT)
+    assert [line.split(":")[0] for line in text.splitlines()] == ["cam", "pacam", "mask.png"]
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert mask.size == (33, 40)
+        assert {1} <= set(np.unique(np.asarray(mask))) <= {0, 1, 255}
 
 
 @pytest.mark.parametrize("name", ["default", "literal", "sipe"])

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cpal.files import whole_file
+from cpal.files import file_sha256, whole_file
 from cpal.hosts import HostOutput
 from cpal.hosts.outputs import view_output
 
@@ -23,7 +23,7 @@ class RememberedHost(nn.Module):
     def __init__(self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path) -> None:
         super().__init__()
         self.host, self.stages = host, stages
-        self.folder = folder / hashlib.sha256(weights.read_bytes() + bytes(stages)).hexdigest()[:16]
+        self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
         """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""

@@ -10,7 +10,7 @@ from cpal.data.dataset import Dataset, Record, Split, read_image
 from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
-from cpal.maps.pictures import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
+from cpal.maps.drawing import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
 from cpal.maps.refined import read_crf
 from cpal.report.page import Gallery, Strip
 

@@ -16,7 +16,7 @@ from PIL import Image
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID
 from cpal.maps.cams import MAP_NAMES
-from cpal.maps.pictures import RAMP, class_palette
+from cpal.maps.drawing import RAMP, class_palette
 from cpal.report.charts import bar, line_chart
 from cpal.report.css import STYLE
 

@@ -13,7 +13,7 @@ from cpal.data.dataset import ENDINGS, read_image
 from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.maps.pictures import class_palette, fit, legend, overlay, stack
+from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
 from cpal.segmentation.inference import Labeled
 
 OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most

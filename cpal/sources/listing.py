@@ -4,7 +4,6 @@ A source only lists: ids, files, names. `import_listing` then opens every file b
 take `problems` append a line for each thing that the user has to put right, so that one message can tell all of them.
 """
 
-import hashlib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from joblib import Parallel, delayed
 from cpal.data.dataset import Record, Split, read_image, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
+from cpal.files import file_sha256
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
@@ -186,7 +186,7 @@ def make_record(
         height=size[0],
         labels=labels,
         mask=f"masks/{item.image_id}.png" if masked else None,
-        sha256=hashlib.sha256(item.image.read_bytes()).hexdigest(),
+        sha256=file_sha256(item.image),
     )
 
 

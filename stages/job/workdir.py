@@ -18,6 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from cpal.errors import UserError
+from cpal.files import file_sha256
 from stages.job.paths import CACHE, IMPORTED_CAMS, PIPELINE
 
 KEPT = 4  # works of a stage that stay, newest first: finished ones where it keeps them, and unfinished ones
@@ -98,11 +99,7 @@ def _content(path: Path, stage: str) -> str:
             digest.update(_content(member, stage).encode())
         return digest.hexdigest()
     try:
-        digest = hashlib.sha256()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_sha256(path)
     except FileNotFoundError:
         cure = "python -m stages.import_cams" if path == IMPORTED_CAMS else f"dvc repro {stage}"
         raise UserError(f"{path}: missing, {stage} needs it; make it with: {cure}") from None

@@ -25,9 +25,9 @@ from cpal.data.dataset import Dataset, read_image
 from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.maps.cams import map_size
-from cpal.networks.training import Run
 from cpal.networks.weights import save_weights
 from cpal.settings.config import AffinityConfig, Config
+from cpal.training.loop import Run
 
 SMALL = {
     "affinity.backbone": "mobilenetv3_small_050",

@@ -17,9 +17,9 @@ from cpal.errors import UserError
 from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, sinkhorn, spread_by_attention
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import fill
-from cpal.networks.training import Run
 from cpal.settings.config import Config
 from cpal.settings.hosts import ClipEsConfig
+from cpal.training.loop import Run
 
 NAMES = ("red", "green", "blue")
 

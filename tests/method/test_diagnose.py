@@ -20,8 +20,8 @@ from cpal.method.diagnose import diagnose, diagnoser
 from cpal.method.fit_prototypes import fit_prototypes
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.train_cam import train_classifier
-from cpal.networks.training import Run
 from cpal.settings.config import Config
+from cpal.training.loop import Run
 
 Settings = Callable[..., Config]
 PALETTE = torch.tensor([COLORS[k] for k in sorted(COLORS)], dtype=torch.float32)

@@ -14,16 +14,16 @@ from torch.multiprocessing.spawn import spawn
 
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID
-from cpal.data.training_samples import TrainingSamples
 from cpal.errors import UserError
 from cpal.hosts.irn import build_irn_host
 from cpal.method import train_cam
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.method.train_cam import ClusterEachEpoch, CpalLoss, train_classifier
-from cpal.networks import training
-from cpal.networks.training import Run
 from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
+from cpal.training import loop
+from cpal.training.loop import Run
+from cpal.training.samples import Augmentation, TrainingSamples
 
 Settings = Callable[..., Config]
 N = 3
@@ -123,7 +123,7 @@ class TestLoss:
     def test_new_layers_learn_at_their_own_rate(self, settings: Settings, projection: int) -> None:
         config = settings(**{"cpal.projection": projection, "cpal.detach_target": not projection})
         loss = small_loss(config)
-        pretrained, new = training._optimizer(loss, config.hosts.irn).param_groups
+        pretrained, new = loop._optimizer(loss, config.hosts.irn).param_groups
         assert (pretrained["lr"], new["lr"]) == (config.hosts.irn.learning_rate, config.hosts.irn.head_learning_rate)
         assert loss.learner is not None
         expected = [loss.host.get_parameter("classifier.weight"), *loss.learner.projections.parameters()]
@@ -203,7 +203,7 @@ class TestTraining:
     def classification_loss(self, host: nn.Module, dataset: Dataset) -> float:
         """Of the training pictures, each four times, mirrored or not."""
         data = TrainingSamples(
-            dataset, dataset.split("train"), crop_size=64, scale_range=(1.5, 1.5), padding=(124, 116, 104), seed=1
+            dataset, dataset.split("train"), Augmentation(1, 64, padding=(124, 116, 104), scales=(1.5, 1.5))
         )
         batch = [data[position, position % 5] for position in range(20)]
         image, label = (torch.stack([sample[key] for sample in batch]) for key in ("image", "image_label"))
@@ -267,12 +267,10 @@ class TestTraining:
     ) -> None:
         """On a GPU some of those that segmentation needs have no such version, and raise an error."""
         records, seen = tiny_dataset.split("train"), []
-        samples = TrainingSamples(tiny_dataset, records, crop_size=32, scale_range=(1, 2), padding=(0, 0, 0), seed=0)
-        monkeypatch.setattr(training._Runner, "wrap_model", lambda _, __, model: model)
-        monkeypatch.setattr(
-            training._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
-        )
-        training.train(
+        samples = TrainingSamples(tiny_dataset, records, Augmentation(0, 32, padding=(0, 0, 0), scales=(1, 2)))
+        monkeypatch.setattr(loop._Runner, "wrap_model", lambda _, __, model: model)
+        monkeypatch.setattr(loop._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled()))
+        loop.train(
             small_loss(settings()),
             samples,
             settings().hosts.irn,

@@ -17,8 +17,6 @@ from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID, read_mask
 from cpal.data.views import pyramid_loader
 from cpal.evaluation.metrics import class_iou, confusion_matrix
-from cpal.networks import training
-from cpal.networks.training import Run
 from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
     DeepLabV2Head,
@@ -28,6 +26,8 @@ from cpal.segmentation.deeplab import (
     train_segmentation,
 )
 from cpal.settings.config import Config, SegmentationConfig
+from cpal.training import loop
+from cpal.training.loop import Run
 
 Settings = Callable[..., Config]
 CPU = torch.device("cpu")
@@ -199,7 +199,7 @@ class TestTraining:
 
     def test_the_head_learns_at_its_own_rate(self, small: SegmentationConfig) -> None:
         loss = SegmentationLoss(build_segmentor(small, 4))
-        pretrained, new = training._optimizer(loss, small).param_groups
+        pretrained, new = loop._optimizer(loss, small).param_groups
         assert (pretrained["lr"], new["lr"]) == (small.learning_rate, small.head_learning_rate)
         assert {id(p) for p in new["params"]} == {id(p) for p in loss.segmentor.decode_head.parameters()}
         learned = {id(p) for p in loss.segmentor.backbone.parameters() if p.requires_grad}

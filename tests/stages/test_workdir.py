@@ -10,8 +10,8 @@ import pytest
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
 from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
 from cpal.settings.config import Config
+from cpal.training.loop import Run
 from stages.job.job import NetworkJob
 from stages.job.workdir import KEPT, publish, work_folder
 
@@ -120,8 +120,10 @@ def test_stages_that_train_notice_other_weights(
         return started.value.args[0]
 
     Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
-    for name in ("train_classifier", "train_affinity", "train_segmentation"):
-        monkeypatch.setattr(module, name, train, raising=False)
+    for name in ("method.train_cam.train_classifier", "affinity.network.train_affinity"):
+        monkeypatch.setattr(f"cpal.{name}", train)
+    monkeypatch.setattr("cpal.segmentation.deeplab.train_segmentation", train)
+    monkeypatch.setattr(module, "train_classifier", train, raising=False)  # first_round's
     monkeypatch.setattr(NetworkJob, "each", lambda *_: None)
     Path("first.pth").write_text("a")
     before = folder()

@@ -21,9 +21,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from cpal.data.training_samples import SampleStream, TrainingSamples
 from cpal.errors import UserError
 from cpal.settings.base import FinetuningSection, TrainingSection
+from cpal.training.samples import SampleStream, TrainingSamples
 
 CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
 
