@@ -84,7 +84,7 @@ def test_one_image(settings: Callable[..., Config], tiny_dataset: Dataset, tmp_p
     assert [line.split(":")[0] for line in text.splitlines()] == ["cam", "pacam", "mask.png"]
     with Image.open(tmp_path / "mask.png") as mask:
         assert mask.size == (33, 40)
-        assert {1} <= set(np.unique(mask)) <= {0, 1, 255}
+        assert {1} <= set(np.unique(np.asarray(mask))) <= {0, 1, 255}
 
 
 @pytest.mark.parametrize("name", ["default", "literal", "sipe"])

@@ -173,7 +173,7 @@ def tiny_clip(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         said.extend(texts)
         return open_clip.get_tokenizer("ViT-B-32")(texts)
 
-    monkeypatch.setattr(clip_es.open_clip, "create_model", lambda *_, **__: tiny())
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: tiny())
     monkeypatch.setattr(clip_es, "open_clip", _Namespace(open_clip, get_tokenizer=lambda _: tokenizer))
     return said
 

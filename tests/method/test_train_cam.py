@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID
@@ -125,13 +125,15 @@ class TestLoss:
         loss = small_loss(config)
         pretrained, new = loop._optimizer(loss, config.hosts.irn).param_groups
         assert (pretrained["lr"], new["lr"]) == (config.hosts.irn.learning_rate, config.hosts.irn.head_learning_rate)
-        expected = [loss.host.classifier.weight, *loss.learner.projections.parameters()]
+        assert loss.learner is not None
+        expected = [loss.host.get_parameter("classifier.weight"), *loss.learner.projections.parameters()]
         assert {id(p) for p in new["params"]} == {id(p) for p in expected}
         assert len(expected) == (1 + len(config.cpal.features) if projection else 1)
         rest = {id(p) for p in loss.parameters() if p.requires_grad} - {id(p) for p in expected}
         assert {id(p) for p in pretrained["params"]} == rest
 
     def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
+        assert loss.learner is not None
         loss.learner.train()
         for step in range(3):
             if step:
@@ -157,6 +159,7 @@ class TestFeatures:
         )
         loss = small_loss(config)
         width = sum(projection or loss.host.channels[stage - 1] for stage in stages)
+        assert loss.learner is not None
         assert loss.learner.bank.entries.shape == (N + 1, config.cpal.bank_length, width)
         loss(*batch())
 
@@ -170,6 +173,7 @@ class TestFeatures:
 class TestSchedule:
     def test_clusters_from_the_second_epoch_and_warms_up_when_told(self, settings: Settings) -> None:
         loss = small_loss(settings(**{"cpal.self_start_epoch": 3}))
+        assert loss.learner is not None
         hook, seen = ClusterEachEpoch(loss), []
         for epoch in range(5):
             hook.before_train_epoch(SimpleNamespace(epoch=epoch))
@@ -284,12 +288,11 @@ class TestTraining:
         alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
         ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
-        near = {"atol": 1e-5, "rtol": 1e-4}
-        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], **near)]
+        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], atol=1e-5, rtol=1e-4)]
         assert len(learned) > 10 and learner.valid.sum() > N
         for key, value in alone.items():
             assert torch.equal(ranks[0][key], ranks[1][key]), key
-            torch.testing.assert_close(ranks[0][key], value, **near)
+            torch.testing.assert_close(ranks[0][key], value, atol=1e-5, rtol=1e-4)
 
 
 def _train_rank(rank: int, folder: Path, config: Config, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,9 @@ def small(settings: Settings) -> SegmentationConfig:
     return settings().segmentation
 
 
-def trained(dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0):
+def trained(
+    dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0
+) -> nn.Module:
     records, run = dataset.split("train"), Run(seed, folder, CPU, workers)
     return train_segmentation(dataset, records, dataset.mask_root / "masks", settings, run)
 
@@ -52,6 +55,7 @@ class TestHead:
         module, features = head(), torch.randn(2, 5, 9, 7)
         expected = torch.zeros(2, 3, 9, 7)
         for branch, dilation in zip(module.branches, (1, 2, 3, 4), strict=True):
+            assert isinstance(branch, nn.Conv2d)
             expected += F.conv2d(features, branch.weight, branch.bias, padding=dilation, dilation=dilation)
         torch.testing.assert_close(module([torch.zeros(1), features]), expected)
 
@@ -71,7 +75,8 @@ class TestLoss:
 
     def test_balanced_is_the_mean_of_two_means(self, logits: torch.Tensor) -> None:
         label = torch.tensor([0, 0, 0, 1, 2, VOID, 0, VOID, 1, 0] * 4).view(2, 4, 5)
-        background, foreground = [], []
+        background: list[torch.Tensor] = []
+        foreground: list[torch.Tensor] = []
         for b in range(2):
             for y in range(4):
                 for x in range(5):
@@ -167,7 +172,7 @@ class TestTraining:
         whole = trained(tiny_dataset, small, tmp_path / "whole").state_dict()
         forward, calls = SegmentationLoss.forward, 0
 
-        def fail_at_the_fourth_step(self: SegmentationLoss, *args, **kwargs):
+        def fail_at_the_fourth_step(self: SegmentationLoss, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 4:
@@ -251,4 +256,4 @@ def test_miou_agrees_with_mmsegmentations() -> None:
         matrices.append(confusion_matrix(label, prediction, 5))
         parts.append(IoUMetric.intersect_and_union(torch.from_numpy(prediction), torch.from_numpy(label), 5, VOID))
     total = IoUMetric.total_area_to_metrics(*(sum(part) for part in zip(*parts, strict=True)), metrics=["mIoU"])
-    np.testing.assert_allclose(class_iou(sum(matrices)), 100 * total["IoU"], rtol=1e-5)
+    np.testing.assert_allclose(class_iou(np.sum(matrices, axis=0)), 100 * total["IoU"], rtol=1e-5)

@@ -282,7 +282,7 @@ class TestProblems:
         assert problems(**keys) == [message]
 
     def test_keys_that_are_no_words(self, raw_params: dict[str, Any]) -> None:
-        values = copy.deepcopy(raw_params) | {7: 3}
+        values: dict[Any, Any] = {**copy.deepcopy(raw_params), 7: 3}
         values["cpal"][1] = 2
         with pytest.raises(UserError, match=r"2 setting\(s\)"):
             parse_config(values)

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unicodedata import normalize
 
 import numpy as np
@@ -123,10 +123,13 @@ def test_images_are_named_with_or_without_their_ending(imported: Callable[..., D
     assert imported().records == whole
 
 
+Form = Literal["NFC", "NFD"]
+
+
 @pytest.mark.parametrize("ending", ["", ".jpg"])
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_written_in_two_forms(
-    imported: Callable[..., Dataset], root: Path, ending: str, forms: tuple[str, str]
+    imported: Callable[..., Dataset], root: Path, ending: str, forms: tuple[Form, Form]
 ) -> None:
     file, row = (normalize(form, "café") for form in forms)
     draw(root / f"photos/{file}.jpg", [], root / "none.png")

@@ -161,7 +161,7 @@ def test_masks_against_a_loop(imported: Import, root: Path, classes: list[str] |
         before = np.array(Image.open(root / f"SegmentationClass/{record.image_id}.png"))
         after = read_mask(dataset.mask_path(record))
         for row, column in np.ndindex(before.shape):
-            label = before[row, column]
+            label = int(before[row, column])
             if label in (0, VOID):
                 right = label
             elif CLASSES[label - 1] in kept:
@@ -209,8 +209,15 @@ def test_progress_sees_every_image(data: Callable[..., DataConfig], tmp_path: Pa
         seen[what] = (len(items), total)
         return items
 
-    options = {"other_classes": "background", "drop_unlabeled": False, "complete": True, "workers": 1}
-    import_listing(tmp_path / "out", list_voc(data()), **options, progress=progress)
+    import_listing(
+        tmp_path / "out",
+        list_voc(data()),
+        other_classes="background",
+        drop_unlabeled=False,
+        complete=True,
+        workers=1,
+        progress=progress,
+    )
     assert seen == {"read images": (7, 7), "write masks": (7, 7)}
 
 

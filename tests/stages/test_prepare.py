@@ -231,10 +231,10 @@ def test_error_of_writing_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught, whole_file(tmp_path / "a") as temporary:
         temporary.touch()
     assert caught.value.filename == str(tmp_path / "a")
-    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "b" / "c") as temporary:
+    with pytest.raises(FileNotFoundError) as missing, whole_file(tmp_path / "b" / "c") as temporary:
         (tmp_path / "b").rmdir()
         temporary.write_text("x")
-    assert caught.value.filename == str(tmp_path / "b" / "c")
+    assert missing.value.filename == str(tmp_path / "b" / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

@@ -58,7 +58,7 @@ class TestStream:
 def samples(dataset: Dataset, **keys: Any) -> TrainingSamples:
     """Of the training pictures; with masks where `masks` is true."""
     masks = dataset.mask_root / "masks" if keys.pop("masks", True) else None
-    defaults = {"crop_size": 32, "padding": PADDING, "seed": 0}
+    defaults: dict[str, Any] = {"crop_size": 32, "padding": PADDING, "seed": 0}
     if "long_sides" not in keys:
         defaults["scales"] = (1.0, 1.0)
     return TrainingSamples(dataset, dataset.split("train"), Augmentation(**defaults | keys), masks)
@@ -66,7 +66,7 @@ def samples(dataset: Dataset, **keys: Any) -> TrainingSamples:
 
 def colors_of(dataset: Dataset, labels: list[int]) -> dict[int, np.ndarray]:
     """The color that stands for each label in the drawn pictures."""
-    found = {}
+    found: dict[int, np.ndarray] = {}
     for record in dataset.records:
         mask, image = read_mask(dataset.mask_path(record)), read_image(dataset.image_path(record))
         found |= {label: image[mask == label][0] for label in labels if (mask == label).any()}
@@ -157,7 +157,7 @@ class TestSamples:
 
     def test_sizes_and_mirroring_are_drawn_over_their_range(self, tiny_dataset: Dataset) -> None:
         data = samples(tiny_dataset, long_sides=(20, 24), crop_size=32)
-        sizes, mirrored = Counter(), 0
+        sizes, mirrored = Counter[int](), 0
         colors = colors_of(tiny_dataset, [0, 1, 2, 3])
         for position in range(100):
             sample = data[position, 2]  # 33 x 48, red on the left, blue on the right
