@@ -30,14 +30,14 @@ def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
             f"{path.name}: {len(wrong)} of {len(tensors)} tensors have values that are no finite numbers, such as "
             f"{wrong[0]}; nothing was written. Lower the learning rates, or set clip_grad_norm, or amp: off"
         )
-    written = json.dumps(meta, sort_keys=True)
+    header = json.dumps({"meta": meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)
     with whole_file(path) as temporary:
-        temporary.write_bytes(save(tensors, {"meta": written, "sha256": _checksum(tensors, written)}))
+        temporary.write_bytes(save(tensors, {"cpal": header}))  # one key: safetensors writes several in any order
 
 
-def _checksum(tensors: dict[str, Tensor], meta: str) -> str:
+def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
     """SHA-256 of the description and of all names, types, shapes and values; about a second for 500 MB."""
-    digest = hashlib.sha256(meta.encode())
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
@@ -55,16 +55,16 @@ def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
 def _read(path: Path, *, stage: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as stored:
-            header = stored.metadata()
+            header = json.loads(stored.metadata()["cpal"])
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}
-        meta = json.loads(header["meta"])
+        meta, checksum = header["meta"], header["sha256"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
     except OSError as error:
         raise UserError(f"{path}: no file of weights ({error}); {again(stage)}") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); {again(stage)}") from None
-    if header.get("sha256") != _checksum(tensors, header["meta"]):
+    if checksum != _checksum(tensors, meta):
         raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")
     return meta, tensors
 

@@ -54,9 +54,9 @@ def _lock(folder: Path) -> FileLock:
 
 
 def _take(folder: Path) -> None:
-    if folder in _held:  # a stage that failed is called again in one process
+    if folder.absolute() in _held:  # a stage that failed is called again in one process
         return
-    _held[folder] = lock = _lock(folder)
+    _held[folder.absolute()] = lock = _lock(folder)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -99,8 +99,8 @@ def publish(
         _put(folder / name, out, scratch, keep=keep)
     if not keep:
         remove(folder)
-    if folder in _held:
-        _held.pop(folder).release()
+    if lock := _held.pop(folder.absolute(), None):
+        lock.release()
 
 
 def _put(source: Path, out: Path, scratch: Path, *, keep: bool) -> None:

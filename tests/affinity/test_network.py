@@ -22,7 +22,7 @@ from cpal.affinity.network import (
 )
 from cpal.affinity.random_walk import line, spread
 from cpal.data.dataset import Dataset, read_image
-from cpal.data.masks import VOID
+from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
 from cpal.maps.cams import map_size
 from cpal.networks.weights import save_weights
@@ -156,7 +156,7 @@ def test_the_backbone_learns_nothing(small: AffinityConfig) -> None:
 
 def trained(dataset: Dataset, masks: Path, settings: AffinityConfig, folder: Path) -> AffinityNet:
     run = Run(0, folder, torch.device("cpu"), workers=0)
-    return train_affinity(dataset, dataset.split("train"), masks, settings, run).eval()
+    return train_affinity(dataset, dataset.split("train"), LabelMaps(masks, "any"), settings, run).eval()
 
 
 def test_training_survives_its_file(small: AffinityConfig, tiny_dataset: Dataset, masks: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 import stages.report as stage
 from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
-from cpal.data.masks import VOID, read_mask, write_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
@@ -167,9 +167,8 @@ def _write_maps(record: Record, mask: np.ndarray) -> None:
         (height, width),
     )
     write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
-    refined = Refined(np.where(np.isin(mask, record.labels), mask, 0), np.full(mask.shape, 200, np.uint8))
-    write_crf(Path(f"data/crf/{record.image_id}.npz"), refined)
-    pseudo = mask.copy()
+    pseudo = np.where(np.isin(mask, record.labels), mask, 0).astype(np.uint8)
+    write_crf(Path(f"data/crf/{record.image_id}.npz"), Refined(pseudo.copy(), np.full(mask.shape, 200, np.uint8)))
     pseudo[:3] = VOID
     write_mask(Path(f"data/pseudo_masks/{record.image_id}.png"), pseudo)
 
@@ -414,7 +413,7 @@ def test_rank_orders_by_own_miou_and_leaves_out_what_cannot_be_ranked(run_folder
     write_mask(Path("found/a.png"), half)
     for image_id in ("b", "c", "d", "empty"):
         write_mask(Path(f"found/{image_id}.png"), truth[image_id])
-    ranked = rank(dataset, dataset.scored("train"), Path("found"))
+    ranked = rank(dataset, dataset.scored("train"), LabelMaps(Path("found"), "any"))
     assert [record.image_id for _, record in ranked] == ["c", "d", "a"]
     assert [miou for miou, _ in ranked] == pytest.approx([100, 100, 100 * (0.5 + 1000 / 1160) / 2])
 

@@ -14,8 +14,9 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from cpal.data.dataset import Dataset
-from cpal.data.masks import VOID, read_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask
 from cpal.data.views import pyramid_loader
+from cpal.errors import UserError
 from cpal.evaluation.metrics import class_iou, confusion_matrix
 from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
@@ -43,7 +44,7 @@ def trained(
     dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0
 ) -> nn.Module:
     records, run = dataset.split("train"), Run(seed, folder, CPU, workers)
-    return train_segmentation(dataset, records, dataset.mask_root / "masks", settings, run)
+    return train_segmentation(dataset, records, LabelMaps(dataset.mask_root / "masks", "any"), settings, run)
 
 
 def head(channels: int = 5, classes: int = 3, dilations: tuple[int, ...] = (1, 2, 3, 4)) -> DeepLabV2Head:
@@ -192,10 +193,9 @@ class TestTraining:
         """Other masks in the folder given change what is learned; the data set's own masks are not opened."""
         empty = tmp_path / "masks"
         empty.mkdir()
-        with pytest.raises(Exception, match="no such mask file"):
-            train_segmentation(
-                tiny_dataset, tiny_dataset.split("train"), empty, small, Run(0, tmp_path, CPU, workers=0)
-            )
+        masks, run = LabelMaps(empty, "write_pseudo_masks"), Run(0, tmp_path, CPU, workers=0)
+        with pytest.raises(UserError, match="no such file; run the write_pseudo_masks stage first"):
+            train_segmentation(tiny_dataset, tiny_dataset.split("train"), masks, small, run)
 
     def test_the_head_learns_at_its_own_rate(self, small: SegmentationConfig) -> None:
         loss = SegmentationLoss(build_segmentor(small, 4))
@@ -212,7 +212,8 @@ class TestTraining:
         records = tiny_dataset.split("train", 2)
         for record in records:
             (tmp_path / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
-        train_segmentation(tiny_dataset, records, tmp_path, small, Run(0, tmp_path / "work", CPU, workers=0))
+        run = Run(0, tmp_path / "work", CPU, workers=0)
+        train_segmentation(tiny_dataset, records, LabelMaps(tmp_path, "any"), small, run)
 
 
 class TestPrediction:

@@ -79,8 +79,6 @@ def test_toy_dataset_is_deterministic(
 
 def test_a_new_result_replaces_the_old_one(params: Callable[..., Path], tmp_path: Path) -> None:
     prepare(params(), workers=1, out=tmp_path)
-    (tmp_path / ".dataset.new").mkdir()  # what a killed run leaves behind
-    (tmp_path / ".dataset.new" / "rest").touch()
     prepare(params(**{"toy.train_images": 2}), workers=1, out=tmp_path)
     assert sorted(path.name for path in (tmp_path / "dataset" / "masks").iterdir()) == [
         "train_0000.png",

@@ -1,7 +1,10 @@
 """Unfinished work is continued by the same stage with the same settings and inputs, and by no other."""
 
+import errno
 import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +12,14 @@ import pytest
 
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
+from cpal.files import HOST
 from cpal.networks.state_dicts import given_files
 from cpal.settings.config import Config
 from cpal.training.loop import Run
 from stages.job.job import NetworkJob
 from stages.job.workdir import KEPT, publish, work_folder
 
+ROOT = Path(__file__).parents[2]
 PIPELINE = """\
 stages:
   grow:
@@ -150,8 +155,9 @@ def test_publish_moves_and_drops_its_work() -> None:
 @pytest.mark.parametrize("keep", [False, True])
 def test_work_of_another_experiment_stays_until_it_is_old(keep: bool) -> None:
     """Two experiments can share a cache, and the one that ends first must not take the other's files away."""
-    old = [work_folder("grow", [n]) for n in range(KEPT)]
+    old = [Path(f".cache/grow/{n}") for n in range(KEPT)]
     for n, work in enumerate(old):
+        work.mkdir(parents=True)
         os.utime(work, (n, n))
     other = work_folder("grow", ["other"])
     (other / "half").touch()
@@ -172,6 +178,94 @@ def test_kept_work_is_found_again_and_the_oldest_go() -> None:
     assert Path("data/weights").read_text() == str(KEPT + 1)
     assert [folder.exists() for folder in folders] == [False] * 2 + [True] * KEPT
     assert (work_folder("grow", [KEPT]) / "weights").read_text() == str(KEPT)
+
+
+def test_images_are_published_all_or_none_and_nothing_else() -> None:
+    folder = work_folder("grow", [1])
+    (folder / "maps").mkdir()
+    for name in ("a.npz", ".b.npz.tmp", "notes"):
+        (folder / "maps" / name).touch()
+    out = Path("data/maps")
+    with pytest.raises(UserError, match="maps: lacks 1 of 2 files, such as b.npz, which something else has removed"):
+        publish(folder, {"maps": out}, scratch=Path("data"), files={"a.npz", "b.npz"})
+    assert not out.exists()
+    (folder / "maps" / "b.npz").touch()
+    publish(folder, {"maps": out}, scratch=Path("data"), files={"a.npz", "b.npz"})
+    assert sorted(path.name for path in out.iterdir()) == ["a.npz", "b.npz"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_published_to_another_disk_it_is_whole(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.replace
+
+    def other_disk(self: Path, target: Path) -> Path:
+        if self.is_relative_to(".cache") != Path(target).is_relative_to(".cache"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", other_disk)
+    folder = work_folder("grow", [1])
+    (folder / "maps" / "deep").mkdir(parents=True)
+    (folder / "maps" / "deep" / "x").write_text("new")
+    publish(folder, {"maps": Path("data/maps")}, scratch=Path("data"), keep=keep)
+    assert Path("data/maps/deep/x").read_text() == "new"
+    assert [path.name for path in Path("data").iterdir()] == ["maps"]
+    assert folder.exists() == keep
+
+
+HOLDS = """
+import sys, time
+sys.path.insert(0, {root!r})
+from stages.job.workdir import work_folder
+folder = work_folder("grow", [1])
+print(folder, flush=True)
+(folder / "begun").touch()
+time.sleep({seconds})
+(folder / "ended").touch()
+"""
+
+
+def holder(seconds: float) -> subprocess.Popen[str]:
+    """Another process that works in the folder of settings [1] for so long, and has begun."""
+    code = HOLDS.format(root=str(ROOT), seconds=seconds)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_two_runs_work_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    other = holder(2)
+    folder = work_folder("grow", [1])
+    assert (folder / "ended").exists(), "the other one had finished before this one got the folder"
+    assert f"process {other.pid} on {HOST}, since " in (said := capsys.readouterr().err)
+    assert "is at the same work; waiting until it ends" in said
+    other.communicate()
+
+
+def test_a_killed_run_holds_nothing_and_its_rubbish_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    other = holder(60)
+    other.kill()
+    other.communicate()
+    (folder,) = (path for path in Path(".cache/grow").iterdir() if path.is_dir())
+    (folder / f".{HOST}.{other.pid}.01234567.tmp").touch()
+    assert work_folder("grow", [1]) == folder
+    assert not capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["begun", "holder.json"]
+
+
+def test_work_that_another_run_is_at_is_not_dropped() -> None:
+    other = holder(60)
+    (busy,) = (path for path in Path(".cache/grow").iterdir() if path.is_dir())
+    os.utime(busy, (0, 0))  # the oldest of all
+    for n in range(KEPT + 2):
+        folder = work_folder("grow", ["other", n])
+        (folder / "weights").touch()
+        publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=True)
+    other.kill()
+    other.communicate()
+    assert (busy / "begun").exists()
+    assert sum(path.is_dir() for path in Path(".cache/grow").iterdir()) == KEPT + 1
 
 
 def test_missing_input_names_the_cure() -> None:

@@ -57,7 +57,7 @@ class TestStream:
 
 def samples(dataset: Dataset, **keys: Any) -> TrainingSamples:
     """Of the training pictures; with masks where `masks` is true."""
-    masks = dataset.mask_root / "masks" if keys.pop("masks", True) else None
+    masks = LabelMaps(dataset.mask_root / "masks", "any") if keys.pop("masks", True) else None
     defaults: dict[str, Any] = {"crop_size": 32, "padding": PADDING, "seed": 0}
     if "long_sides" not in keys:
         defaults["scales"] = (1.0, 1.0)
