@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cpal.data.dataset import Dataset, read_image
-from cpal.data.masks import VOID, read_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask
 from cpal.training.samples import Augmentation, SampleStream, TrainingSamples
 
 PADDING = (123.675, 116.28, 103.53)
