@@ -64,7 +64,7 @@ def whole_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if str(error.filename) == str(temporary):
+        if error.filename is None or str(error.filename) == str(temporary):
             error.filename = str(path)  # the name that the user knows
         raise
     finally:

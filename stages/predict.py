@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from cpal.errors import UserError
-from cpal.files import file_sha256, write_json
+from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
@@ -68,6 +68,7 @@ def main(
     if not photos:
         raise UserError("name photographs, or folders of them: python -m stages.predict PATH... --out DIR")
     check_folder(out)
+    sweep(out)
     segmentor.to(torch_device(device))
     rows, failed = label_photos(
         progress(photos, total=len(photos), what="predict"),

@@ -113,13 +113,13 @@ def label_photos(
 def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:
     """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
     mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
-    write_mask(mask, labeled.labels)
+    write_mask(mask, labeled.labels, out)
     present = [int(n) for n in np.flatnonzero(labeled.share) if n]
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
     picture = overlay(small, fit(labeled.labels, width=width), class_palette())
     named = [f"{classes[n - 1]} {labeled.confidence[n]:.0f}%" for n in present]
-    with whole_file(drawn) as temporary:
+    with whole_file(drawn, out) as temporary:
         page = stack([picture, legend(named, class_palette()[present], width=width)]) if named else picture
         Image.fromarray(page).save(temporary, format="PNG")
     return {

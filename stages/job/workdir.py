@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.files import HOST, file_sha256, put, remove, sweep, temporary_name, write_json
+from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import CACHE, IMPORTED_CAMS, PIPELINE
 
 KEPT = 4  # works of a stage that stay, newest first: finished ones where it keeps them, and unfinished ones
@@ -60,20 +61,44 @@ def _take(folder: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{folder}: {_holder(folder)} is at the same work; waiting until it ends", file=sys.stderr, flush=True)
+        holder = {"pid": "?", "host": "?", "since": "?"} | _holder(folder)
+        print(
+            f"{folder}: process {holder['pid']} on {holder['host']} is at the same work since {holder['since']}; "
+            "waiting until it ends",
+            file=sys.stderr,
+            flush=True,
+        )
         lock.acquire(poll_interval=0.5)
     folder.mkdir(exist_ok=True)
     sweep(folder)
+    threads, before = os.environ.get("OMP_NUM_THREADS", str(DEFAULT_WORKERS)), _holder(folder).get("threads")
+    if before not in (None, threads):
+        print(
+            f"{folder}: begun with {before} threads, continued with {threads}: results can differ in the last digits; "
+            f"OMP_NUM_THREADS={before} avoids this",
+            file=sys.stderr,
+        )
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    write_json(folder / HOLDER, {"host": HOST, "pid": os.getpid(), "since": since})
+    write_json(folder / HOLDER, {"host": HOST, "pid": os.getpid(), "since": since, "threads": threads})
 
 
-def _holder(folder: Path) -> str:
+def _holder(folder: Path) -> dict[str, Any]:
+    """Who works in the folder, or did last; nothing where it is new."""
     try:
         found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
-        return f"process {found['pid']} on {found['host']}, since {found['since']},"
-    except (OSError, ValueError, KeyError, TypeError):  # it is being written
-        return "another process"
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def check_room(folder: Path, needed: float) -> None:
+    """Raises UserError when the folder's disk has fewer bytes left than needed, before hours of work are lost on it."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 1e9:.2f} GB free, and about {needed / 1e9:.2f} GB needed; free some space, or set "
+            "CPAL_CACHE to a folder on a roomier disk"
+        )
 
 
 def publish(

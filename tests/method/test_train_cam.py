@@ -336,6 +336,24 @@ class TestFile:
             save_weights(tmp_path / name, self.modules(0), dict(reversed(META.items())) if name == "b" else META)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
+    def test_a_flipped_bit_is_seen(self, tmp_path: Path) -> None:
+        """Wherever it is, in the description or in a weight, of which safetensors would load another one."""
+        path = tmp_path / "w.safetensors"
+        save_weights(path, self.modules(0), META)
+        whole = path.read_bytes()
+        for place in range(0, len(whole), 7):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            with pytest.raises(UserError, match=r"w\.safetensors: (damaged|no file of weights)"):
+                load_weights(path, self.modules(0), META, stage="train_cam")
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf])
+    def test_weights_that_are_no_numbers_are_not_written(self, value: float, tmp_path: Path) -> None:
+        modules = self.modules(0)
+        next(modules["hosts"].parameters()).data[0, 0] = value
+        with pytest.raises(UserError, match="values that are no finite numbers, such as hosts.weight; nothing"):
+            save_weights(tmp_path / "w.safetensors", modules, META)
+        assert not list(tmp_path.iterdir())
+
     def test_what_cannot_be_used_is_explained(self, tmp_path: Path) -> None:
         path = tmp_path / "w.safetensors"
 

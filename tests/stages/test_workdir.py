@@ -17,7 +17,7 @@ from cpal.networks.state_dicts import given_files
 from cpal.settings.config import Config
 from cpal.training.loop import Run
 from stages.job.job import NetworkJob
-from stages.job.workdir import KEPT, publish, work_folder
+from stages.job.workdir import KEPT, check_room, publish, work_folder
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = """\
@@ -218,8 +218,8 @@ import sys, time
 sys.path.insert(0, {root!r})
 from stages.job.workdir import work_folder
 folder = work_folder("grow", [1])
-print(folder, flush=True)
 (folder / "begun").touch()
+print(folder, flush=True)
 time.sleep({seconds})
 (folder / "ended").touch()
 """
@@ -238,8 +238,8 @@ def test_two_runs_work_one_after_the_other(capsys: pytest.CaptureFixture[str]) -
     other = holder(2)
     folder = work_folder("grow", [1])
     assert (folder / "ended").exists(), "the other one had finished before this one got the folder"
-    assert f"process {other.pid} on {HOST}, since " in (said := capsys.readouterr().err)
-    assert "is at the same work; waiting until it ends" in said
+    said = capsys.readouterr().err
+    assert f"process {other.pid} on {HOST} is at the same work since " in said and "waiting until it ends" in said
     other.communicate()
 
 
@@ -252,6 +252,25 @@ def test_a_killed_run_holds_nothing_and_its_rubbish_goes(capsys: pytest.CaptureF
     assert work_folder("grow", [1]) == folder
     assert not capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["begun", "holder.json"]
+
+
+def test_another_number_of_threads_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It changes sums in their last digits, so that a continued run differs from one that was never stopped."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    other = holder(60)
+    other.kill()
+    other.communicate()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    work_folder("grow", [1])
+    assert "begun with 2 threads, continued with 3: results can differ in the last digits; OMP_NUM_THREADS=2" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_disk_without_room_is_told_before_the_work(tmp_path: Path) -> None:
+    check_room(tmp_path, 1)
+    with pytest.raises(UserError, match=r"GB free, and about 1000000.00 GB needed; free some space, or set CPAL_CACHE"):
+        check_room(tmp_path, 1e15)
 
 
 def test_work_that_another_run_is_at_is_not_dropped() -> None:
