@@ -30,6 +30,11 @@ def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
             f"{path.name}: {len(wrong)} of {len(tensors)} tensors have values that are no finite numbers, such as "
             f"{wrong[0]}; nothing was written. Lower the learning rates, or set clip_grad_norm, or amp: off"
         )
+    write_tensors(path, tensors, meta)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], meta: Any) -> None:
+    """Tensors of a CPU and a description, as one safetensors file with a checksum of both."""
     header = json.dumps({"meta": meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, {"cpal": header}))  # one key: safetensors writes several in any order
@@ -49,10 +54,11 @@ def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
 
     Raises UserError when the file is missing, damaged, or a folder; `stage` makes it anew.
     """
-    return _read(path, stage=stage)[0]
+    return read_tensors(path, stage=stage)[0]
 
 
-def _read(path: Path, *, stage: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
+    """Description and tensors, on the CPU, that `write_tensors` wrote; raises as `read_meta` does."""
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()["cpal"])
@@ -74,7 +80,7 @@ def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
 
     Raises UserError when the file is missing or damaged, or belongs to other settings; `stage` makes it anew.
     """
-    written, tensors = _read(path, stage=stage)
+    written, tensors = read_tensors(path, stage=stage)
     different = sorted(key for key in meta if written.get(key) != meta[key])
     if different:
         raise UserError(f"{path}: made with other settings ({', '.join(different)}); run: dvc repro {stage}")
