@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from cpal.errors import UserError
 from cpal.settings.base import (
@@ -32,7 +30,10 @@ from cpal.settings.cpal import CpalSettings
 from cpal.settings.data import DataConfig, ToyConfig, Voc2012Config
 from cpal.settings.hosts import HostsConfig, HostSection
 from cpal.settings.moved import moved_lines
+from cpal.settings.yaml_files import read_yaml
 
+NO_SETTINGS = "no such file; run from the project's folder or name one with --params"
+RESTORE = "put it right, or restore the default with: git checkout params.yaml"
 LONGEST = 8192  # side of a view, in pixels: eight times that of a photograph of a megapixel
 
 
@@ -213,18 +214,13 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the whole file, YAML 1.2 as DVC reads it.
+    """Read and check the whole file.
 
     Raises UserError that lists every unknown, missing and mistyped key.
     """
-    try:
-        settings = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    settings = read_yaml(path, missing=NO_SETTINGS, cure=RESTORE)
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: holds no settings; restore it with: git checkout params.yaml")
+        raise UserError(f"{path}: holds no settings; {RESTORE}")
     return parse_config(settings, name=str(path))
 
 
@@ -258,5 +254,13 @@ def _describe(problem: Any) -> list[str]:
     if problem["type"] == "value_error":
         return [f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])]
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    shown = repr(problem["input"])
-    return [f"{key}: {message}, got {shown if len(shown) <= 200 else shown[:200] + ' ...'}"]
+    return [f"{key}: {message}, got {_shown(problem['input'])}"]
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, shortened."""
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits, which 0xfff... can have
+        return "a number of thousands of digits"
+    return shown if len(shown) <= 200 else f"{shown[:200]} ..."

@@ -4,10 +4,10 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.settings.base import Contrast, Few, Natural, Section, Share, Size, Temperature, Weight
+from cpal.settings.yaml_files import parse_yaml
 
 
 class CpalSettings(Section):
@@ -71,5 +71,6 @@ def read_preset(name: str) -> dict[str, Any]:
     files = {file.name.removesuffix(".yaml"): file for file in (resources.files("cpal.settings") / "presets").iterdir()}
     if name not in files:
         raise UserError(f"preset {name!r}: unknown; choose {', '.join(sorted(files))}")
-    values: dict[str, Any] = YAML(typ="safe", pure=True).load(files[name].read_text(encoding="utf-8"))
+    text = files[name].read_text(encoding="utf-8")
+    values: dict[str, Any] = parse_yaml(text, name=f"preset {name}", cure="install this package again")
     return values
