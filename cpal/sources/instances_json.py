@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import ijson
 from pycocotools import mask as coco_mask
 
+from cpal.data.dataset import MAX_PIXELS
 from cpal.errors import UserError
 
-MAX_PIXELS = 178_956_970  # Pillow refuses pictures above it
 MAX_SIDE = 65_535
 
 

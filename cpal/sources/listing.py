@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 
-from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, read_image, twins, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256
@@ -276,6 +276,17 @@ def undrawn(
     return [
         f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; {cure}"
         for name in absent
+    ]
+
+
+def twin_problems(ids: Iterable[str]) -> list[str]:
+    """A problem of ids that some file systems do not tell apart; those that are equal are told elsewhere."""
+    pairs = [f"{first} and {second}" for first, second in twins(ids) if first != second]
+    if not pairs:
+        return []
+    return [
+        f"{len(pairs)} image(s) whose id differs from another's in capital letters only, which are one file on many "
+        f"computers; rename: {some(pairs)}"
     ]
 
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.data.dataset import ENDINGS
+from cpal.data.dataset import ENDINGS, id_problem
 from cpal.settings.data import DataConfig
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, some
+from cpal.sources.listing import ListedImage, Listing, missing_folder, some, twin_problems
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -62,6 +62,7 @@ def _list_images(
     folder, ended = root / settings.images, [i for i in (*train, *val) if i.lower().endswith(ENDINGS)]
     if ended := [i for i in ended if (folder / i).exists() and not _image_file(folder, i).exists()]:
         problems.append(f"{len(ended)} image(s) are listed with their ending; lists hold a for a.jpg: {some(ended)}")
+    problems += twin_problems(dict.fromkeys([*train, *val]))
     names = _names_from_csv(root, settings, [*train, *val], problems)
     masked = settings.masks is not None
 
@@ -114,7 +115,7 @@ def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:
     ids = [row[0] for row in rows if row]
     if not ids:
         problems.append(f"{path}: names no image")
-    if paths := {image_id: None for image_id in ids if image_id.startswith(".") or set("/\\") & set(image_id)}:
+    if paths := {image_id: None for image_id in ids if id_problem(image_id)}:
         problems.append(
             f"{path}: {len(paths)} line(s) hold no image id; JPEGImages/a.jpg is listed as a: {some(list(paths))}"
         )

@@ -304,6 +304,14 @@ def test_list_of_other_bytes(problems: Callable[..., list[str]], root: Path) -> 
     assert line.startswith(f"{root}/ImageSets/Segmentation/val.txt: unreadable list (")
 
 
+def test_list_of_ids_that_some_computers_do_not_tell_apart(problems: Callable[..., list[str]], root: Path) -> None:
+    write_list(root, "val", "2009_x\n2009_X\n2009_000005\n")
+    assert problems()[0] == (
+        "1 image(s) whose id differs from another's in capital letters only, which are one file on many computers; "
+        "rename: 2009_x and 2009_X"
+    )
+
+
 def test_list_of_paths(problems: Callable[..., list[str]], root: Path) -> None:
     write_list(root, "val", "/JPEGImages/2009_000005.jpg /SegmentationClassAug/2009_000005.png\n../../x\n2009_000006\n")
     assert problems() == [
