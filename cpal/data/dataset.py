@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from cpal.errors import UserError, again, reading
 from cpal.files import write_json
+from cpal.settings.access import check_readable
 
 FORMAT = 1
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of image files, in small letters
@@ -90,7 +91,9 @@ class Dataset:
 
     def mask_path(self, record: Record) -> Path:
         if record.mask is None:
-            raise UserError(f"{record.image_id} has no ground-truth mask to score against")
+            raise UserError(
+                f"image {record.image_id} has no ground-truth mask to score against; set data.masks, or do not score it"
+            )
         return self.mask_root / record.mask
 
 
@@ -207,11 +210,10 @@ def read_record_image(path: Path, record: Record) -> np.ndarray:
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 
-    Raises UserError when the file is missing, no regular file, has gray values of more than 8 bits, or cannot be
-    decoded to the end.
+    Raises UserError when the file is missing, closed to us, no regular file, has gray values of more than 8 bits, or
+    cannot be decoded to the end.
     """
-    if not os.path.isfile(path):  # to open a pipe would wait for ever
-        raise UserError(f"{path}: no such image file")
+    check_readable(path, missing="no such image file; put it there, or take the image off its list")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode == "F" or image.mode.startswith("I"):

@@ -35,7 +35,7 @@ def load_profile(path: Path) -> dict[str, Any]:
             break
         path = path.with_name(f"{base}.yaml")
     else:
-        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}")
+        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}; remove a `base`")
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         list(_merge(values, layer))

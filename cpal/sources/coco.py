@@ -139,7 +139,9 @@ def _listed(
     image: AnnotatedImage, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]
 ) -> ListedImage:
     if id_problem(image.file_name):
-        raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
+        raise UserError(
+            f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are; rename it there"
+        )
     shown = frozenset(names[instance.category] for instance in image.instances)
     image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
     size = image.height, image.width

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cpal.data.dataset import ENDINGS, id_problem
+from cpal.errors import UserError
+from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.listing import ListedImage, Listing, missing_folder, some, twin_problems
@@ -103,14 +105,15 @@ def _names_from_csv(
 def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:
     """Image ids of a list file, each once; blank lines and a second column are passed over."""
     path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+    known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
     try:
+        check_readable(path, missing=f"no such list; lists there: {known}")
         rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-        problems.append(f"{path}: no such list; lists there: {known}")
+    except UserError as error:
+        problems.append(str(error))
         return []
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: unreadable list ({error})")
+        problems.append(f"{path}: unreadable list ({error}); save it as text in UTF-8")
         return []
     ids = [row[0] for row in rows if row]
     if not ids:
