@@ -170,9 +170,9 @@ def test_files_that_do_not_fit(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": [4]}, r"image a has 33 x 40 pixels and labels \[4\] of 3 classes"),
-        ({"labels": [0]}, r"image a has 33 x 40 pixels and labels \[0\] of 3"),
-        ({"width": 0}, "image a has 0 x 40 pixels"),
+        ({"labels": [4]}, r"record 0 \('a'\): labels \[4\] of 3 classes"),
+        ({"labels": [0]}, r"record 0 \('a'\): labels \[0\] of 3"),
+        ({"width": 0}, r"record 0 \('a'\): 0 x 40 pixels"),
         ({"width": "33"}, "damaged"),
         ({"labels": None}, "damaged"),
         ({"sha256": None}, "damaged"),

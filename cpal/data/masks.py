@@ -1,6 +1,5 @@
 """Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows colors, numpy sees ids."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image
 from cpal.data.dataset import FORMATS, Dataset, Record
 from cpal.errors import UserError, again
 from cpal.files import whole_file
+from cpal.settings.access import check_readable
 
 BACKGROUND = 0
 VOID = 255
@@ -32,8 +32,7 @@ def read_mask(path: Path) -> np.ndarray:
 
     Raises UserError when the file is unreadable or holds anything but 8-bit labels.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such mask file")
+    check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
@@ -44,7 +43,7 @@ def read_mask(path: Path) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # as in read_image
-        raise UserError(f"{path}: unreadable mask ({error})") from None
+        raise UserError(f"{path}: unreadable mask ({error}); replace the file") from None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, LabelMaps
-from cpal.errors import UserError
+from cpal.errors import UserError, again
 from cpal.networks.backbones import build_backbone
 from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
@@ -182,8 +182,8 @@ def _read_model(weights: Path) -> dict[str, Any]:
     meta = read_meta(weights, stage="train_segmentation")
     names = meta.get("classes") if isinstance(meta, dict) and "dilations" in meta else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) >= VOID:
-        raise UserError(f"{weights}: no segmentation model; the train_segmentation stage makes one")
+        raise UserError(f"{weights}: no segmentation model; make one with: dvc repro train_segmentation")
     side = meta.get("long_side", 1)
     if not isinstance(side, int) or side < 1:
-        raise UserError(f"{weights}: damaged, its long_side is {side!r}")
+        raise UserError(f"{weights}: damaged, its long_side is {side!r}; {again('train_segmentation')}")
     return meta

@@ -31,12 +31,12 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
             files = sorted(_files_below(path))
             mine = [file for file in files if _is_photo(file) and not _is_below(file, results)]
             if not mine:
-                raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)})")
+                raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)}); name another folder")
             found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in mine]
         elif not path.exists():
-            raise UserError(f"{path}: no such file or folder")
+            raise UserError(f"{path}: no such file or folder; name an existing one")
         elif not path.is_file():
-            raise UserError(f"{path}: neither a file nor a folder")
+            raise UserError(f"{path}: neither a file nor a folder; copy its content into a file")
         elif _is_below(path, results):
             raise UserError(f"{path}: lies where the results go, which would replace it; choose another --out")
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from joblib import delayed
 from pycocotools import mask as coco_mask
 
-from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, id_problem, read_image, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json
@@ -36,6 +36,7 @@ from cpal.sources.listing import (
     refuse,
     silent,
     some,
+    twin_problems,
     undrawn,
     unlearnable,
 )
@@ -111,6 +112,7 @@ def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Ann
     counts = Counter(item.image_id for item in listed)
     if twice := [image_id for image_id, count in counts.items() if count > 1]:
         problems.append(f"{len(twice)} image(s) are listed more than once, or in both lists: {some(twice)}")
+    problems += twin_problems(counts)
     known = tuple(names.values())
     classes = settings.classes or known
     if strange := [name for name in classes if names and name not in known]:
@@ -136,8 +138,10 @@ def _outlined(image: AnnotatedImage) -> set[int]:
 def _listed(
     image: AnnotatedImage, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]
 ) -> ListedImage:
-    if image.file_name.startswith(".") or set("/\\") & set(image.file_name):
-        raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
+    if id_problem(image.file_name):
+        raise UserError(
+            f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are; rename it there"
+        )
     shown = frozenset(names[instance.category] for instance in image.instances)
     image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
     size = image.height, image.width

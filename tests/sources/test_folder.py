@@ -217,6 +217,21 @@ def test_two_images_of_one_id(problems: Callable[..., list[str]], root: Path) ->
     )
 
 
+def test_ids_that_some_computers_do_not_tell_apart(problems: Callable[..., list[str]], root: Path) -> None:
+    draw(root / "photos/A.png", [], root / "masks/A.png")
+    assert (
+        "1 image(s) whose id differs from another's in capital letters only, which are one file on many computers; "
+        "rename: A and a"
+    ) in problems()
+
+
+def test_a_backslash_in_a_name(problems: Callable[..., list[str]], root: Path) -> None:
+    draw(root / "photos/x\\y.png", [], root / "masks/x.png")
+    assert problems()[0] == (
+        f"{root / 'photos'}: 1 image name(s) with unprintable characters or \\; rename: 'x\\\\y.png'"
+    )
+
+
 def test_ids_too_long_for_the_name_of_a_file(
     problems: Callable[..., list[str]], data: Callable[..., DataConfig], root: Path
 ) -> None:

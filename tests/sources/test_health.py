@@ -238,7 +238,8 @@ def test_annotations_that_are_refused(health: Callable[..., Health], root: Path)
             "<annotation><object><name>zebra</name></object></annotation>" if image_id == "b" else "<annotation/>"
         )
     assert one(health(**{"data.labels": "xml"}), "labels").text == (
-        "masks or annotations that are refused: 1, the first is b.xml: object 'zebra' is not among VOC's classes"
+        "masks or annotations that are refused: 1, the first is b.xml: object 'zebra' is not among VOC's classes; "
+        "rename or remove it"
     )
 
 
