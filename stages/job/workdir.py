@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.files import HOST, file_sha256, put, remove, sweep, temporary_name, write_json
+from cpal.settings.yaml_files import read_yaml
 from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import CACHE, IMPORTED_CAMS, PIPELINE
 
@@ -173,10 +173,8 @@ def _drop(work: Path) -> None:
 
 
 def _fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Sequence[Path]) -> str:
-    try:
-        pipeline = YAML(typ="safe", pure=True).load(PIPELINE)
-    except FileNotFoundError:
-        raise UserError(f"{PIPELINE}: no such file; run stages from the project's folder") from None
+    missing = "no such file; run stages from the project's folder"
+    pipeline = read_yaml(PIPELINE, missing=missing, cure="restore it with: git checkout dvc.yaml")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
     for dependency in sorted([*(name for name in deps if "${" not in name), *map(str, inputs)]):
