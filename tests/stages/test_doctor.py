@@ -1,0 +1,57 @@
+"""What a machine or a checkout lacks is told, with the cure, before anything runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cpal.errors import UserError
+from cpal.report import provenance
+from stages import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as GitHub's ZIP gives it: no git, no DVC."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for folder in ("profiles", "installation/locks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
+
+
+def test_no_repository_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="^git, DVC: a run would fail"):
+        doctor.main(params=Path("params.yaml"))
+    lines = capsys.readouterr().out.splitlines()
+    (git,) = (n for n, line in enumerate(lines) if line.startswith("MISSING git"))
+    assert "-> git init" in lines[git + 1]
+    assert any(line.startswith("ok      params.yaml") for line in lines)
+
+
+def test_the_checkout_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    doctor.main(profiles=True, params=Path("params.yaml"))
+    text = capsys.readouterr().out
+    assert "MISSING" not in text
+    for path in (ROOT / "profiles").glob("*.yaml"):
+        assert f" {path.stem} " in text
+    assert "lacks segmentation.weights data/raw/resnet101_coco.pth" in text, "which nobody may pass on"
+
+
+def test_data_and_packages_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    text = Path("params.yaml").read_text().replace("source: toy ", "source: voc ", 1)
+    assert "source: voc " in text
+    Path("params.yaml").write_text(text)
+    found = provenance.versions() | {"torch": "not installed", "timm": "0.1"}
+    monkeypatch.setattr(doctor, "versions", lambda: found)
+    with pytest.raises(UserError, match="^torch, git, DVC, params.yaml: a run would fail"):
+        doctor.main(params=Path("params.yaml"))
+    out = capsys.readouterr().out
+    assert "-> lacks data.root data/raw" in out
+    assert "0.1, but 1" in out and "is tested" in out
