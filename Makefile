@@ -50,10 +50,10 @@ lock:  ## renew installation/locks where pyproject.toml asks for it; UPGRADE=1 o
 	.cache/lock/bin/python -m pip install --quiet uv packaging
 	.cache/lock/bin/python installation/locks/make.py
 
-table1 table2 table3 table4 figure4: setup  ## the paper's tables on what params.yaml describes: docs/results; SEEDS=0,1,2
+table1 table2 table3 table4 figure4: setup  ## the paper's tables on what params.yaml describes, in results/; SEEDS=0-2
 	$(BIN)/python -m experiments.ablations $@ --seeds $(SEEDS)
 
-seeds: setup  ## what params.yaml describes, every step over random seeds: docs/results/seeds.md; SEEDS=0,1,2
+seeds: setup  ## what params.yaml describes, every step over random seeds, in results/; SEEDS=0-2
 	$(BIN)/python -m experiments.ablations $@ --seeds $(SEEDS)
 
 clean:  ## drop unfinished work and the tools' caches; results and .venv stay

@@ -1,8 +1,9 @@
 """The paper's tables, as DVC experiments on what params.yaml now describes, and that itself over random seeds.
 
-Queues one experiment a row and seed, runs the queue, and writes docs/results/NAME.md and NAME.png with the paper's
-figures beside; experiments/tables.py says which rows there are. Stopped and started again it goes on: an experiment
-that is done is not run again. What else waits in DVC's queue is run as well; DVC runs all of it or nothing.
+Queues one experiment a row and seed, runs the queue, and writes results/NAME.md and NAME.png with the paper's figures
+beside, or in docs/results with --publish; experiments/tables.py says which rows there are. Stopped and started again it
+goes on: an experiment that is done is not run again. What else waits in DVC's queue is run as well; DVC runs all of it
+or nothing.
 """
 
 import hashlib
@@ -22,7 +23,9 @@ from cpal.evaluation.score_files import join_details
 from cpal.settings.config import NO_SETTINGS, RESTORE
 from cpal.settings.yaml_files import read_yaml
 from experiments.results import Metrics, write
-from experiments.tables import Change, rows, steps
+from experiments.tables import TABLES, Change, rows, steps
+
+RESULTS, PUBLISHED = Path("results"), Path("docs/results")
 
 
 def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str, list[str]]:
@@ -117,22 +120,42 @@ def _metrics(name: str, steps: tuple[str, ...]) -> Metrics:
     return found
 
 
+def random_seeds(text: str) -> list[int]:
+    """Seeds written as 0,1,2 or 0-2. Raises UserError for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise UserError(
+                f"--seeds {text}: write numbers with commas between, such as 0,1,2, or a range, such as 0-2"
+            )
+        found += range(int(first), int(last or first) + 1)
+    if not found or len(set(found)) < len(found):
+        raise UserError(f"--seeds {text}: names no seed, or one twice; write each once, such as 0,1,2")
+    return found
+
+
 def main(
-    tables: Annotated[list[str], typer.Argument(help="table1, table2, table3, table4, figure4, seeds.")],
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    tables: Annotated[list[str], typer.Argument(help=f"{', '.join(TABLES)}.")],
+    seeds: Annotated[str, typer.Option(help="Random seeds, such as 0,1,2 or 0-2.")] = "0,1,2",
     run: Annotated[bool, typer.Option(help="Run what is missing; else only write what there is.")] = True,
+    publish: Annotated[bool, typer.Option("--publish", help="Replace the pages of docs/results.")] = False,
 ) -> None:
-    numbers = [int(seed) for seed in seeds.split(",")]
-    present = settings()
+    numbers, present = random_seeds(seeds), settings()
+    if unknown := [table for table in tables if table not in TABLES]:
+        raise UserError(f"{', '.join(unknown)}: no such table; choose {', '.join(TABLES)}")
     if present["data"]["masks"] is None:
         raise UserError("data.masks: null: without masks there is no mIoU to measure; name their folder")
     plan = {table: rows(table, present) for table in tables}
     if run:  # seed by seed, so that the trainings that rows share stay at hand
-        run_missing(dict(experiment(row.change, s, steps(t)) for s in numbers for t in tables for row in plan[t]))
-    known = ended()
+        wanted = dict(experiment(row.change, s, steps(t)) for s in numbers for t in tables for row in plan[t])
+        print(f"{len(wanted)} experiments, {len(wanted.keys() - ended())} of them to run", flush=True)
+        run_missing(wanted)
+    known, folder = ended(), PUBLISHED if publish else RESULTS
     for table in tables:
         found = [(row, measured(row.change, steps(table), numbers, known)) for row in plan[table]]
-        print(write(table, found, numbers, present).read_text(encoding="utf-8"))
+        path = write(table, found, numbers, present, folder=folder)
+        print(f"{path}:\n\n{path.read_text(encoding='utf-8')}")
 
 
 if __name__ == "__main__":

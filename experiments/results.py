@@ -1,4 +1,4 @@
-"""Writes the measured scores and the paper's scores as Markdown and PNG into docs/results.
+"""Writes the measured scores and the paper's scores as Markdown and PNG.
 
 "Seed" has two meanings here: a seed map, and a random seed. Values are mean ± deviation over the random seeds.
 """
@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from cpal.maps.cams import MAP_NAMES
 from experiments.tables import PAPER_HOSTS, SEED_TO_MASK, Row, has_data_of
 
-RESULTS = Path("docs/results")
 Metrics = dict[str, Any]  # of one experiment: content of the files in data/metrics, by their stem
 Found = list[tuple[Row, dict[int, Metrics]]]  # of each row, the experiments that have ended, by random seed
 Bar = tuple[list[float], float | None]  # here of each random seed, in the paper
@@ -30,10 +29,10 @@ SEEDED_DATA = {
 }
 
 
-def write(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -> Path:
+def write(table: str, found: Found, seeds: list[int], present: dict[str, Any], *, folder: Path) -> Path:
     """Files of a table around the present settings; path of its text."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    picture = RESULTS / f"{table}.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{table}.png"
     if table == "seeds":
         lines = over_seeds(found[0][1], seeds, present)
     elif table == "table4":
@@ -43,7 +42,7 @@ def write(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -
         lines = seed_table(table, found, seeds, present)
         if bars := [(row, values) for row, done in found if (values := _best(row, done))]:
             _draw_seeds(picture, bars)
-    path = RESULTS / f"{table}.md"
+    path = folder / f"{table}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

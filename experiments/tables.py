@@ -28,6 +28,9 @@ class Row(NamedTuple):
     score: str = "pacam"
 
 
+TABLES = ("table1", "table2", "table3", "table4", "figure4", "seeds")
+
+
 def rows(table: str, present: dict[str, Any]) -> list[Row]:
     """The rows of a table around the present settings."""
     if table == "seeds":

@@ -208,14 +208,15 @@ def test_what_a_killed_worker_left_is_begun_anew(
 
 
 def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
     rows = [tables.Row("all", {}, 62.5), tables.Row("some", {}), tables.Row("none", {}, 50.1)]
     values = [{0: 60.0, 1: 62.0}, {1: 58.25}, {}]
     found = [
         (row, {seed: {"seed": {"pacam": {"miou_oracle": value}}} for seed, value in by_seed.items()})
         for row, by_seed in zip(rows, values, strict=True)
     ]
-    lines = results.write("table1", found, [0, 1], settings("")).read_text(encoding="utf-8").splitlines()
+    lines = (
+        results.write("table1", found, [0, 1], settings(""), folder=tmp_path).read_text(encoding="utf-8").splitlines()
+    )
     assert lines[0] == "# Table 1: seed mIoU"
     assert lines[-3:] == [
         "| all | 62.5 | 61.0 ± 1.4 |",
@@ -227,14 +228,17 @@ def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_of_nothing_is_written(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
     found: list[tuple[tables.Row, dict[int, results.Metrics]]] = [(row, {}) for row in tables.rows(table, settings(""))]
-    assert results.write(table, found, [0, 1], settings("")).read_text(encoding="utf-8").count("not measured") > 3
+    assert (
+        results.write(table, found, [0, 1], settings(""), folder=tmp_path)
+        .read_text(encoding="utf-8")
+        .count("not measured")
+        > 3
+    )
 
 
 def test_hosts_are_shown_beside_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the thresholds of the settings, not at the best ones."""
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
 
     def metrics(seed: float, crf: float, mask: float) -> results.Metrics:
         swept = {"miou_oracle": 99.0}
@@ -247,7 +251,7 @@ def test_hosts_are_shown_beside_the_paper(tmp_path: Path, monkeypatch: pytest.Mo
     irn, cpal, *amn = tables.rows("table4", settings("voc-animals"))
     done = {0: metrics(40.0, 45.0, 50.0), 1: metrics(42.0, 45.0, 54.0)}
     found = [(irn, done), (cpal, {1: metrics(67.04, 73.0, 76.0)}), *((row, {}) for row in amn)]
-    text = results.write("table4", found, [0, 1], settings("voc-animals")).read_text(encoding="utf-8")
+    text = results.write("table4", found, [0, 1], settings("voc-animals"), folder=tmp_path).read_text(encoding="utf-8")
     assert text.splitlines()[-6:] == [
         "| host | seed, paper | seed, here | CRF, paper | CRF, here | mask, paper | mask, here |",
         "|---|---|---|---|---|---|---|",
@@ -309,3 +313,26 @@ def test_without_masks_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ablations, "settings", lambda: present)
     with pytest.raises(UserError, match="data.masks: null: .*name their folder"):
         ablations.main(["seeds"], "0", run=True)
+
+
+def test_a_published_page_is_replaced_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    present = settings("")
+    monkeypatch.setattr(ablations, "settings", lambda: present)
+    monkeypatch.setattr(ablations, "ended", set)
+    monkeypatch.setattr(ablations, "project", lambda: "")
+    monkeypatch.setattr(ablations, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(ablations, "PUBLISHED", tmp_path / "docs/results")
+    ablations.main(["table2"], "0", run=False)
+    assert sorted(path.parent.name for path in tmp_path.rglob("table2.md")) == ["results"]
+    ablations.main(["table2"], "0", run=False, publish=True)
+    assert (tmp_path / "docs/results/table2.md").is_file()
+
+
+def test_seeds_and_tables_that_do_not_exist() -> None:
+    assert ablations.random_seeds("0,1,2") == ablations.random_seeds("0-2") == [0, 1, 2]
+    assert ablations.random_seeds("1, 5-6") == [1, 5, 6]
+    for text in ("", "a", "0;1", "-1", "2-1", "1,1", "0-"):
+        with pytest.raises(UserError, match="--seeds"):
+            ablations.random_seeds(text)
+    with pytest.raises(UserError, match="table9: no such table; choose table1, table2, table3, table4, figure4, seeds"):
+        ablations.main(["table9"])
