@@ -9,6 +9,7 @@ or nothing.
 import hashlib
 import json
 import os
+import re
 import subprocess
 from functools import cache, reduce
 from pathlib import Path
@@ -124,12 +125,9 @@ def random_seeds(text: str) -> list[int]:
     """Seeds written as 0,1,2 or 0-2. Raises UserError for anything else."""
     found: list[int] = []
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
-            raise UserError(
-                f"--seeds {text}: write numbers with commas between, such as 0,1,2, or a range, such as 0-2"
-            )
-        found += range(int(first), int(last or first) + 1)
+        if (numbers := re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)) is None:
+            raise UserError(f"--seeds {text}: write numbers with commas between, or a range, such as 0-2")
+        found += range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
     if not found or len(set(found)) < len(found):
         raise UserError(f"--seeds {text}: names no seed, or one twice; write each once, such as 0,1,2")
     return found
