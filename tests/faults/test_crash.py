@@ -1,0 +1,15 @@
+"""Killed before each of its changes to files, a stage started again ends with the bytes of an undisturbed run."""
+
+import pytest
+
+from tests.faults.crash import crash_and_rerun, points
+from tests.faults.project import CRASHED, Tiny
+from tests.faults.records import check, spread, wanted
+from tests.faults.runner import Crash
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("crash", ["kill", "torn", "power"])
+def test_crash(tiny: Tiny, crash: Crash) -> None:
+    check(spread(crash_and_rerun, [point for point in points(tiny, CRASHED, crash) if wanted(point.id)]))
