@@ -12,7 +12,7 @@ from tests.faults.records import FOUND, ONLY, REPORT, alike_faults, table, write
 
 @pytest.fixture(scope="session")
 def tiny() -> Iterator[Tiny]:
-    yield build()
+    yield build("tiny")
     if not ONLY:
         shutil.rmtree(scratch(), ignore_errors=True)
 

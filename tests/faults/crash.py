@@ -6,10 +6,22 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.project import CACHE, RANDOM, WORK, Tiny, content, copy, files_below, outs_of, remove_outs, scratch
-from tests.faults.project import stage_run
+from tests.faults.project import (
+    CACHE,
+    RANDOM,
+    WORK,
+    Tiny,
+    content,
+    copy,
+    files_below,
+    outs_of,
+    remove_outs,
+    scratch,
+    stage_run,
+)
 from tests.faults.records import ONLY, Fault, judged
-from tests.faults.runner import Crash, Ending
+from tests.faults.runner import Ending
+from tests.faults.watch import Crash
 
 # The last change before the crash, which the crash can cut: see runner.Watch.
 BEFORE: dict[Crash, tuple[str, ...]] = {"torn": ("open",), "power": ("rename", "link")}
@@ -32,11 +44,13 @@ class Point:
 
 
 def points(tiny: Tiny, stages: tuple[str, ...], crash: Crash) -> list[Point]:
-    """All of them for a kill. For the others those whose last change is one that they cut, of a file that no DVC output is:
-    DVC removes outputs before the stage runs again."""
+    """All of them for a kill, else those whose last change gave a file that the crash can cut.
+
+    A power cut cuts files below .cache only: DVC removes outputs before the stage runs again.
+    """
     found = []
     for stage in stages:
-        for n, change in enumerate(tiny.changes[stage], 1):
+        for n in range(1, len(tiny.changes[stage]) + 1):
             last = tiny.changes[stage][n - 2] if n > 1 else None
             if crash == "kill" or last is not None and last["event"] in BEFORE[crash] and _cut(stage, crash, last):
                 found.append(Point(tiny, stage, crash, n))
@@ -84,8 +98,10 @@ def _inputs(project: Path, stage: str) -> dict[str, tuple[int, int]]:
 
 
 def _complete(tiny: Tiny, project: Path, stage: str, crashed: Ending) -> set[str]:
-    """Work that cost time and was complete at the crash, wherever it lies: by its place in .cache, where the undisturbed
-    run wrote it. A map or mask is complete when it has an output's bytes, a checkpoint when other changes followed it."""
+    """Work that cost time and was complete at the crash, wherever it lies: its place in .cache in the undisturbed run.
+
+    A map or mask is complete when it has an output's bytes, a checkpoint when other changes followed it.
+    """
     found: set[str] = set()
     written = {RANDOM.sub("*", c["path"]) for c in tiny.changes[stage] if c["path"].startswith(f"{CACHE}/")}
     outs = {(Path(name).name, sha) for name, sha in tiny.outs[stage].items()}

@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from cpal.settings.profiles import merged, plain_yaml
-from tests.faults.runner import PARSED, Ending, run_forked
+from tests.faults.runner import PARSED, TIMEOUT, Ending, start
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -61,6 +61,17 @@ segmentation:
 final_test: {scales: [1.0]}
 evaluate: {threshold_step: 0.1}
 report: {images: 2}
+"""
+OTHER = """
+hosts:
+  irn: {learning_rate: 0.02, head_learning_rate: 0.2}
+  amn: {learning_rate: 0.02, head_learning_rate: 0.2}
+cpal: {topk: 1, temperature: 0.5}
+crf: {iterations: 3, certainty: 0.6}
+affinity: {learning_rate: 0.1}
+walk: {steps: 4}
+pseudo_mask: {min_confidence: 0.5}
+segmentation: {learning_rate: 0.1}
 """
 
 
@@ -151,8 +162,9 @@ def _unlinked(path: Path) -> bytes:
     return data
 
 
-def stage_run(project: Path, stage: str, *, workers: int = 1, more: Iterable[str] = (), **settings: Any) -> Ending:
-    return run_forked(project, stage, [*options(stage, workers=workers), *more], **settings)
+def stage_run(project: Path, stage: str, *, workers: int = 1, timeout: float = TIMEOUT, **settings: Any) -> Ending:
+    """The stage forked from here, to its end; settings as of `runner.start`."""
+    return start(project, stage, options(stage, workers=workers), **settings).wait(timeout)
 
 
 @cache
@@ -162,25 +174,32 @@ def scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="cpal_faults_", dir=shared if os.access(shared, os.W_OK) else None))
 
 
-def settings_text(text: str = TINY) -> str:
-    return merged((ROOT / "params.yaml").read_text(encoding="utf-8"), plain_yaml(text), name="tiny")[0]
+def settings_text(*changes: str) -> str:
+    """params.yaml made tiny, with these changes."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for change in (TINY, *changes):
+        text, _ = merged(text, plain_yaml(change), name="tiny")
+    return text
 
 
-def build() -> Tiny:
-    """Run all stages in the order of dvc.yaml, each a second time for its time, changes and names; twice alike."""
-    folder = scratch() / "tiny"
+def build(name: str, *changes: str, alone: bool = True) -> Tiny:
+    """Run all stages in the order of dvc.yaml.
+
+    With `alone` each runs a second time, and ends alike, for the time that it takes, its changes to files and names.
+    """
+    folder = scratch() / name
     folder.mkdir()
-    for name in CODE:
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "params.yaml").write_text(settings_text(), encoding="utf-8")
+    for path in CODE:
+        (folder / path).symlink_to(ROOT / path)
+    (folder / "params.yaml").write_text(settings_text(*changes), encoding="utf-8")
     lock = {"schema": "2.0", "stages": {name: {"cmd": s["cmd"], "outs": _locked(name)} for name, s in STAGES.items()}}
     (folder / "dvc.lock").write_text(json.dumps(lock, indent=1), encoding="utf-8")  # which is YAML too
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
-        text = (folder / name).read_text(encoding="utf-8")
+    for path in ("dvc.yaml", "dvc.lock", "params.yaml"):
+        text = (folder / path).read_text(encoding="utf-8")
         PARSED[text] = pickle.dumps(plain_yaml(text))
-    for name in SENTINELS:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("mine\n", encoding="utf-8")
+    for path in SENTINELS:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("mine\n", encoding="utf-8")
     _preload([f"stages.{stage}" for stage in STAGES])
     tiny = Tiny(folder)
     for stage in STAGES:
@@ -188,7 +207,7 @@ def build() -> Tiny:
         assert ending.code == 0, f"{stage} fails undisturbed: {ending.output}"
         _preload(ending.modules)
         remove(folder / CACHE)
-    for stage in STAGES:
+    for stage in STAGES if alone else ():
         project = copy(tiny, stage, scratch() / f"alone_{stage}")
         ending = stage_run(project, stage, trace=True)
         assert ending.code == 0, f"{stage} fails undisturbed: {ending.output}"

@@ -87,10 +87,16 @@ def judged(tiny: Tiny, project: Path, stage: str, ending: Ending, names: Iterabl
     return "same", ""
 
 
-def spread(function: Callable[[Item], Fault], items: Sequence[Item]) -> list[Fault]:
-    """The faults in JOBS processes forked from this one, all of them remembered for the table."""
-    with get_context("fork").Pool(JOBS) as pool:
-        found = list(pool.imap_unordered(function, items))
+def spread(function: Callable[[Item], Fault | None], items: Sequence[Item]) -> list[Fault]:
+    """The faults in JOBS processes forked from this one, all of them remembered for the table; REPORT.log grows."""
+    found = []
+    log = Path(REPORT).with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with get_context("fork").Pool(JOBS) as pool, log.open("a", encoding="utf-8") as stream:
+        for n, fault in enumerate(pool.imap_unordered(function, items), 1):
+            if fault is not None:
+                found.append(fault)
+                print(f"{n}/{len(items)} {fault.id}: {fault.outcome} {fault.detail}", file=stream, flush=True)
     found.sort(key=lambda fault: fault.id)
     FOUND.extend(found)
     return found
@@ -98,6 +104,11 @@ def spread(function: Callable[[Item], Fault], items: Sequence[Item]) -> list[Fau
 
 def wanted(fault_id: str) -> bool:
     return ONLY in fault_id
+
+
+def stage_wanted(stage: str) -> bool:
+    """Whether a wanted fault can be one of this stage."""
+    return "/" not in ONLY or f"/{stage}/" in f"{ONLY}/"
 
 
 def check(found: Sequence[Fault]) -> None:

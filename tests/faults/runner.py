@@ -1,7 +1,6 @@
 """A stage in a process forked from this one, which has imported everything: milliseconds instead of seconds to start.
 
-The process watches its own changes to files below the project by Python's audit events, and can kill itself just before
-the n-th of them. safetensors writes from Rust, without an event; its Python side is made to raise one.
+What is imported here has done nothing yet: no process forked from this one finds torch's threads or locks in use.
 """
 
 import atexit
@@ -19,12 +18,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Crash = Literal["kill", "torn", "power"]
+from tests.faults.watch import Crash, Watch, watch_safetensors
+
 TIMEOUT = 120.0
-PARSED: dict[str, bytes] = {}  # YAML texts and their values, pickled: its parser in Python takes half of a short stage's time
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+PARSED: dict[
+    str, bytes
+] = {}  # YAML texts and their values, pickled: its parser in Python takes half of a short stage's time
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,6 @@ class Running:
         return Ending(code, texts["output"], seconds, changes, texts["modules"].split())
 
 
-def run_forked(project: Path, stage: str, arguments: Sequence[str], **settings: Any) -> Ending:
-    """`python -m stages.STAGE ARGUMENTS` in the project's folder, to its end; settings as of `start`."""
-    return start(project, stage, arguments, **settings).wait()
-
-
 def start(
     project: Path,
     stage: str,
@@ -86,7 +82,10 @@ def start(
     trace: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> Running:
-    """`crash` names how and before which change the process kills itself; with `trace` it writes its changes down."""
+    """`python -m stages.STAGE ARGUMENTS` in the project's folder, forked.
+
+    `crash` names how and before which change the process kills itself; with `trace` it writes its changes down.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ending_", dir=project.parent))
     began = time.monotonic()
     sys.stdout.flush()
@@ -133,7 +132,7 @@ def _child(
     before = set(sys.modules)
     if crash or trace:
         descriptor = os.open(folder / "changes", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        _watch_safetensors()
+        watch_safetensors()
         sys.addaudithook(Watch(str(project), descriptor, crash))
     code = _finished(lambda: runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True))
     atexit._run_exitfuncs()
@@ -158,90 +157,11 @@ def _finished(main: Callable[[], Any]) -> int:
     return 0
 
 
-class Watch:
-    """An audit hook: counts the changes below the project, and kills the process before one.
-
-    kill: SIGKILL. torn: the last change opened a file to write it, and it has got half of its bytes, as when the process
-    dies while it writes. power: the last change gave a file in the project its final name by renaming or linking, and the
-    disk had got half of its bytes when the power went, as it can without fsync. Only files that this run wrote are cut.
-    shutil's events are left out: each change that they announce has an event of its own.
-    """
-
-    def __init__(self, project: str, descriptor: int, crash: tuple[Crash, int] | None) -> None:
-        self.project, self.descriptor, self.crash = f"{os.path.realpath(project)}/", descriptor, crash
-        self.count = 0
-        self.last: dict[str, str] | None = None
-        self.busy = False
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.busy or not (event == "open" or event.startswith("os.")):
-            return
-        self.busy = True
-        try:
-            change = self._change(event, arguments)
-            if change is not None:
-                self._seen(change)
-        finally:
-            self.busy = False
-
-    def _seen(self, change: dict[str, str]) -> None:
-        self.count += 1
-        if self.crash is not None and self.count == self.crash[1]:
-            if self.last is not None and self.crash[0] != "kill":
-                path = self.project + self.last["path"]
-                if os.path.isfile(path):
-                    os.truncate(path, os.path.getsize(path) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.write(self.descriptor, (json.dumps(change) + "\n").encode())
-        self.last = change
-
-    def _change(self, event: str, arguments: tuple[Any, ...]) -> dict[str, str] | None:
-        """The change by its event and its path below the project, for a rename or link the new one."""
-        place, folder = arguments[0] if arguments else None, -1
-        if event == "open":
-            mode, flags = arguments[1], arguments[2]
-            if not (isinstance(mode, str) and set(mode) & set("wax+") or isinstance(flags, int) and flags & WRITES):
-                return None
-        elif event in ("os.rename", "os.link"):
-            place, folder = arguments[1], arguments[3]
-        elif event == "os.symlink":
-            place, folder = arguments[1], arguments[2]
-        elif event in ("os.remove", "os.rmdir"):
-            folder = arguments[1]
-        elif event == "os.mkdir":
-            folder = arguments[2]
-        elif event != "os.truncate":
-            return None
-        if not isinstance(place, str | bytes | os.PathLike):
-            return None
-        path = os.fsdecode(place)
-        if isinstance(folder, int) and folder >= 0:
-            path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
-        path = os.path.abspath(path)
-        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        no_change = event == "os.mkdir" and os.path.isdir(path) or event == "os.remove" and not os.path.lexists(path)
-        if no_change or not path.startswith(self.project):
-            return None
-        return {"event": event.removeprefix("os."), "path": path.removeprefix(self.project)}
-
-
-def _watch_safetensors() -> None:
-    import safetensors.torch as library
-
-    write = library.serialize_file
-
-    def audited(content: Any, filename: Any, *more: Any, **named: Any) -> Any:
-        sys.audit("open", os.fspath(filename), "wb", WRITES)
-        return write(content, filename, *more, **named)
-
-    library.serialize_file = audited
-
-
 def _remember_yaml() -> None:
     """Files whose text is in PARSED are not parsed again; any other text is."""
-    from ruamel.yaml import YAML
+    import ruamel.yaml
 
-    load = YAML.load
+    load = ruamel.yaml.YAML.load
 
     def remembered(self: Any, stream: Any) -> Any:
         if self.typ == ["safe"] and isinstance(stream, str | Path):
@@ -253,7 +173,7 @@ def _remember_yaml() -> None:
                 return pickle.loads(PARSED[text])
         return load(self, stream)
 
-    YAML.load = remembered
+    vars(ruamel.yaml)["YAML"].load = remembered
 
 
 def _read(path: Path) -> str:

@@ -5,7 +5,7 @@ import pytest
 from tests.faults.crash import crash_and_rerun, points
 from tests.faults.project import CRASHED, Tiny
 from tests.faults.records import check, spread, wanted
-from tests.faults.runner import Crash
+from tests.faults.watch import Crash
 
 pytestmark = pytest.mark.faults
 
