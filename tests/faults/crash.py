@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults.project import (
     CACHE,
+    CHEAP,
     RANDOM,
     WORK,
     Tiny,
@@ -43,13 +44,13 @@ class Point:
         return f"{self.crash}/{self.stage}/{self.n} {change['event']} {RANDOM.sub('*', change['path'])}"
 
 
-def points(tiny: Tiny, stages: tuple[str, ...], crash: Crash) -> list[Point]:
+def points(tiny: Tiny, crash: Crash) -> list[Point]:
     """All of them for a kill, else those whose last change gave a file that the crash can cut.
 
     A power cut cuts files below .cache only: DVC removes outputs before the stage runs again.
     """
     found = []
-    for stage in stages:
+    for stage in tiny.changes:
         for n in range(1, len(tiny.changes[stage]) + 1):
             last = tiny.changes[stage][n - 2] if n > 1 else None
             if crash == "kill" or last is not None and last["event"] in BEFORE[crash] and _cut(stage, crash, last):
@@ -67,7 +68,7 @@ def crash_and_rerun(point: Point) -> Fault:
     project = copy(tiny, stage, folder / "p")
     inputs = _inputs(project, stage)
     crashed = stage_run(project, stage, crash=(point.crash, point.n), trace=True)
-    complete = _complete(tiny, project, stage, crashed)
+    complete = set() if stage in CHEAP else _complete(tiny, project, stage, crashed)
     remove_outs(project, stage)
     again = stage_run(project, stage, trace=True)
     outcome, detail = judged(tiny, project, stage, again)
@@ -109,7 +110,7 @@ def _complete(tiny: Tiny, project: Path, stage: str, crashed: Ending) -> set[str
     places = [path for path in files_below(project) if not path.is_symlink()]
     for path in places:
         name = path.relative_to(project).as_posix()
-        if not WORK.search(path.name) or any(name.startswith(out) for out in outs_of(stage)):
+        if not WORK.search(path.name) or name.startswith(tuple(outs_of(stage))) or (tiny.folder / name).exists():
             continue
         if path.suffix == ".pth":
             if name in later:

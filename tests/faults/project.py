@@ -29,11 +29,12 @@ SHARED_CACHE = "CPAL_CACHE"
 SENTINELS = ("data/raw/mine/photo.txt", "data/notes.txt", "notes.txt")  # the user's own files, which nobody may touch
 WORK = re.compile(r"\.(npz|png|pth)$")  # files in the work folders that cost time to make
 RANDOM = re.compile(r"\d{8}_\d{6}|(?<![0-9a-z])[0-9a-f]{16,}|(?<=\.)\d+(?=\.tmp)")  # in .cache: a time, hash, process
-MAY_STAY: tuple[re.Pattern[str], ...] = ()  # of .cache, beside what an undisturbed run leaves there
+# Of .cache, beside what an undisturbed run leaves there: mmengine's folder of a training that was killed at once.
+MAY_STAY: tuple[re.Pattern[str], ...] = (re.compile(r"^\.cache/[a-z_]+/\*/checkpoints/\*$"),)
+CHEAP = ("write_pseudo_masks",)  # takes seconds for all images and does not go on
 ON_PROCESSOR = {"prepare", "refine_crf", "write_pseudo_masks", "report"} | {
     f"evaluate_{name}" for name in ("seed", "crf", "pseudo_mask", "segmentation")
 }
-CRASHED = tuple(STAGES)  # all of them write something
 TINY = """
 toy: {train_images: 4, val_images: 2, min_side: 64, max_side: 72}
 host: amn
@@ -182,6 +183,11 @@ def settings_text(*changes: str) -> str:
     return text
 
 
+def link_code(project: Path) -> None:
+    for name in CODE:
+        (project / name).symlink_to(ROOT / name)
+
+
 def build(name: str, *changes: str, alone: bool = True) -> Tiny:
     """Run all stages in the order of dvc.yaml.
 
@@ -189,8 +195,7 @@ def build(name: str, *changes: str, alone: bool = True) -> Tiny:
     """
     folder = scratch() / name
     folder.mkdir()
-    for path in CODE:
-        (folder / path).symlink_to(ROOT / path)
+    link_code(folder)
     (folder / "params.yaml").write_text(settings_text(*changes), encoding="utf-8")
     lock = {"schema": "2.0", "stages": {name: {"cmd": s["cmd"], "outs": _locked(name)} for name, s in STAGES.items()}}
     (folder / "dvc.lock").write_text(json.dumps(lock, indent=1), encoding="utf-8")  # which is YAML too

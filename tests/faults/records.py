@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tests.faults.project import MAY_STAY, Tiny, content, outs_of, tree
-from tests.faults.runner import Ending
+from tests.faults.runner import HUNG, Ending
 
 Outcome = Literal["same", "named", "silent", "traceback", "lost", "leftovers", "unclear"]
 OUTCOMES: tuple[Outcome, ...] = ("same", "named", "silent", "traceback", "lost", "leftovers", "unclear")
 GOOD = ("same", "named")
 CURE = re.compile(
-    r"\b(run|make|replace|free|set|give|choose|use|save|check|add|remove|delete|wait|lower|move|put|name|take|write|"
+    r"\b(run|make|replace|free|set|give|choose|use|save|check|add|remove|delete|wait|lower|move|put|name|take|write|restore|correct|raise|"
     r"goes on|continue|continues|again)\b",
     re.IGNORECASE,
 )
@@ -59,6 +59,8 @@ def refused(ending: Ending, names: Iterable[str] = ()) -> tuple[Outcome, str]:
     names = list(names)
     if ending.code != 2 or "Traceback (most recent" in ending.output:
         said = last_line(ending.output)
+        if ending.code == HUNG:
+            return "traceback", f"hangs: {said}"
         return "traceback", said if ending.code >= 0 else f"ended by signal {-ending.code}; {said}"
     if "error: " not in ending.output or not CURE.search(message):
         return "unclear", f"no cure: {message or last_line(ending.output)}"

@@ -23,14 +23,17 @@ from typing import Any
 from tests.faults.watch import Crash, Watch, watch_safetensors
 
 TIMEOUT = 120.0
-PARSED: dict[
-    str, bytes
-] = {}  # YAML texts and their values, pickled: its parser in Python takes half of a short stage's time
+HUNG = -signal.SIGALRM  # the code of what had to be killed after a timeout
+# YAML texts and their values, pickled: its parser in Python takes half of a short stage's time.
+PARSED: dict[str, bytes] = {}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: exit code or minus the signal, both its outputs, its changes and late imports."""
+    """How a process ended: exit code or minus the signal, what it printed, its changes to files, and its late imports.
+
+    `seconds` count from the time when it came to the stage itself.
+    """
 
     code: int
     output: str
@@ -41,11 +44,16 @@ class Ending:
 
 @dataclass
 class Running:
-    """A forked stage that has not been waited for. `seconds` since its start can be asked of `started`."""
+    """A forked stage that has not been waited for; `folder` holds what it tells."""
 
     pid: int
     folder: Path
     started: float
+
+    def begun(self) -> None:
+        """Return once the process has come to the stage itself."""
+        while not (self.folder / "begun").exists() and time.monotonic() - self.started < TIMEOUT:
+            time.sleep(0.001)
 
     def wait(self, timeout: float = TIMEOUT) -> Ending:
         """Kill it after the timeout, and then whatever it has started."""
@@ -57,10 +65,11 @@ class Running:
             elif time.monotonic() - self.started > timeout:
                 os.killpg(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-                code = -signal.SIGALRM
+                code = HUNG
             else:
                 time.sleep(0.002)
-        seconds = time.monotonic() - self.started
+        begun = self.folder / "begun"
+        seconds = time.time() - begun.stat().st_mtime if begun.exists() else 0.0
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -134,6 +143,7 @@ def _child(
         descriptor = os.open(folder / "changes", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         watch_safetensors()
         sys.addaudithook(Watch(str(project), descriptor, crash))
+    (folder / "begun").touch()
     code = _finished(lambda: runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True))
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.damage import told
-from tests.faults.project import CACHE, CODE, ROOT, Tiny, copy, options, remove, remove_outs, scratch, stage_run
+from tests.faults.project import (
+    CACHE,
+    CODE,
+    ROOT,
+    Tiny,
+    copy,
+    link_code,
+    options,
+    remove,
+    remove_outs,
+    scratch,
+    stage_run,
+)
 from tests.faults.records import Fault, Outcome, judged, last_line
 from tests.faults.runner import Ending, start
 
@@ -58,10 +70,12 @@ def shoot(shot: Shot) -> Fault:
     except ProcessLookupError:
         pass
     if shot.how == "dvc":
-        for name in OF_REPOSITORY:
+        for name in (*OF_REPOSITORY, *CODE):
             remove(project / name)
+        link_code(project)
     outcome, detail = judged(shot.tiny, project, shot.stage, again)
-    if outcome == "same" and shot.name != "KILL":
+    stage_told = shot.name != "KILL" and (shot.how, shot.target) != ("dvc", "process")
+    if outcome == "same" and stage_told:
         outcome, detail = _ended(ending, slow)
     elif outcome != "same":
         detail = f"the next run: {detail}"
@@ -77,13 +91,14 @@ def _ended(ending: Ending, slow: float) -> tuple[Outcome, str]:
     if "Traceback (most recent" in ending.output:
         return "traceback", last_line(ending.output)
     if not GO_ON.search(ending.output[-400:]):
-        said = last_line(re.sub(".*(img|step)/s.*", "", ending.output))
+        said = last_line(re.sub(r".*\d%\|.*", "", ending.output))
         return "silent", f"code {ending.code}, no word on how to go on: {said}"
     return "named", last_line(ending.output)
 
 
 def _forked(shot: Shot, project: Path, rng: random.Random) -> tuple[Ending, float, int]:
     running = start(project, shot.stage, options(shot.stage, workers=2 if shot.how == "loaders" else 1))
+    running.begun()
     time.sleep(rng.uniform(0.05, shot.tiny.seconds[shot.stage]))
     begun = time.monotonic()
     send = os.killpg if shot.target == "group" else os.kill
@@ -108,7 +123,7 @@ def _command(shot: Shot, project: Path, folder: Path, rng: random.Random) -> tup
         )
         while process.poll() is None and not list(project.glob(f"{CACHE}/{shot.stage}/*/*/*")):
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5))
+        time.sleep(rng.uniform(0, 0.1))
         begun = time.monotonic()
         if process.poll() is None:
             (os.killpg if shot.target == "group" else os.kill)(process.pid, SIGNALS[shot.name])

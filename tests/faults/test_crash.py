@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.crash import crash_and_rerun, points
-from tests.faults.project import CRASHED, Tiny
+from tests.faults.project import Tiny
 from tests.faults.records import check, spread, wanted
 from tests.faults.watch import Crash
 
@@ -12,4 +12,4 @@ pytestmark = pytest.mark.faults
 
 @pytest.mark.parametrize("crash", ["kill", "torn", "power"])
 def test_crash(tiny: Tiny, crash: Crash) -> None:
-    check(spread(crash_and_rerun, [point for point in points(tiny, CRASHED, crash) if wanted(point.id)]))
+    check(spread(crash_and_rerun, [point for point in points(tiny, crash) if wanted(point.id)]))
