@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.disk import unmount_all
 from tests.faults.project import Tiny, build, scratch
 from tests.faults.records import FOUND, ONLY, REPORT, alike_faults, table, write_report
 
@@ -13,6 +14,7 @@ from tests.faults.records import FOUND, ONLY, REPORT, alike_faults, table, write
 @pytest.fixture(scope="session")
 def tiny() -> Iterator[Tiny]:
     yield build("tiny")
+    unmount_all()
     if not ONLY:
         shutil.rmtree(scratch(), ignore_errors=True)
 

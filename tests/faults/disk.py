@@ -76,3 +76,11 @@ def mounts_here() -> str:
         return f"no file system can be mounted here: {error}"
     subprocess.run(["umount", folder], check=True)
     return ""
+
+
+def unmount_all() -> None:
+    """What a fault that was broken off has left mounted."""
+    mounts = Path("/proc/mounts")
+    for line in mounts.read_text(encoding="utf-8").splitlines() if mounts.exists() else ():
+        if (place := line.split()[1]).startswith(f"{scratch()}/"):
+            subprocess.run(["umount", "-l", place], check=False)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.watch import Crash, Watch, watch_safetensors
+from tests.faults.watch import Crash, Watch, raise_more_events
 
 TIMEOUT = 120.0
 HUNG = -signal.SIGALRM  # the code of what had to be killed after a timeout
@@ -141,7 +141,7 @@ def _child(
     before = set(sys.modules)
     if crash or trace:
         descriptor = os.open(folder / "changes", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        watch_safetensors()
+        raise_more_events()
         sys.addaudithook(Watch(str(project), descriptor, crash))
     (folder / "begun").touch()
     code = _finished(lambda: runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True))

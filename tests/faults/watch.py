@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, Literal
 
 Crash = Literal["kill", "torn", "power"]
+SYNCED = "faults.synced"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -15,7 +17,8 @@ class Watch:
 
     kill: SIGKILL. torn: the last change opened a file to write it, and it has got half of its bytes, as when a process
     dies while it writes. power: the last change gave a file its final name by renaming or linking, and the disk had got
-    half of its bytes when the power went, as it can without fsync. Only files that this run wrote are cut.
+    half of its bytes when the power went, as it can without fsync. Only files that this run wrote are cut, and after a
+    power cut none that it had synced.
     shutil's events are left out: each change that they announce has an event of its own.
     """
 
@@ -24,8 +27,11 @@ class Watch:
         self.count = 0
         self.last: dict[str, str] | None = None
         self.busy = False
+        self.synced: set[int] = set()  # inodes
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == SYNCED:
+            self.synced.add(os.fstat(arguments[0]).st_ino)
         if self.busy or not (event == "open" or event.startswith("os.")):
             return
         self.busy = True
@@ -41,7 +47,8 @@ class Watch:
         if self.crash is not None and self.count == self.crash[1]:
             if self.last is not None and self.crash[0] != "kill":
                 path = self.project + self.last["path"]
-                if os.path.isfile(path):
+                safe = self.crash[0] == "power" and os.path.exists(path) and os.stat(path).st_ino in self.synced
+                if os.path.isfile(path) and not safe:
                     os.truncate(path, os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         os.write(self.descriptor, (json.dumps(change) + "\n").encode())
@@ -77,9 +84,12 @@ class Watch:
         return {"event": event.removeprefix("os."), "path": path.removeprefix(self.project)}
 
 
-def watch_safetensors() -> None:
-    """It writes from Rust, without an event: let its Python side raise one."""
+def raise_more_events() -> None:
+    """safetensors writes from Rust, without an event, and fsync has none: let Python's side of them raise one."""
     import safetensors.torch
+
+    for name in ("fsync", "fdatasync"):
+        vars(os)[name] = _audited_sync(getattr(os, name))
 
     library = vars(safetensors.torch)
     write = library["serialize_file"]
@@ -89,3 +99,11 @@ def watch_safetensors() -> None:
         return write(content, filename, *more, **named)
 
     library["serialize_file"] = audited
+
+
+def _audited_sync(sync: Callable[[Any], None]) -> Callable[[Any], None]:
+    def audited(file: Any) -> None:
+        sync(file)
+        sys.audit(SYNCED, file if isinstance(file, int) else file.fileno())
+
+    return audited
