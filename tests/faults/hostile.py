@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import struct
 import tempfile
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 from tests.faults.damage import told
 from tests.faults.project import Tiny, copy, own, scratch, settings_text, stage_run, tree
 from tests.faults.records import Fault, judged, refused
+from tests.faults.work import moved
 
 CANARY = "code_ran"
 Prepare = Callable[[Path], None]
@@ -204,7 +204,7 @@ def poison(project: Path) -> int:
 
 def run_poisoned(tiny: Tiny, stage: str, project: Path) -> Fault:
     folder = Path(tempfile.mkdtemp(prefix="hostile_", dir=scratch()))
-    shutil.copytree(project, folder / "p", symlinks=True)
+    moved(project, folder / "p")
     poisoned = poison(folder / "p")
     ending = stage_run(folder / "p", stage)
     outcome, detail = judged(tiny, folder / "p", stage, ending)

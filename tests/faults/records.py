@@ -129,7 +129,8 @@ def alike_faults(faults: Iterable[Fault]) -> dict[tuple[str, str, str], list[Fau
     """Faults by outcome, stage and what they say, without its numbers and names."""
     groups: dict[tuple[str, str, str], list[Fault]] = {}
     for fault in faults:
-        said = re.sub(r"\d+|0x[0-9a-f]+", "N", re.sub(r"[0-9a-f]{16,}", "HASH", fault.detail))[:150]
+        said = re.sub(r"/dev/shm/\S*|/tmp/\S*", "PATH", fault.detail)
+        said = re.sub(r"\d+|0x[0-9a-f]+", "N", re.sub(r"[0-9a-f]{16,}", "HASH", said))[:150]
         groups.setdefault((fault.outcome, fault.id.split("/")[1], said), []).append(fault)
     return groups
 

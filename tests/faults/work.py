@@ -52,10 +52,32 @@ def works(tiny: Tiny, stage: str, project: Path, flips: int = 3) -> list[Work]:
         alike = sorted((p for p in files if p.suffix == ending), key=lambda p: p.stat().st_size, reverse=True)
         chosen += alike[: 1 if ending == ".tsv" else 2]
     names = ("half", "empty", "zeros", "nan", "other_size", *(f"flip_{7 * n + 2:02d}" for n in range(flips)))
-    return [Work(tiny, project, p.relative_to(project).as_posix(), stage, name) for p in chosen for name in names]
+    found = [Work(tiny, project, p.relative_to(project).as_posix(), stage, name) for p in chosen for name in names]
+    return [*found, Work(tiny, project, CACHE, stage, "moved")]
+
+
+def moved(source: Path, target: Path, name: Path | None = None) -> Path:
+    """A copy in another place, whose work knows that it is there; with `name`, believes to be there."""
+    shutil.copytree(source, target, symlinks=True)
+    for path in target.glob(f"{CACHE}/**/*"):
+        if path.is_file() and path.stat().st_size < 4096:
+            path.write_bytes(path.read_bytes().replace(str(source).encode(), str(name or target).encode()))
+    return target
+
+
+def move_and_run(item: Work) -> Fault:
+    """The user has moved the project meanwhile."""
+    folder = Path(tempfile.mkdtemp(prefix="work_", dir=scratch()))
+    project = moved(item.folder, folder / "p", name=folder / "before")
+    remove_outs(project, item.stage)
+    ending = stage_run(project, item.stage)
+    outcome, detail = judged(item.tiny, project, item.stage, ending)
+    return told(item.id, outcome, detail, ending.output, folder)
 
 
 def damage_work(item: Work) -> Fault | None:
+    if item.damage == "moved":
+        return move_and_run(item)
     source = item.folder / item.path
     try:
         new = damaged(source, item.damage)
@@ -64,8 +86,7 @@ def damage_work(item: Work) -> Fault | None:
     if new is None or new == source.read_bytes():
         return None
     folder = Path(tempfile.mkdtemp(prefix="work_", dir=scratch()))
-    project = folder / "p"
-    shutil.copytree(item.folder, project, symlinks=True)
+    project = moved(item.folder, folder / "p")
     (project / item.path).write_bytes(new)
     remove_outs(project, item.stage)
     ending = stage_run(project, item.stage)
