@@ -20,6 +20,7 @@ from tests.faults.records import Fault, judged, refused
 from tests.faults.work import moved
 
 CANARY = "code_ran"
+OUTSIDE = f"{tempfile.gettempdir()}/cpal_faults_escaped"
 Prepare = Callable[[Path], None]
 
 
@@ -75,7 +76,7 @@ TEXTS: dict[str, bytes] = {  # params.yaml itself
 }
 IDS: dict[str, dict[str, Any]] = {  # changes of the first training image's record in dataset.json
     "id goes up": {"image_id": "../../../escaped"},
-    "id is absolute": {"image_id": "/tmp/cpal_faults_escaped"},
+    "id is absolute": {"image_id": OUTSIDE},
     "id is empty": {"image_id": ""},
     "id is a dot": {"image_id": "."},
     "id has a null byte": {"image_id": "a\x00b"},
@@ -168,9 +169,13 @@ def run_case(case: Case) -> Fault:
     ending = stage_run(project, case.stage, timeout=40.0)
     if any(path.name == CANARY for path in folder.rglob("*")):
         return told(case.id, "silent", "its code ran", ending.output, folder)
-    outside = sorted(n for n in tree(folder) - before if not n.startswith("p/") and not n.startswith("ending_"))
-    if outside or Path("/tmp/cpal_faults_escaped.npz").exists():
-        return told(case.id, "silent", f"wrote outside: {', '.join(outside)}", ending.output, folder)
+    outside = [n for n in tree(folder) - before if not n.startswith(("p/", "ending_"))]
+    if name == "id is absolute":
+        outside += [str(path) for path in Path(OUTSIDE).parent.glob(f"{Path(OUTSIDE).name}*")]
+    if outside:
+        for found in outside:
+            (folder / found).unlink()
+        return told(case.id, "silent", f"wrote outside: {', '.join(sorted(outside))}", ending.output, folder)
     outcome, detail = refused(ending) if ending.code else judged(case.tiny, project, case.stage, ending)
     return told(case.id, outcome, detail, ending.output, folder)
 

@@ -21,6 +21,7 @@ CURE = re.compile(
     r"goes on|continue|continues|again)\b",
     re.IGNORECASE,
 )
+MESSAGE = re.compile(r"(?:^|[\r\n]) *error: ")
 REPORT = os.environ.get("FAULTS_REPORT", ".cache/faults.json")  # where the JSON of all faults goes
 ONLY = os.environ.get("FAULTS_ONLY", "")  # run the faults whose id holds this, and print what they say
 JOBS = int(os.environ.get("FAULTS_JOBS", "2"))
@@ -45,7 +46,7 @@ Item = TypeVar("Item")
 
 def error_of(output: str) -> str:
     """The message of a stage that ends with code 2, from `error:` to its end."""
-    return output.rpartition("error: ")[2].strip()
+    return MESSAGE.split(output, maxsplit=1)[-1].strip()
 
 
 def last_line(output: str) -> str:
@@ -62,9 +63,9 @@ def refused(ending: Ending, names: Iterable[str] = ()) -> tuple[Outcome, str]:
         if ending.code == HUNG:
             return "traceback", f"hangs: {said}"
         return "traceback", said if ending.code >= 0 else f"ended by signal {-ending.code}; {said}"
-    if "error: " not in ending.output or not CURE.search(message):
+    if not MESSAGE.search(ending.output) or not CURE.search(message):
         return "unclear", f"no cure: {message or last_line(ending.output)}"
-    if ending.output.count("error: ") > 1:
+    if len(MESSAGE.findall(ending.output)) > 1:
         return "unclear", f"more than one message: {ending.output.strip()[-300:]}"
     if names and not any(name in message for name in names):
         return "unclear", f"names none of {', '.join(names)}: {message}"

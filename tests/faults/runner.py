@@ -6,6 +6,7 @@ What is imported here has done nothing yet: no process forked from this one find
 import atexit
 import gc
 import json
+import multiprocessing
 import os
 import pickle
 import runpy
@@ -121,6 +122,7 @@ def _child(
     os.setsid()
     gc.freeze()
     atexit._clear()
+    vars(multiprocessing.current_process())["_config"]["daemon"] = False  # may start processes, as a command may
     out = os.open(folder / "output", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(out, number)

@@ -35,8 +35,8 @@ def stopped(tiny: Tiny, stage: str) -> list[Path]:
     publishing = next(n for n, change in enumerate(changes, 1) if change["path"].startswith("data/"))
     folders = []
     points = {"late": publishing}
-    if any(change["path"].endswith(".pth") for change in changes):
-        points["midway"] = publishing * 2 // 3
+    if saved := [n for n, change in enumerate(changes, 1) if change["path"].endswith(".pth")]:
+        points["midway"] = saved[0] + 4  # the checkpoint and what names it are there
     for name, n in points.items():
         project = copy(tiny, stage, Path(tempfile.mkdtemp(prefix="stopped_", dir=scratch())) / f"{stage}_{name}")
         stage_run(project, stage, crash=("kill", n))
