@@ -1,5 +1,6 @@
 """Two runs of one stage at once, in one project or in two that share their cache."""
 
+import re
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,8 @@ from tests.faults.project import (
 from tests.faults.records import Fault, Outcome, judged, refused
 from tests.faults.runner import Ending, start
 from tests.faults.signals import environment
+
+BUSY = re.compile(r"another|other run|running|in use|at work|already|lock|wait|at once", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def _judged(item: Race, projects: list[Path], endings: list[Ending]) -> tuple[Ou
     told_: list[tuple[Outcome, str]] = []
     for project, ending in zip(projects, endings, strict=True):
         if ending.code != 0:
-            told_.append(refused(ending))
+            said = refused(ending)
+            clear = said[0] != "named" or BUSY.search(said[1])
+            told_.append(said if clear else ("unclear", f"does not speak of the other run: {said[1]}"))
         elif content(project, outs_of(item.stage)) != item.tiny.outs[item.stage]:
             told_.append(("silent", "exit code 0, but the outputs are not those of one run"))
     bad = [one for one in told_ if one[0] != "named"]

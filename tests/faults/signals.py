@@ -117,6 +117,7 @@ def _command(shot: Shot, project: Path, folder: Path, rng: random.Random) -> tup
     command = ["dvc", "repro", "-s", shot.stage]
     if shot.how != "dvc":
         command = ["python", "-m", f"stages.{shot.stage}", *options(shot.stage, workers=2)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has a child ignore it, and its children
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
             command, cwd=project, env=environment(), stdout=output, stderr=output, start_new_session=True
