@@ -45,8 +45,8 @@ def stopped(tiny: Tiny, stage: str) -> list[Path]:
 
 
 def works(tiny: Tiny, stage: str, project: Path, flips: int = 3) -> list[Work]:
-    """Two files of each ending below .cache, the largest first."""
-    files = [path for path in sorted(project.glob(f"{CACHE}/**/*")) if path.is_file()]
+    """Two files of each ending below .cache but code, the largest first."""
+    files = [path for path in sorted(project.glob(f"{CACHE}/**/*")) if path.is_file() and path.suffix != ".py"]
     chosen: list[Path] = []
     for ending in sorted({path.suffix for path in files}):
         alike = sorted((p for p in files if p.suffix == ending), key=lambda p: p.stat().st_size, reverse=True)
