@@ -15,11 +15,12 @@ from typing import Annotated, Any
 
 import dvc.api
 import typer
-from ruamel.yaml import YAML
 
 import stages.job.options
 from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
+from cpal.settings.config import NO_SETTINGS, RESTORE
+from cpal.settings.yaml_files import read_yaml
 from experiments.results import Metrics, write
 from experiments.tables import Change, rows, steps
 
@@ -42,7 +43,7 @@ def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str,
 @cache
 def settings() -> dict[str, Any]:
     """What params.yaml describes."""
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load(Path("params.yaml"))
+    content: dict[str, Any] = read_yaml(Path("params.yaml"), missing=NO_SETTINGS, cure=RESTORE)
     return content
 
 

@@ -1,6 +1,6 @@
-"""What was measured, as Markdown and PNG in docs/results, with the paper's figures beside.
+"""Writes the measured scores and the paper's scores as Markdown and PNG into docs/results.
 
-Seeds have two meanings here: the seed maps, and the random seeds over which everything is a mean ± deviation.
+"Seed" has two meanings here: a seed map, and a random seed. Values are mean ± deviation over the random seeds.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ STEP_NAMES = {
 }
 SEEDED_DATA = {
     "toy": "The random seed draws the images as well.",
-    "folder": "The random seed holds out the validation images as well, where no column `split` does.",
+    "folder": "The random seed also selects the validation images, unless the table of labels has a column `split`.",
 }
 
 
@@ -50,14 +50,14 @@ def write(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -
 
 def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
     """Seed mIoU of each row, of its map at the best threshold."""
-    classifier = present["hosts"]["irn"]
+    epochs = present["hosts"]["irn"]["epochs"]
+    values = "mIoU in percent, each map at its best threshold; mean ± deviation over the random seeds"
     lines = [
         f"# {table[:-1].capitalize()} {table[-1]}: seed mIoU",
         "",
-        f"Data: {_data(present)}. Backbone {classifier['backbone']}, {classifier['epochs']} epochs, "
-        f"scales {present['cam']['scales']}, seeds {seeds}. Each map at its best threshold; mean ± deviation.",
-        "Paper: ResNet-50 on VOC 2012, so that only the order of the rows compares.",
-        f"Made by `make {table}`.",
+        *_header(table, seeds, present, {"epochs": str(epochs), "values": values}),
+        "",
+        "The paper uses ResNet-50 on VOC 2012. Compare only the order of the rows.",
         "",
         "| row | paper | here |",
         "|---|---|---|",
@@ -69,15 +69,19 @@ def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, An
 
 def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
     """mIoU of each host at seed, CRF and mask, at the thresholds of the settings."""
-    amn = "those of profile voc-animals-amn" if has_data_of("voc-animals", present) else "no others than irn's"
+    animals = has_data_of("voc-animals", present)
+    thresholds = "for irn those of the settings, for amn those of " + (
+        "profile voc-animals-amn" if animals else "the settings"
+    )
+    values = "mIoU in percent; mean ± deviation over the random seeds"
     lines = [
         "# Table 4: hosts without and with CPAL",
         "",
-        f"Data: {_data(present)}. Backbone {present['hosts']['irn']['backbone']}, scales {present['cam']['scales']}, "
-        f"seeds {seeds}. mIoU at the thresholds of the settings, for amn {amn}; mean ± deviation. "
-        "The mask is what IRN's random walk gives.",
-        "Paper: ResNet-50 on VOC 2012 train, so that only the order compares.",
-        "Made by `make table4`.",
+        *_header(
+            "table4", seeds, present, {"thresholds": thresholds, "mask": "after IRN's random walk", "values": values}
+        ),
+        "",
+        "The paper uses ResNet-50 on VOC 2012 train. Compare only the order of the rows.",
         "",
         "| host | seed, paper | seed, here | CRF, paper | CRF, here | mask, paper | mask, here |",
         "|---|---|---|---|---|---|---|",
@@ -91,17 +95,20 @@ def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[
 
 def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, Any]) -> list[str]:
     """mIoU of each step by random seed, then IoU of each class as mean ± deviation."""
+    facts = {
+        "host": present["host"],
+        "seeds.source": present["seeds"]["source"],
+        "affinity.method": present["affinity"]["method"],
+        "values": "IoU in percent for each random seed; mean ± deviation",
+        "Otsu's threshold": "computed from the maps, without ground truth",
+        "oracle": "the best threshold, chosen with the ground truth; an upper bound, not usable without it",
+    }
     lines = [
-        "# The settings over random seeds",
+        "# The current settings with several random seeds",
         "",
-        f"Data: {_data(present)}. Host {present['host']}, backbone {present['hosts']['irn']['backbone']}, "
-        f"scales {present['cam']['scales']}, `seeds.source: {present['seeds']['source']}`, "
-        f"`affinity.method: {present['affinity']['method']}`. IoU in percent, by random seed; mean ± deviation.",
-        "Otsu's threshold comes from the maps alone. Oracle: the best threshold, chosen with the ground truth, an "
-        "upper bound that no one can use.",
-        *([SEEDED_DATA[source]] if (source := present["data"]["source"]) in SEEDED_DATA else []),
-        "Made by `make seeds`.",
+        *_header("seeds", seeds, present, facts),
         "",
+        *([SEEDED_DATA[source], ""] if (source := present["data"]["source"]) in SEEDED_DATA else []),
         f"| mIoU | images of | {' | '.join(f'seed {seed}' for seed in seeds)} | mean ± deviation |",
         f"|---|---|{'---|' * len(seeds)}---|",
     ]
@@ -124,9 +131,18 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
     return lines
 
 
-def _data(present: dict[str, Any]) -> str:
+def _header(table: str, seeds: list[int], present: dict[str, Any], facts: dict[str, str]) -> list[str]:
+    """Table of the settings that all rows share."""
     data = present["data"]
-    return f"{data['source']}, {data['score_list']}" + (f", {' '.join(data['classes'])}" if data["classes"] else "")
+    shared = {
+        "data": f"{data['source']}, scored list {data['score_list']}",
+        **({"classes": ", ".join(data["classes"])} if data["classes"] else {}),
+        "backbone": present["hosts"]["irn"]["backbone"],
+        "scales": ", ".join(map(str, present["cam"]["scales"])),
+        "random seeds": ", ".join(map(str, seeds)),
+    }
+    command = {"command": f"`make {table}`"}
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in {**shared, **facts, **command}.items())]
 
 
 def _best(row: Row, done: dict[int, Metrics]) -> list[float]:

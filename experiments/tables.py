@@ -42,7 +42,7 @@ def rows(table: str, present: dict[str, Any]) -> list[Row]:
     plain = {**frozen, "cpal.align": "none"}
     raw = {**frozen, "cpal.normalize_prototypes": False}
     taught = [
-        Row("V. + L_self, as the taught CAM (ours)", frozen, 62.5, "taught"),
+        Row("V. + L_self, as the taught CAM, one lesson (ours)", frozen, 62.5, "taught"),
         Row("V. both", printed, None, "taught"),
         Row(
             "V. as the taught CAM, once more through a CRF (ours)",

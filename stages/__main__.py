@@ -4,8 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
+from cpal.settings.yaml_files import read_yaml
 from stages.job.paths import PIPELINE
 
 FOLDER = Path(__file__).parent
@@ -26,7 +25,8 @@ def main() -> None:
 
 def _pipeline() -> dict[str, dict[str, str]]:
     path = FOLDER.parent / PIPELINE
-    pipeline: dict[str, dict[str, str]] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["stages"]
+    cure = f"restore it with: git checkout {PIPELINE}"
+    pipeline: dict[str, dict[str, str]] = read_yaml(path, missing=f"no such file; {cure}", cure=cure)["stages"]
     return pipeline
 
 

@@ -6,7 +6,7 @@ Where a walk made them with a constant background, its maps are scored at all th
 import numpy as np
 
 from cpal.data.dataset import Record
-from cpal.data.masks import read_mask
+from cpal.data.masks import LabelMaps
 from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step, score_walk
 from cpal.evaluation.without_truth import describe_masks
@@ -20,8 +20,7 @@ def main(job: Job) -> None:
     config, dataset = job.config, job.dataset
     folder = job.target(METRICS)
 
-    def label(record: Record) -> np.ndarray:
-        return read_mask(PSEUDO_MASKS / f"{record.image_id}.png")
+    label = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
     def refined(record: Record) -> np.ndarray:
         return read_crf(CRF, record).label

@@ -1,9 +1,6 @@
 """Scores of the segmentation model on the validation images, and on the training images that have a mask."""
 
-import numpy as np
-
-from cpal.data.dataset import Record
-from cpal.data.masks import read_mask
+from cpal.data.masks import LabelMaps
 from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step
 from cpal.evaluation.without_truth import describe_masks
@@ -15,11 +12,8 @@ def main(job: Job) -> None:
     dataset, workers, foreground = job.dataset, job.workers, job.dataset.num_foreground
     folder = job.target(METRICS)
 
-    def label(record: Record) -> np.ndarray:
-        return read_mask(PREDICTIONS / f"{record.image_id}.png")
-
-    def pseudo(record: Record) -> np.ndarray:
-        return read_mask(PSEUDO_MASKS / f"{record.image_id}.png")
+    label = LabelMaps(PREDICTIONS, "predict_segmentation", foreground).read
+    pseudo = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
     free = describe_masks(dataset.split("val", job.limit), label, num_foreground=foreground, workers=workers)
     seen = dataset.predicted(job.limit)

@@ -3,10 +3,11 @@
 A plain classifier is trained as IRN's host, and two CRFs over its CAMs say where a pixel's label is sure.
 """
 
+from functools import partial
 from pathlib import Path
 
-from cpal.data.dataset import Record, read_image
-from cpal.data.masks import write_mask
+from cpal.data.dataset import Record, read_record_image
+from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import sure_seed_labels
@@ -14,7 +15,7 @@ from cpal.method.classifier import Classifier
 from cpal.method.make_cams import write_cams
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
+from cpal.training.loop import Run
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import FIRST_ROUND
@@ -37,19 +38,20 @@ def main(job: NetworkJob) -> None:
     plain = config.cpal.model_copy(update={"self_weight": 0.0, "projection": 0})
     run = Run(config.seed, folder, job.device, job.loaders)
     host, _, _ = train_classifier(job.dataset, job.train, irn, plain, run, diagnose=lambda *_: {})
-    left = job.left(job.train, folder / "cams")
+    left = job.left(job.train, folder / "cams", partial(read_maps, folder / "cams"))
     loader = pyramid_loader(
         job.dataset, left, scales=cam.scales, flip=cam.flip, long_side=cam.long_side, workers=job.loaders
     )
     classifier = Classifier(host.to(job.device), job.dataset.num_foreground)
     write_cams(classifier, progress(loader, total=len(left), what="first CAMs"), folder / "cams")
-    left = job.left(job.train, folder / "first_round", ".png")
+    labels = LabelMaps(folder / "first_round", job.name)
+    left = job.left(job.train, labels.folder, labels.read)
     crf = config.crf
 
     def label_one(record: Record, image: Path) -> None:
         content = read_maps(folder / "cams", record, ["cam"])
-        labels = sure_seed_labels(read_image(image), content, "cam", sure, crf)
-        write_mask(folder / "first_round" / f"{record.image_id}.png", labels)
+        sure_labels = sure_seed_labels(read_record_image(image, record), content, "cam", sure, crf)
+        write_mask(labels.folder / f"{record.image_id}.png", sure_labels, folder)
 
     job.each("first labels", label_one, left)
     job.publish(folder, {"first_round": target}, keep=True)

@@ -1,5 +1,7 @@
 """Fill the support bank with the final network, find the context prototypes, measure the shift of alignment."""
 
+from functools import partial
+
 from cpal.data.views import pyramid_loader
 from cpal.files import write_json
 from cpal.method.diagnose import diagnoser
@@ -27,8 +29,7 @@ def main(job: NetworkJob) -> None:
     meta = {"classes": list(dataset.classes)}
     for number in range(1, passes + 1):
         done = folder / f"pass_{number}.safetensors"
-        if done.exists():
-            load_weights(done, {"learner": learner}, meta, stage=job.name)
+        if job.continues(done, partial(load_weights, modules={"learner": learner}, meta=meta, stage=job.name)):
             continue
         fit_prototypes(classifier, progress(loader, total=len(records), what=f"fit prototypes {number}/{passes}"))
         save_weights(done, {"learner": learner}, meta)

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from cpal.data.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.cams import CamFile, map_size, write_cam
+from cpal.parallel import processes
 from cpal.sources.peer_cams import PEERS, import_cam
 from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
 from stages.job.paths import DATASET, IMPORTED_CAMS
@@ -57,7 +58,7 @@ def main(
             write_cam(folder / f"{record.image_id}.npz", found.content)
             return found.unlabeled, found.absent
 
-        results = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(import_one)(r) for r in labeled)
+        results = processes(workers)(delayed(import_one)(r) for r in labeled)
         counts = np.array(list(progress(results, total=len(labeled), what="import CAMs"))).reshape(-1, 2).sum(axis=0)
         for record in (r for r in records if not r.labels):  # background throughout, whatever the method made of them
             nothing = CamFile(np.zeros(0, np.int64), {"cam": np.zeros((0, *map_size(record.size)))}, record.size)

@@ -1,6 +1,9 @@
 """Multi-scale CAM, PACAM and taught CAM of every training image."""
 
+from functools import partial
+
 from cpal.data.views import pyramid_loader
+from cpal.maps.cams import read_maps
 from cpal.method.make_cams import write_cams
 from stages.job.classifier import fitted_classifier
 from stages.job.job import NetworkJob, run_stage
@@ -14,7 +17,7 @@ def main(job: NetworkJob) -> None:
     classifier = fitted_classifier(job, taught=config.taught_cam.decay > 0)
     settings = [config.chosen_host.model_dump(), config.cpal.model_dump(), config.cam.model_dump()]
     folder = job.work(settings)
-    records = job.left(job.train, folder / "cams")
+    records = job.left(job.train, folder / "cams", partial(read_maps, folder / "cams"))
     loader = pyramid_loader(
         job.dataset,
         records,
@@ -24,7 +27,7 @@ def main(job: NetworkJob) -> None:
         workers=job.loaders,
     )
     write_cams(classifier, progress(loader, total=len(records), what="make CAMs"), folder / "cams")
-    job.publish(folder, {"cams": target})
+    job.publish_images(folder, "cams", target, job.train, ".npz")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json.
 """
 
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +11,8 @@ import numpy as np
 import typer
 
 from cpal.errors import UserError
-from cpal.files import write_json
-from cpal.segmentation.deeplab import load_segmentor
-from cpal.segmentation.inference import label_photo
-from cpal.segmentation.onnx_export import export_checked
-from cpal.segmentation.photos import check_folder, class_colors, find_photos, label_photos, utf8
+from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
-from stages.job.device import torch_device
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
@@ -52,6 +46,12 @@ def main(
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
+    from cpal.segmentation.deeplab import load_segmentor  # seconds, which --help need not wait for
+    from cpal.segmentation.inference import label_photo
+    from cpal.segmentation.onnx_export import export_checked
+    from cpal.segmentation.photos import check_folder, class_colors, find_photos, label_photos, utf8
+    from stages.job.device import torch_device
+
     config = load_config(params)
     final = config.final_test
     photos = find_photos(paths or [], (out / "masks", out / "overlays"))
@@ -68,6 +68,7 @@ def main(
     if not photos:
         raise UserError("name photographs, or folders of them: python -m stages.predict PATH... --out DIR")
     check_folder(out)
+    sweep(out)
     segmentor.to(torch_device(device))
     rows, failed = label_photos(
         progress(photos, total=len(photos), what="predict"),
@@ -77,7 +78,7 @@ def main(
     )
     summary = {
         "weights": utf8(weights),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": file_sha256(weights),
         "backbone": meta["backbone"],
         "long_side": side,
         "final_test": final.model_dump(),

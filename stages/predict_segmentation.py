@@ -4,20 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
-from cpal.data.dataset import Record, read_image
-from cpal.data.masks import write_mask
+from cpal.data.dataset import Record, read_record_image
+from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities
-from cpal.networks.weights import load_weights
-from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
+from cpal.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
+    from cpal.networks.weights import load_weights  # seconds, which --help need not wait for
+    from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
+
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
     target = job.target(PREDICTIONS)
     segmentor = build_segmentor(model, dataset.num_classes, weights="none")
@@ -26,7 +28,9 @@ def main(job: NetworkJob) -> None:
     segmentor.to(job.device)
     folder = job.work([model.model_dump(), settings.model_dump()])
     done = folder / "predictions"
-    records = job.left([*dataset.split("val", job.limit), *dataset.predicted(job.limit)], done, ".png")
+    images = [*dataset.split("val", job.limit), *dataset.predicted(job.limit)]
+    maps = LabelMaps(done, job.name, dataset.num_foreground)
+    records = job.left(images, done, maps.read)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
@@ -35,20 +39,19 @@ def main(job: NetworkJob) -> None:
         for record, size, views in loader:
             yield record, probabilities(segmentor, size, views).cpu().numpy()
 
-    def label_one(path: Path, image: Path, probability: np.ndarray) -> None:
+    def label_one(record: Record, image: Path, probability: np.ndarray) -> None:
         if settings.crf.iterations:
-            probability = refine_probabilities(read_image(image), probability, settings.crf)
-        write_mask(path, probability.argmax(axis=0).astype(np.uint8))
+            probability = refine_probabilities(read_record_image(image, record), probability, settings.crf)
+        write_mask(done / f"{record.image_id}.png", probability.argmax(axis=0).astype(np.uint8), folder)
 
     jobs = max(1, job.workers) if settings.crf.iterations else 1
     # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
-    work = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", max_nbytes=None)(
-        delayed(label_one)(done / f"{record.image_id}.png", dataset.image_path(record), probability)
-        for record, probability in probable()
+    work = processes(jobs, pre_dispatch="2*n_jobs", max_nbytes=None)(
+        delayed(label_one)(record, dataset.image_path(record), probability) for record, probability in probable()
     )
     for _ in progress(work, total=len(records), what="predict"):
         pass
-    job.publish(folder, {"predictions": target})
+    job.publish_images(folder, "predictions", target, images, ".png")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The end of the walk is kept as scores, so that write_pseudo_masks chooses its po
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from joblib import Parallel, delayed
@@ -18,7 +19,7 @@ from cpal.files import whole_file
 from cpal.maps.cams import map_size, read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
-from cpal.maps.walked import write_walk
+from cpal.maps.walked import is_walk, write_walk
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF
@@ -29,14 +30,14 @@ def main(job: NetworkJob) -> None:
     target = job.target(AFFINITY)
     folder = job.work([affinity.model_dump(), settings.model_dump(), job.config.seeds.model_dump()])
     done = folder / "affinity"
-    left = job.left(job.train, done)
+    left = job.left(job.train, done, partial(is_walk, done))
     if affinity.method == "none":
         for record in left:
             source = CRF / f"{record.image_id}.npz"
             read_crf(CRF, record)  # a damaged one is not passed on
-            with whole_file(done / source.name) as temporary:
+            with whole_file(done / source.name, folder) as temporary:
                 shutil.copyfile(source, temporary)
-        job.publish(folder, {"affinity": target})
+        job.publish_images(folder, "affinity", target, job.train, ".npz")
         return
     maps = job.maps
     network = load_affinity_net(AFFINITY_NET, affinity, device=job.device)
@@ -52,7 +53,7 @@ def main(job: NetworkJob) -> None:
         content = read_maps(maps, record, rule.maps)
         origin = content if settings.start == "seeds" else read_crf(CRF, record)
         start = start_maps(origin, content.classes, rule, settings.background).to(edge.device)
-        with whole_file(done / f"{record.image_id}.npz") as temporary:
+        with whole_file(done / f"{record.image_id}.npz", folder) as temporary:
             write_walk(temporary, walk_maps(start, edge, content.classes, content.size, settings))
 
     # On a GPU the walk is there as well; on a CPU the images are walked in parallel.
@@ -63,7 +64,7 @@ def main(job: NetworkJob) -> None:
     with torch.no_grad():
         for _ in progress(walks, total=len(left), what="random walk"):
             pass
-    job.publish(folder, {"affinity": target})
+    job.publish_images(folder, "affinity", target, job.train, ".npz")
 
 
 if __name__ == "__main__":

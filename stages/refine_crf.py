@@ -1,12 +1,13 @@
 """DenseCRF of every training image's seed: label and confidence of each pixel."""
 
+from functools import partial
 from pathlib import Path
 
-from cpal.data.dataset import Record, read_image
+from cpal.data.dataset import Record, read_record_image
 from cpal.files import whole_file
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import refine
-from cpal.maps.refined import write_crf
+from cpal.maps.refined import read_crf, write_crf
 from cpal.maps.seeds import seed_rule, seed_scores
 from stages.job.job import Job, run_stage
 from stages.job.paths import CRF
@@ -20,12 +21,12 @@ def main(job: Job) -> None:
 
     def refine_one(record: Record, image: Path) -> None:
         content = read_maps(maps, record, rule.maps)
-        refined = refine(read_image(image), seed_scores(content, rule), content.classes, settings)
-        with whole_file(done / f"{record.image_id}.npz") as temporary:
+        refined = refine(read_record_image(image, record), seed_scores(content, rule), content.classes, settings)
+        with whole_file(done / f"{record.image_id}.npz", folder) as temporary:
             write_crf(temporary, refined)
 
-    job.each("refine CRF", refine_one, job.left(job.train, done))
-    job.publish(folder, {"crf": target})
+    job.each("refine CRF", refine_one, job.left(job.train, done, partial(read_crf, done)))
+    job.publish_images(folder, "crf", target, job.train, ".npz")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ With taught_cam.decay 0 there is no taught CAM, and the file holds none.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from cpal.data.views import pyramid_loader
 from cpal.method.taught_cam import TaughtCam
@@ -51,10 +52,8 @@ def main(job: NetworkJob) -> None:
         )
     for number in range(1, lessons + 1):
         done = folder / f"lesson_{number}.safetensors"
-        if done.exists():
-            taught = TaughtCam(dataset.num_classes, channels).to(job.device)
-            load_weights(done, {"taught": taught}, meta, stage=job.name)
-        else:
+        taught = TaughtCam(dataset.num_classes, channels).to(job.device)
+        if not job.continues(done, partial(load_weights, modules={"taught": taught}, meta=meta, stage=job.name)):
             bar = progress(loader, total=len(records), what=f"teach the CAM {number}/{lessons}")
             taught = teach_cam(classifier, bar, lesson)
             save_weights(done, {"taught": taught}, meta)

@@ -1,19 +1,21 @@
 """Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
 
-from mmengine.dist import is_main_process
-
+from cpal.data.masks import LabelMaps
 from cpal.files import write_json
-from cpal.method.classifier import weights_meta
-from cpal.method.diagnose import diagnoser
-from cpal.method.train_cam import train_classifier
-from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
-from cpal.networks.weights import save_weights
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, FIRST_ROUND
 
 
 def main(job: NetworkJob) -> None:
+    from mmengine.dist import is_main_process
+
+    from cpal.method.classifier import weights_meta  # seconds, which --help need not wait for
+    from cpal.method.diagnose import diagnoser
+    from cpal.method.train_cam import train_classifier
+    from cpal.networks.state_dicts import given_files
+    from cpal.networks.weights import save_weights
+    from cpal.training.loop import Run
+
     config, settings = job.config, job.config.chosen_host
     weights, curves = job.target(CLASSIFIER), job.target(CLASSIFIER_CURVES)
     # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
@@ -25,7 +27,7 @@ def main(job: NetworkJob) -> None:
         settings,
         config.cpal,
         Run(config.seed, folder, job.training_device, job.loaders),
-        masks=FIRST_ROUND if settings.first_round else None,
+        masks=LabelMaps(FIRST_ROUND, "first_round") if settings.first_round else None,
         diagnose=diagnoser(job.dataset, settings, job.limit),
     )
     if not is_main_process():

@@ -1,21 +1,23 @@
 """Train DeepLabV2 on the pseudo-masks, never on ground truth."""
 
-from mmengine.dist import is_main_process
-
-from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
-from cpal.networks.weights import save_weights
-from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
+from cpal.data.masks import LabelMaps
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
 
 def main(job: NetworkJob) -> None:
+    from mmengine.dist import is_main_process
+
+    from cpal.networks.state_dicts import given_files  # seconds, which --help need not wait for
+    from cpal.networks.weights import save_weights
+    from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
+    from cpal.training.loop import Run
+
     config, dataset, settings = job.config, job.dataset, job.config.segmentation
     weights, curves = job.target(SEGMENTATION), job.target(SEGMENTATION_CURVES)
     folder = job.work([config.seed, settings.model_dump()], inputs=given_files(settings.weights))
     run = Run(config.seed, folder, job.training_device, job.loaders)
-    segmentor = train_segmentation(dataset, job.train, PSEUDO_MASKS, settings, run)
+    segmentor = train_segmentation(dataset, job.train, LabelMaps(PSEUDO_MASKS, "write_pseudo_masks"), settings, run)
     if not is_main_process():
         return
     meta = weights_meta(settings, dataset.classes) | {"long_side": typical_side(dataset)}

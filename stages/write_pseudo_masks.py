@@ -18,8 +18,8 @@ def main(job: Job) -> None:
             AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
         )
         mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
-        write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask)
-    job.publish(folder, {"pseudo_masks": target})
+        write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
+    job.publish_images(folder, "pseudo_masks", target, records, ".png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import stages.job.device
 from cpal.data.dataset import Dataset as Images
-from cpal.data.dataset import read_dataset
+from cpal.data.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.maps.cams import CamFile, read_maps, write_cam
 from cpal.maps.refined import Refined, read_crf, write_crf
@@ -152,14 +153,16 @@ FILES: dict[str, dict[str, np.ndarray]] = {
     ],
 )
 def test_files_that_do_not_fit(
-    tmp_path: Path, tiny_dataset: Images, name: str, changes: dict[str, np.ndarray], message: str
+    tmp_path: Path, tiny_dataset: Images, name: str, changes: dict[str, np.ndarray | None], message: str
 ) -> None:
     """Image a has 40 x 33 pixels, and shows class 1."""
-    read = {"maps": read_maps, "crf": read_crf, "walk": read_walk}[name]
+    readers: dict[str, Callable[[Path, Record], object]] = {"maps": read_maps, "crf": read_crf, "walk": read_walk}
+    read = readers[name]
     stage = {"maps": "make_cams", "crf": "refine_crf", "walk": "propagate_affinity"}[name]
-    np.savez(tmp_path / "a.npz", **FILES[name])
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **FILES[name])
     read(tmp_path, tiny_dataset.records[0])
-    np.savez(tmp_path / "a.npz", **{key: value for key, value in (FILES[name] | changes).items() if value is not None})
+    changed = {key: value for key, value in {**FILES[name], **changes}.items() if value is not None}
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **changed)
     with pytest.raises(UserError, match=f"a.npz: .*{message}.*; .*dvc repro -f -s {stage}$"):
         read(tmp_path, tiny_dataset.records[0])
 
@@ -167,9 +170,9 @@ def test_files_that_do_not_fit(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": [4]}, r"image a has 33 x 40 pixels and labels \[4\] of 3 classes"),
-        ({"labels": [0]}, r"image a has 33 x 40 pixels and labels \[0\] of 3"),
-        ({"width": 0}, "image a has 0 x 40 pixels"),
+        ({"labels": [4]}, r"record 0 \('a'\): labels \[4\] of 3 classes"),
+        ({"labels": [0]}, r"record 0 \('a'\): labels \[0\] of 3"),
+        ({"width": 0}, r"record 0 \('a'\): 0 x 40 pixels"),
         ({"width": "33"}, "damaged"),
         ({"labels": None}, "damaged"),
         ({"sha256": None}, "damaged"),
@@ -193,7 +196,7 @@ def test_a_data_set_of_another_format(tmp_path: Path, tiny_dataset: Images) -> N
 
 
 def test_errors_of_our_own_stay_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_dataset: Images) -> None:
-    np.savez(tmp_path / "a.npz", **FILES["maps"])
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **FILES["maps"])
     monkeypatch.setattr("cpal.maps.cams.map_size", lambda size: size["height"])
     with pytest.raises(TypeError):
         read_maps(tmp_path, tiny_dataset.records[0])

@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,16 @@ def test_csv(place: Path, data_settings: Callable[..., DataConfig]) -> None:
     content = "\n".join(["image,labels,split", *rows]).encode()
     values = {"source": "folder", "root": str(place), "images": "images", "labels": "csv", "masks": None}
     config = data_settings(**values, labels_file="labels.csv")
-    options = {"other_classes": "void", "drop_unlabeled": False, "complete": True, "workers": 1}
+
+    def read(out: Path) -> None:
+        listing = list_folder(config, seed=0)
+        import_listing(out, listing, other_classes="void", drop_unlabeled=False, complete=True, workers=1)
+
     rng, done = np.random.default_rng(0), 0
     for n in range(400 * ROUNDS):
         (place / "labels.csv").write_bytes(mutate(content, rng))
         out = place / f"out{n}"
-        done += survives(lambda out=out: import_listing(out, list_folder(config, seed=0), **options))
+        done += survives(partial(read, out))
         for path in out.rglob("*") if out.exists() else ():
             assert path.name == "dataset.json"
     assert 0 < done < 400 * ROUNDS
@@ -130,7 +135,7 @@ def test_json(place: Path, data_settings: Callable[..., DataConfig]) -> None:
     content_bytes, rng, done = path.read_bytes(), np.random.default_rng(1), 0
     for n in range(400 * ROUNDS):
         path.write_bytes(mutate(content_bytes, rng))
-        done += survives(lambda n=n: import_coco(place / f"o{n}", place / f"s{n}", config, workers=1))
+        done += survives(partial(import_coco, place / f"o{n}", place / f"s{n}", config, workers=1))
     assert 0 < done < 400 * ROUNDS
 
 
@@ -183,6 +188,6 @@ def test_tar(place: Path) -> None:
             total = sum(data[header : header + 512])
             data[header + 148 : header + 156] = f"{total:06o}\0 ".encode()
         (place / "a.tar").write_bytes(bytes(data))
-        done += survives(lambda n=n: unpack(place / "a.tar", place / f"out{n}"))
+        done += survives(partial(unpack, place / "a.tar", place / f"out{n}"))
     assert done < 300 * ROUNDS
     assert not [path for path in place.rglob("*cpal_evil*") if path.is_symlink()]

@@ -231,7 +231,7 @@ def test_the_cure_for_a_repository_without_commit_works(tmp_path: Path, check: C
 
 # --- install.sh ---
 
-VERSION = re.search(r"^torch==([^ ]+)", (INSTALLATION / "locks" / "torch.txt").read_text(), re.M)[1]
+VERSION = re.findall(r"^torch==([^ ]+)", (INSTALLATION / "locks" / "torch.txt").read_text(), re.M)[0]
 # A venv's python whose pip notes what it was asked for. `pip index versions` says what INDEX holds.
 FAKE_PYTHON = f"""
 log=$LOG
@@ -423,11 +423,8 @@ def real_pip(setup: Setup, tmp_path: Path) -> Path:
     return folder
 
 
-NO_SETTINGS = {"PIP_CONFIG_FILE": os.devnull}
-
-
 def test_the_small_torch_comes_from_its_index(index: str, setup: Setup, real_pip: Path) -> None:
-    assert "as there is no NVIDIA GPU" in setup(TORCH_INDEX=index, **NO_SETTINGS)
+    assert "as there is no NVIDIA GPU" in setup(TORCH_INDEX=index, PIP_CONFIG_FILE=os.devnull)
     assert {path.name for path in real_pip.glob("*.dist-info")} == {
         f"{name}-{locked()[name]}+cpu.dist-info" for name in ("torch", "torchvision")
     }
@@ -440,7 +437,7 @@ def test_a_file_that_the_index_did_not_mean_is_refused(
     for wheel in (tmp_path / "index").rglob("*.whl"):
         with wheel.open("ab") as stream:
             stream.write(b"changed")
-    said = setup(code=1, TORCH_INDEX=index, **NO_SETTINGS)
+    said = setup(code=1, TORCH_INDEX=index, PIP_CONFIG_FILE=os.devnull)
     assert "HASHES" in said
     assert "stopped at: torch" in said
     assert not list(real_pip.glob("*.dist-info"))
@@ -448,7 +445,7 @@ def test_a_file_that_the_index_did_not_mean_is_refused(
 
 def test_an_index_that_does_not_answer(index: str, setup: Setup, real_pip: Path) -> None:
     nobody = index.rsplit(":", 1)[0] + ":1"
-    assert f"is not to be had from {nobody}" in setup(TORCH_INDEX=nobody, **NO_SETTINGS)
+    assert f"is not to be had from {nobody}" in setup(TORCH_INDEX=nobody, PIP_CONFIG_FILE=os.devnull)
     assert locks_in(setup.asked) == ["build", "torch", "packages"]
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from cpal.affinity.random_walk import offsets, pair_affinity, shifted
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import VOID
-from cpal.data.training_samples import TrainingSamples
+from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
 from cpal.networks.backbones import Backbone, build_backbone
-from cpal.networks.training import LossModel, Run, train
 from cpal.networks.weights import load_weights
 from cpal.settings.config import AffinityConfig
+from cpal.training.loop import LossModel, Run, train
+from cpal.training.samples import Augmentation, TrainingSamples
 
 EPSILON = 1e-5
 
@@ -127,20 +127,13 @@ def build_affinity_net(settings: AffinityConfig, *, weights: str | None = None) 
 
 
 def train_affinity(
-    dataset: Dataset, records: list[Record], labels: Path, settings: AffinityConfig, run: Run
+    dataset: Dataset, records: list[Record], labels: LabelMaps, settings: AffinityConfig, run: Run
 ) -> AffinityNet:
-    """Train on the records' sure labels in `labels`; continues a killed training, see `training.train`."""
+    """Train on the records' sure labels; continues a killed training, see `loop.train`."""
     torch.manual_seed(run.seed)
     network = build_affinity_net(settings)
-    samples = TrainingSamples(
-        dataset,
-        records,
-        crop_size=settings.crop_size,
-        scale_range=settings.scale_range,
-        padding=network.backbone.color,
-        seed=run.seed,
-        mask_folder=labels,
-    )
+    augmentation = Augmentation(run.seed, settings.crop_size, network.backbone.color, scales=settings.scale_range)
+    samples = TrainingSamples(dataset, records, augmentation, labels)
     steps = settings.epoch_steps(len(records))
     loss = AffinityLoss(network, settings.radius)
     train(loss, samples, settings, run, iterations=steps * settings.epochs, interval=steps)

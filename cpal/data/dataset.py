@@ -6,10 +6,11 @@ multi-hot label stands for class n.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,10 +18,14 @@ from pydantic import TypeAdapter
 
 from cpal.errors import UserError, again, reading
 from cpal.files import write_json
+from cpal.settings.access import check_readable
 
 FORMAT = 1
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of image files, in small letters
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # that are opened; an EPS would start another program
+MAX_PIXELS = 178_956_970  # of an image: Pillow refuses to decode more
+MAX_ID = 230  # bytes: a file's name has at most 255, of which .ID.png.PID.tmp needs some
+MAX_CLASSES = 254  # masks of 8 bits also hold background and void
 Split = Literal["train", "val"]
 
 
@@ -86,7 +91,9 @@ class Dataset:
 
     def mask_path(self, record: Record) -> Path:
         if record.mask is None:
-            raise UserError(f"{record.image_id} has no ground-truth mask to score against")
+            raise UserError(
+                f"image {record.image_id} has no ground-truth mask to score against; set data.masks, or do not score it"
+            )
         return self.mask_root / record.mask
 
 
@@ -120,35 +127,93 @@ def write_dataset(
     write_json(folder / "dataset.json", content)
 
 
+def id_problem(image_id: str) -> str | None:
+    """Why this can be no image's id, which names files of results on any system; None where it can."""
+    if not image_id or image_id.startswith(".") or set("/\\") & set(image_id) or not image_id.isprintable():
+        return "is no plain name of a file"
+    if len(os.fsencode(image_id)) > MAX_ID:
+        return f"has more than {MAX_ID} bytes"
+    return None
+
+
+def twins(ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of ids that are the same, or only differ in what some file systems do not tell apart.
+
+    These are capital letters, and letters that are composed of two characters.
+    """
+    seen: dict[str, str] = {}
+    for image_id in ids:
+        key = normalize("NFC", image_id).casefold()
+        if key in seen:
+            yield seen[key], image_id
+        seen.setdefault(key, image_id)
+
+
 def read_dataset(folder: Path) -> Dataset:
     """Read what `write_dataset` wrote.
 
-    Raises UserError when `prepare` has not run, or ran with another version of this format, and for a damaged file.
+    Raises UserError when `prepare` has not run, or ran with another version of this format, for a damaged file, and
+    for one that `prepare` would not write: its ids and paths name files, and it may come from someone else's cache.
     """
     path = folder / "dataset.json"
     with reading(path, stage="prepare"):
         stored = TypeAdapter(_Stored).validate_json(path.read_bytes(), strict=True)
     if stored.format != FORMAT:
         raise UserError(f"{path}: written in another format; {again('prepare')}")
-    values = range(1, len(stored.classes) + 1)
-    for record in stored.records:
-        if record.width < 1 or record.height < 1 or not set(values).issuperset(record.labels):
-            raise UserError(
-                f"{path}: image {record.image_id} has {record.width} x {record.height} pixels and labels "
-                f"{list(record.labels)[:10]} of {len(values)} classes; {again('prepare')}"
-            )
+    for problem in _stored_problems(stored):
+        raise UserError(f"{path}: {problem}; {again('prepare')}")
     image_root = folder if stored.image_root is None else Path(stored.image_root)
     return Dataset(stored.classes, stored.splits, image_root, folder, stored.records)
+
+
+def _stored_problems(stored: _Stored) -> Iterator[str]:
+    """What `prepare` would not have written."""
+    classes = stored.classes
+    if not all(name.strip() for name in classes) or len(set(classes)) < len(classes):
+        yield "a class has no name, or two have the same"
+    if len(classes) > MAX_CLASSES:
+        yield f"{len(classes)} classes; masks of 8 bits hold {MAX_CLASSES}"
+    if not stored.splits.keys() >= {"train", "score", "val"}:
+        yield "does not name the lists of its splits train, score and val"
+    if "\0" in (stored.image_root or ""):
+        yield "image_root is no path"
+    values = set(range(1, len(classes) + 1))
+    for number, record in enumerate(stored.records):
+        where = f"record {number} ({record.image_id[:100]!r})"
+        if why := id_problem(record.image_id):
+            yield f"{where}: the id {why}"
+        if _leaves(record.image):
+            yield f"{where}: image {record.image[:100]!r} is no path below image_root"
+        if record.mask is not None and _leaves(record.mask):
+            yield f"{where}: mask {record.mask[:100]!r} is no path below the data set's folder"
+        if record.width < 1 or record.height < 1 or record.width * record.height > MAX_PIXELS:
+            yield f"{where}: {record.width} x {record.height} pixels, not 1 to {MAX_PIXELS}"
+        if not values.issuperset(record.labels):
+            yield f"{where}: labels {list(record.labels)[:10]} of {len(classes)} classes"
+    for first, second in twins(record.image_id for record in stored.records):
+        yield f"the ids {first!r} and {second!r} name the same file, or do so where capital letters do not count"
+
+
+def _leaves(path: str) -> bool:
+    """Whether a relative path may lead elsewhere. What links in the folder itself point to is its owner's choice."""
+    return not path or path.startswith("/") or ".." in path.split("/") or bool(set("\0\\") & set(path))
+
+
+def read_record_image(path: Path, record: Record) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of this image. Raises as `read_image`, and when it has another size than at `prepare`."""
+    image = read_image(path)
+    if image.shape[:2] != record.size:
+        raise UserError(f"{path}: is of {image.shape[:2]}, but was of {record.size} at prepare; {again('prepare')}")
+    return image
 
 
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 
-    Raises UserError when the file is missing, no regular file, has gray values of more than 8 bits, or cannot be
-    decoded to the end.
+    Raises UserError when the file is missing, closed to us, no regular file, has gray values of more than 8 bits, or
+    cannot be decoded to the end.
     """
-    if not os.path.isfile(path):  # to open a pipe would wait for ever
-        raise UserError(f"{path}: no such image file")
+    check_readable(path, missing="no such image file; put it there, or take the image off its list")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode == "F" or image.mode.startswith("I"):

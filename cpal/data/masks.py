@@ -1,14 +1,16 @@
 """Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows colors, numpy sees ids."""
 
-import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cpal.data.dataset import FORMATS
-from cpal.errors import UserError
+from cpal.data.dataset import FORMATS, Dataset, Record
+from cpal.errors import UserError, again
 from cpal.files import whole_file
+from cpal.settings.access import check_readable
 
 BACKGROUND = 0
 VOID = 255
@@ -30,8 +32,7 @@ def read_mask(path: Path) -> np.ndarray:
 
     Raises UserError when the file is unreadable or holds anything but 8-bit labels.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such mask file")
+    check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in ("P", "L"):
@@ -42,12 +43,51 @@ def read_mask(path: Path) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # as in read_image
-        raise UserError(f"{path}: unreadable mask ({error})") from None
+        raise UserError(f"{path}: unreadable mask ({error}); replace the file") from None
 
 
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a label map uint8 (H, W) with VOC's palette."""
+@dataclass(frozen=True)
+class LabelMaps:
+    """Label maps folder/ID.png that `stage` wrote, of the images' own labels or, with num_foreground, of any class."""
+
+    folder: Path
+    stage: str
+    num_foreground: int | None = None
+
+    def read(self, record: Record) -> np.ndarray:
+        """Label map uint8 (H, W) of this image, see `read_record_mask`."""
+        allowed = record.labels if self.num_foreground is None else range(1, self.num_foreground + 1)
+        return read_record_mask(self.folder / f"{record.image_id}.png", record, allowed, stage=self.stage)
+
+
+def read_record_mask(path: Path, record: Record, allowed: Iterable[int], *, stage: str) -> np.ndarray:
+    """Label map uint8 (H, W) of this image, which `stage` wrote.
+
+    Raises UserError when it is missing or damaged, is of an image of another size, or shows anything but background,
+    the `allowed` classes and void.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}")
+    try:
+        mask = read_mask(path)
+    except UserError as error:
+        raise UserError(f"{error}; {again(stage)}") from None
+    if mask.shape != record.size:
+        raise UserError(f"{path}: is of {mask.shape}, but the image is of {record.size}; {again(stage)}")
+    classes = np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()
+    if other := sorted(set(classes) - {BACKGROUND, VOID, *allowed}):
+        raise UserError(f"{path}: shows {other}, which are no labels of this image; {again(stage)}")
+    return mask
+
+
+def read_truth(dataset: Dataset, record: Record) -> np.ndarray:
+    """Ground truth uint8 (H, W) of an image that has one, in the data set's ids; raises as `read_record_mask`."""
+    return read_record_mask(dataset.mask_path(record), record, range(1, dataset.num_classes), stage="prepare")
+
+
+def write_mask(path: Path, mask: np.ndarray, scratch: Path | None = None) -> None:
+    """Write a label map uint8 (H, W) with VOC's palette; `scratch` as in `whole_file`."""
     image = Image.fromarray(mask.astype(np.uint8, casting="same_kind"))
     image.putpalette(voc_palette().tobytes())
-    with whole_file(path) as temporary:
+    with whole_file(path, scratch) as temporary:
         image.save(temporary, format="PNG", optimize=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cpal.data.dataset import Dataset, Record, read_image
+from cpal.data.dataset import Dataset, Record, read_record_image
 
 
 class Views(NamedTuple):
@@ -32,10 +32,9 @@ class ImagePyramid(TorchDataset[Views]):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Views:
-        image = torch.from_numpy(read_image(self.dataset.image_path(self.records[index]))).permute(2, 0, 1)
-        height, width = image.shape[1:]
-        views = image_views(image, self.scales, flip=self.flip, long_side=self.long_side)
-        return Views(self.records[index], (height, width), views)
+        record = self.records[index]
+        image = torch.from_numpy(read_record_image(self.dataset.image_path(record), record)).permute(2, 0, 1)
+        return Views(record, record.size, image_views(image, self.scales, flip=self.flip, long_side=self.long_side))
 
 
 def resize_image(image: Tensor, size: Sequence[int]) -> Tensor:

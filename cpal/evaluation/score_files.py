@@ -24,9 +24,9 @@ def write_scores(
         for name, figures in details.items()
         for figure, value in figures.items()
     ]
-    write_json(folder / f"{step}.json", metrics)
-    write_json(folder / f"{step}_iou.json", by_class)
-    write_json(folder / f"{step}_details.json", rows)
+    contents = {f"{step}.json": metrics, f"{step}_iou.json": by_class, f"{step}_details.json": rows}
+    for name, content in contents.items():
+        write_json(folder / name, content, scratch=folder.parent)  # git keeps what lies in the folder itself
 
 
 def join_details(metrics: dict[str, Any], rows: Rows) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import BACKGROUND, read_mask
+from cpal.data.masks import BACKGROUND, read_record_mask
 from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary, void_percent
 from cpal.maps.cams import read_maps, resize_maps
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import read_walk
+from cpal.parallel import processes
 
 
 def score_masks(
@@ -22,8 +23,8 @@ def score_masks(
 
     classes = dataset.num_classes  # a task is sent what its function names: never the whole data set
 
-    def score(record: Record, truth: Path) -> dict[str, np.ndarray]:
-        return {"confusion": confusion_matrix(read_mask(truth), read(record), classes)}
+    def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
+        return {"confusion": confusion_matrix(truth, read(record), classes)}
 
     return sum_over_images(score, dataset, records, workers=workers)["confusion"]
 
@@ -63,8 +64,7 @@ def score_seeds(
 
     classes = dataset.num_classes
 
-    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
-        truth = read_mask(path)
+    def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
         content = read_maps(folder, record)
         counts = {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
         for name in fixed:
@@ -89,10 +89,10 @@ def score_walk(
     grid = np.unique(np.append(np.arange(step, 1, step), threshold))
     classes = dataset.num_classes
 
-    def score(record: Record, path: Path) -> dict[str, np.ndarray]:
+    def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
         walked = read_walk(folder, record)
         maps = resize_maps(walked.at(power), walked.size)
-        counts = sweep_counts(read_mask(path), maps, walked.classes, grid, classes)
+        counts = sweep_counts(truth, maps, walked.classes, grid, classes)
         return {"counts": counts, "pixels": score_histogram(maps, grid)}
 
     total = sum_over_images(score, dataset, records, workers=workers)
@@ -100,15 +100,22 @@ def score_walk(
 
 
 def sum_over_images(
-    count: Callable[[Record, Path], dict[str, np.ndarray]], dataset: Dataset, records: list[Record], *, workers: int
+    count: Callable[[Record, np.ndarray], dict[str, np.ndarray]],
+    dataset: Dataset,
+    records: list[Record],
+    *,
+    workers: int,
 ) -> dict[str, np.ndarray]:
-    """Sums by name of what `count` gives for each record and the path of its mask.
+    """Sums by name of what `count` gives for each record and its ground truth.
 
     Images are counted in parallel and added up as they come: with 81 classes one image's counts take megabytes.
     """
-    parts = Parallel(n_jobs=max(1, workers), return_as="generator")(
-        delayed(count)(record, dataset.mask_path(record)) for record in records
-    )
+    foreground = range(1, dataset.num_classes)
+
+    def read_and_count(record: Record, path: Path) -> dict[str, np.ndarray]:
+        return count(record, read_record_mask(path, record, foreground, stage="prepare"))
+
+    parts = processes(workers)(delayed(read_and_count)(record, dataset.mask_path(record)) for record in records)
     total: dict[str, np.ndarray] = {}
     for part in parts:
         for name, counts in part.items():

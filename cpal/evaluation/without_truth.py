@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from cpal.data.dataset import Record
 from cpal.data.masks import BACKGROUND, VOID
+from cpal.parallel import processes
 
 Read = Callable[[Record], np.ndarray]
 SHOWN = 0.01  # share of an image's pixels from which a class counts as predicted for the image
@@ -51,7 +52,7 @@ def describe_masks(
         return {name: int(value) for name, value in counts.items()}
 
     total: Counter[str] = Counter()
-    for counts in Parallel(n_jobs=max(1, workers))(delayed(count)(record) for record in records):
+    for counts in processes(workers)(delayed(count)(record) for record in records):
         total.update(counts)
     figures = {
         "images": len(records),
@@ -65,7 +66,7 @@ def describe_masks(
 
 def mean_confidence(records: Sequence[Record], read: Read, *, workers: int) -> float | None:
     """Mean over images of the CRF's probability of its labels, in percent; `read` gives uint8 (H, W), 255 is sure."""
-    means = Parallel(n_jobs=max(1, workers))(delayed(lambda r: float(read(r).mean() / 255))(r) for r in records)
+    means = list(processes(workers)(delayed(lambda r: float(read(r).mean() / 255))(r) for r in records))
     return round(100 * float(np.mean(means)), 3) if means else None
 
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpal.data.masks import BACKGROUND, VOID
 from cpal.hosts import Host, HostOutput
 from cpal.networks.backbones import Backbone, host_backbone
+from cpal.networks.losses import balanced_mean
 from cpal.settings.hosts import AmnConfig
 
 
@@ -59,16 +59,12 @@ class AmnHost(Host):
 def balanced_loss(logits: Tensor, label: Tensor, smoothing: float) -> Tensor:
     """Mean of the mean cross entropies of background and of foreground pixels (AMN); void pixels are left out.
 
-    logits (B, K, h, w), label (B, h, w). The target is 1 - smoothing for the label, the rest evenly for the others; a
-    kind of pixel that does not occur counts as no loss.
+    logits (B, K, h, w), label (B, h, w). The target is 1 - smoothing for the label, the rest evenly for the others.
     """
     log_probability = logits.log_softmax(dim=1)
     of_label = log_probability.gather(1, label.clamp(max=logits.shape[1] - 1)[:, None])[:, 0]
     of_others = (log_probability.sum(dim=1) - of_label) / (logits.shape[1] - 1)
-    loss = -(1 - smoothing) * of_label - smoothing * of_others
-    kinds = (label == BACKGROUND, (label != BACKGROUND) & (label != VOID))
-    means = [(loss * kind).sum() / kind.sum().clamp(min=1) for kind in kinds]
-    return (means[0] + means[1]) / 2
+    return balanced_mean(-(1 - smoothing) * of_label - smoothing * of_others, label)
 
 
 def build_amn_host(settings: AmnConfig, num_foreground: int, *, weights: str | None = None) -> AmnHost:

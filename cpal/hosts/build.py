@@ -30,4 +30,4 @@ def build_host(settings: HostSection, classes: Sequence[str], *, weights: str | 
             from cpal.hosts.clip_es import build_clip_es_host
 
             return build_clip_es_host(settings, classes, weights=weights)
-    raise UserError(f"hosts.{settings.name}: cpal/hosts/build.py builds no such host")
+    raise UserError(f"hosts.{settings.name}: cpal/hosts/build.py builds no such host; add a case for it")

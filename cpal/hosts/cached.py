@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cpal.files import whole_file
+from cpal.errors import UserError
+from cpal.files import file_sha256
 from cpal.hosts import HostOutput
 from cpal.hosts.outputs import view_output
+from cpal.networks.weights import read_tensors, write_tensors
 
 
 class RememberedHost(nn.Module):
@@ -23,19 +24,21 @@ class RememberedHost(nn.Module):
     def __init__(self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path) -> None:
         super().__init__()
         self.host, self.stages = host, stages
-        self.folder = folder / hashlib.sha256(weights.read_bytes() + bytes(stages)).hexdigest()[:16]
+        self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
         """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""
         seen = str((tuple(views.shape), views.dtype)).encode() + views.cpu().numpy().tobytes()
         seen += image_label[0].cpu().numpy().tobytes()  # some hosts see the labels, and their maps depend on them
         path = self.folder / f"{hashlib.sha256(seen).hexdigest()[:32]}.safetensors"
-        if not path.exists():
+        try:
+            _, stored = read_tensors(path, stage="train_cam")
+        except UserError:  # not there yet, or damaged
             output = view_output(self.host, views, image_label[:1])
             maps = {str(stage): output.features[stage - 1] for stage in self.stages}
             content = {**maps, "cam": output.cam, "logits": output.logits}
-            with whole_file(path) as temporary:
-                save_file({name: value.cpu().contiguous() for name, value in content.items()}, temporary)
-        stored = load_file(path, device=str(views.device))
+            stored = {name: value.cpu().contiguous() for name, value in content.items()}
+            write_tensors(path, stored, None)
+        stored = {name: value.to(views.device) for name, value in stored.items()}
         features = [stored.get(str(stage), torch.empty(0)) for stage in (1, 2, 3, 4)]
         return HostOutput(features, stored["cam"], stored["logits"])

@@ -187,7 +187,10 @@ def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weight
     """
     names = [name.replace("_", " ") for name in settings.names or classes]
     if len(names) != len(classes):
-        raise UserError(f"hosts.clip_es.names: {len(names)} for {len(classes)} classes ({', '.join(classes)})")
+        raise UserError(
+            f"hosts.clip_es.names: {len(names)} for {len(classes)} classes ({', '.join(classes)}); "
+            "name each class once, or write names: null"
+        )
     texts = [settings.template.format(name) for name in (*names, *settings.background)]
     model = _clip(settings.backbone, settings.weights if weights is None else weights)
     if not isinstance(getattr(model.visual, "proj", None), nn.Parameter):

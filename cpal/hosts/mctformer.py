@@ -145,7 +145,10 @@ def build_mctformer_host(
             "use none or a path"
         ) from None
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"hosts.mctformer.backbone {settings.backbone!r}: not in timm ({error})") from None
+        raise UserError(
+            f"hosts.mctformer.backbone {settings.backbone!r}: not in timm ({error}); "
+            "take one such as deit_small_patch16_224"
+        ) from None
     if not isinstance(body, VisionTransformer) or body.num_prefix_tokens != 1:
         raise UserError(
             f"hosts.mctformer.backbone {settings.backbone!r} is no plain vision transformer with one class token; "

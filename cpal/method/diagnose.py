@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import VOID, read_mask
+from cpal.data.masks import VOID, read_truth
 from cpal.data.views import Views, pyramid_loader
 from cpal.method import prototypes as P
 from cpal.method.classifier import Classifier, Diagnose, Diagnosis
@@ -108,7 +108,7 @@ def _add_neighbors(
 
 def _truth(dataset: Dataset, record: Record, maps: Tensor) -> Tensor:
     """The image's mask at the maps' size (h, w)."""
-    mask = torch.from_numpy(read_mask(dataset.mask_path(record)))[None, None].float()
+    mask = torch.from_numpy(read_truth(dataset, record))[None, None].float()
     return F.interpolate(mask, size=maps.shape[2:], mode="nearest-exact")[0, 0].to(maps.device)
 
 

@@ -192,7 +192,7 @@ class ContextPrototypeLearner(nn.Module):
                     "min_probability needs `probability`, what the classifier gives each class; hand it in"
                 )
             present = present & self._with_background(probability >= self.settings.min_probability).bool()
-        prototypes, present = _gather(step.prototypes.detach()), _gather(present)
+        prototypes, present = _gather_ranks(step.prototypes.detach()), _gather_ranks(present)
         self.bank.enqueue(prototypes, present)
         if self.settings.align == "ema":
             shift, measured = P.alignment_shift(prototypes, present, self.context, self.valid)
@@ -239,7 +239,7 @@ class ContextPrototypeLearner(nn.Module):
             case "ema" | "bank":
                 shift = self.shift[None]
             case "batch":
-                prototypes, present = _gather(step.prototypes), _gather(step.present)
+                prototypes, present = _gather_ranks(step.prototypes), _gather_ranks(step.present)
                 shift = P.alignment_shift(prototypes, present, self.context, self.valid)[0][None]
             case "instance":
                 measured = step.present & self.valid.any(dim=1)
@@ -298,7 +298,7 @@ class ContextPrototypeLearner(nn.Module):
 
 
 @torch.no_grad()
-def _gather(batch: Tensor) -> Tensor:
+def _gather_ranks(batch: Tensor) -> Tensor:
     """The batch of all ranks, so that every rank keeps the same bank."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return batch

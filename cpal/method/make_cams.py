@@ -46,7 +46,7 @@ def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views
 def write_cams(classifier: Classifier, loader: Iterable[Views], folder: Path) -> None:
     """Write folder/ID.npz of each image that the loader gives, see `localize`."""
     for record, size, views in loader:
-        with whole_file(folder / f"{record.image_id}.npz") as temporary:
+        with whole_file(folder / f"{record.image_id}.npz", folder.parent) as temporary:
             write_cam(temporary, localize(classifier, classifier.label(record), size, views))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import Tensor
 
 from cpal.data.dataset import Record
@@ -23,6 +23,7 @@ from cpal.method import prototypes as P
 from cpal.method.classifier import Classifier
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.taught_cam import TaughtCam
+from cpal.parallel import processes
 from cpal.settings.config import CrfConfig, TaughtCamConfig
 
 
@@ -168,7 +169,7 @@ def _crf_labels(
 ) -> Iterator[tuple[HostView, Tensor]]:
     """Each image with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
     # max_nbytes: joblib would keep every image's scores as files in shared memory until the last one is done.
-    with Parallel(n_jobs=lesson.workers, max_nbytes=None) as parallel:
+    with processes(lesson.workers, max_nbytes=None) as parallel:
         while group := list(islice(views, lesson.workers)):
             found = parallel(
                 delayed(sure_labels)(

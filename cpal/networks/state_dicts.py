@@ -1,6 +1,5 @@
 """Weights that others have trained: read safely, and checked against the network that they are for."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cpal.errors import UserError
+from cpal.files import file_sha256
 
 CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # torch.hub's, as in resnet50-19c8e357.pth
-BLOCK = 1 << 20
 
 
 def given_files(weights: str) -> list[Path]:
@@ -51,12 +50,8 @@ def verify(path: Path) -> None:
     named = CHECKSUM.search(path.name)
     if named is None:
         return
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
     expected = named[1].lower()
-    found = digest.hexdigest()[: len(expected)]
+    found = file_sha256(path)[: len(expected)]
     if found != expected:
         raise UserError(
             f"weights: {path}: by its name, read as torch.hub does, its SHA-256 begins with {expected}, but it begins "

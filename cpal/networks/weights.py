@@ -1,24 +1,52 @@
-"""Files of trained weights: safetensors, with a description that must agree for them to be loaded."""
+"""Files of trained weights: safetensors, with a description that must agree for them to be loaded, and a checksum."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 
-from cpal.errors import UserError
+from cpal.errors import UserError, again
+from cpal.files import whole_file
 
 
 def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]) -> None:
-    """Weights of named modules and a description, as one safetensors file; the same content gives the same bytes."""
+    """Weights of named modules and a description, as one safetensors file; the same content gives the same bytes.
+
+    Raises UserError, and writes nothing, when a weight is no finite number.
+    """
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, module in modules.items()
         for key, value in module.state_dict().items()
     }
-    save_file(tensors, path, metadata={"meta": json.dumps(meta, sort_keys=True)})
+    wrong = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise UserError(
+            f"{path.name}: {len(wrong)} of {len(tensors)} tensors have values that are no finite numbers, such as "
+            f"{wrong[0]}; nothing was written. Lower the learning rates, or set clip_grad_norm, or amp: off"
+        )
+    write_tensors(path, tensors, meta)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], meta: Any) -> None:
+    """Tensors of a CPU and a description, as one safetensors file with a checksum of both."""
+    header = json.dumps({"meta": meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(save(tensors, {"cpal": header}))  # one key: safetensors writes several in any order
+
+
+def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
+    """SHA-256 of the description and of all names, types, shapes and values; about a second for 500 MB."""
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
@@ -26,16 +54,25 @@ def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
 
     Raises UserError when the file is missing, damaged, or a folder; `stage` makes it anew.
     """
+    return read_tensors(path, stage=stage)[0]
+
+
+def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
+    """Description and tensors, on the CPU, that `write_tensors` wrote; raises as `read_meta` does."""
     try:
         with safe_open(path, framework="pt") as stored:
-            meta = json.loads(stored.metadata()["meta"])
+            header = json.loads(stored.metadata()["cpal"])
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
+        meta, checksum = header["meta"], header["sha256"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
     except OSError as error:
-        raise UserError(f"{path}: no file of weights ({error})") from None
+        raise UserError(f"{path}: no file of weights ({error}); {again(stage)}") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); run the {stage} stage again: dvc repro -f -s {stage}") from None
-    return meta
+        raise UserError(f"{path}: damaged ({error}); {again(stage)}") from None
+    if checksum != _checksum(tensors, meta):
+        raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")
+    return meta, tensors
 
 
 def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:
@@ -43,9 +80,7 @@ def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
 
     Raises UserError when the file is missing or damaged, or belongs to other settings; `stage` makes it anew.
     """
-    written = read_meta(path, stage=stage)
-    with safe_open(path, framework="pt") as stored:
-        tensors = {key: stored.get_tensor(key) for key in stored.keys()}
+    written, tensors = read_tensors(path, stage=stage)
     different = sorted(key for key in meta if written.get(key) != meta[key])
     if different:
         raise UserError(f"{path}: made with other settings ({', '.join(different)}); run: dvc repro {stage}")

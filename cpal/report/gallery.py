@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.data.dataset import Dataset, Record, Split, read_image
-from cpal.data.masks import BACKGROUND, VOID, read_mask
+from cpal.data.dataset import Dataset, Record, Split, read_record_image
+from cpal.data.masks import BACKGROUND, VOID, LabelMaps, read_truth
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
-from cpal.maps.pictures import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
+from cpal.maps.drawing import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
 from cpal.maps.refined import read_crf
 from cpal.report.page import Gallery, Strip
 
@@ -20,13 +20,13 @@ SAMPLES, SAMPLE_COLUMNS = 24, 6
 
 
 @dataclass(frozen=True)
-class Folders:
+class Results:
     """Where each step's results lie, one file an image."""
 
     cams: Path
     crf: Path
-    pseudo_masks: Path
-    predictions: Path
+    pseudo_masks: LabelMaps
+    predictions: LabelMaps
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Panels:
     classes: tuple[int, ...]
 
 
-def rank(dataset: Dataset, records: Iterable[Record], folder: Path) -> list[Ranked]:
-    """Records with a class and a mask, each with its own mIoU of folder/ID.png in percent, best first.
+def rank(dataset: Dataset, records: Iterable[Record], found: LabelMaps) -> list[Ranked]:
+    """Records with a class and a mask, each with its own mIoU of its label map in percent, best first.
 
     An image's mIoU runs over the classes in its truth or its result. Images without any class (most of them are
     background throughout, and right) and images whose truth is void throughout are left out.
@@ -46,8 +46,7 @@ def rank(dataset: Dataset, records: Iterable[Record], folder: Path) -> list[Rank
     ranked = []
     for record in records:
         if record.mask is not None and record.labels:
-            found = read_mask(folder / f"{record.image_id}.png")
-            confusion = confusion_matrix(read_mask(dataset.mask_path(record)), found, dataset.num_classes)
+            confusion = confusion_matrix(read_truth(dataset, record), found.read(record), dataset.num_classes)
             if confusion.any():
                 ranked.append((mean_iou(confusion), record))
     return sorted(ranked, key=lambda entry: (-entry[0], entry[1].image_id))
@@ -75,25 +74,25 @@ def spread_over_ranks(ranked: list[Ranked], count: int) -> list[Record]:
 
 
 def draw_panels(
-    dataset: Dataset, record: Record, folders: Folders, thresholds: Mapping[str, float], *, width: int
+    dataset: Dataset, record: Record, results: Results, thresholds: Mapping[str, float], *, width: int
 ) -> Panels:
     """Image, maps, CRF, pseudo-mask, prediction and ground truth, as far as they exist for this record.
 
     Validation images have no maps, CRF or pseudo-mask; of the training images some may have no prediction. Imported
     maps are a CAM alone. `thresholds` are the maps' background scores, by name.
     """
-    image = fit(read_image(dataset.image_path(record)), width=width)
+    image = fit(read_record_image(dataset.image_path(record), record), width=width)
     pictures, masks = {"Image": image}, {}
     if record.split == "train":
-        maps = read_maps(folders.cams, record)
+        maps = read_maps(results.cams, record)
         for name, map_ in maps.maps.items():
             pictures[MAP_NAMES[name]] = heat(image, resize_maps(map_, image.shape[:2]), thresholds[name])
-        masks["CRF"] = read_crf(folders.crf, record).label
-        masks["Pseudo-mask"] = read_mask(folders.pseudo_masks / f"{record.image_id}.png")
+        masks["CRF"] = read_crf(results.crf, record).label
+        masks["Pseudo-mask"] = results.pseudo_masks.read(record)
     if record.split == "val" or record in dataset.predicted():
-        masks["Prediction"] = read_mask(folders.predictions / f"{record.image_id}.png")
+        masks["Prediction"] = results.predictions.read(record)
     if record.mask is not None:
-        masks["Ground truth"] = read_mask(dataset.mask_path(record))
+        masks["Ground truth"] = read_truth(dataset, record)
     palette = class_palette()
     for title, mask in masks.items():
         pictures[title] = overlay(image, fit(mask, width=width), palette)
@@ -102,7 +101,7 @@ def draw_panels(
 
 
 def best_and_worst(
-    dataset: Dataset, split: Split, ranked: list[Ranked], count: int, folders: Folders, thresholds: Mapping[str, float]
+    dataset: Dataset, split: Split, ranked: list[Ranked], count: int, results: Results, thresholds: Mapping[str, float]
 ) -> list[Gallery]:
     """The strips that the page shows of a split; its first images where none can be ranked."""
     images, result = ("Training images", "pseudo-mask") if split == "train" else ("Validation images", "prediction")
@@ -117,20 +116,20 @@ def best_and_worst(
     for title, entries in groups.items():
         strips = []
         for score, record in entries:
-            panels = draw_panels(dataset, record, folders, thresholds, width=PAGE_WIDTH)
+            panels = draw_panels(dataset, record, results, thresholds, width=PAGE_WIDTH)
             strips.append(Strip(record.image_id, score, panels.classes, panels.pictures))
         galleries.append(Gallery(title, strips))
     return [gallery for gallery in galleries if gallery.strips]
 
 
 def strip_rows(
-    dataset: Dataset, records: Iterable[Record], folders: Folders, thresholds: Mapping[str, float]
+    dataset: Dataset, records: Iterable[Record], results: Results, thresholds: Mapping[str, float]
 ) -> np.ndarray:
     """One picture: a row an image, titles above the first, the classes' colors below the last.
 
     The columns are those that every image has.
     """
-    ways = [draw_panels(dataset, record, folders, thresholds, width=ROW_WIDTH) for record in records]
+    ways = [draw_panels(dataset, record, results, thresholds, width=ROW_WIDTH) for record in records]
     titles = [title for title in ways[0].pictures if all(title in way.pictures for way in ways)]
     rows = [strip([way.pictures[t] for t in titles], titles if i == 0 else ()) for i, way in enumerate(ways)]
     values = sorted({value for way in ways for value in way.classes})
@@ -144,10 +143,10 @@ def samples(dataset: Dataset) -> np.ndarray:
     count = min(SAMPLES, len(records))
     cells, captions = [], []
     for record in (records[i * len(records) // count] for i in range(count)):
-        image = fit(read_image(dataset.image_path(record)), width=SAMPLE_SIDE, height=SAMPLE_SIDE)
+        image = fit(read_record_image(dataset.image_path(record), record), width=SAMPLE_SIDE, height=SAMPLE_SIDE)
         pictures = [image]
         if record.mask is not None:
-            mask = fit(read_mask(dataset.mask_path(record)), width=SAMPLE_SIDE, height=SAMPLE_SIDE)
+            mask = fit(read_truth(dataset, record), width=SAMPLE_SIDE, height=SAMPLE_SIDE)
             pictures.append(overlay(image, mask, class_palette()))
         cells.append(strip(pictures))
         captions.append(", ".join(dataset.classes[label - 1] for label in record.labels) or "no object")

@@ -7,10 +7,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from cpal.errors import UserError
+from cpal.settings.yaml_files import read_yaml
 
 PACKAGES = ["torch", "torchvision", "timm", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "pydensecrf2"]
 PACKAGES += ["numpy", "pillow", "dvc", "dvclive"]
+LARGEST = 1_000_000  # bytes of a dvc.lock, fifteen times ours
+RESTORE = "restore it with: git checkout dvc.lock, or remove it and run: dvc repro"
 
 
 def versions() -> dict[str, str]:
@@ -44,13 +47,19 @@ def _git(*arguments: str) -> str:
 
 
 def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
-    """Stage, path and hash of each output in a dvc.lock, but for one stage's; empty when there is no such file."""
-    if not path.is_file():
+    """Stage, path and hash of each output in a dvc.lock, but for one stage's; empty when there is no such file.
+
+    Raises UserError for a file that is damaged, as by an edit or a failed merge.
+    """
+    if not path.exists():
         return []
-    stages: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"]
-    return [
-        (stage, out["path"], str(out.get(out.get("hash", "md5"), "")))
-        for stage, content in stages.items()
-        if stage != without
-        for out in content.get("outs", [])
-    ]
+    content: Any = read_yaml(path, missing="no such file", cure=RESTORE, largest=LARGEST)
+    try:
+        return [
+            (str(stage), str(out["path"]), str(out.get(out.get("hash", "md5"), "")))
+            for stage, entry in content["stages"].items()
+            if stage != without
+            for out in entry.get("outs", [])
+        ]
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(f"{path}: damaged; {RESTORE}") from None

@@ -12,13 +12,14 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import BACKGROUND, VOID
-from cpal.data.training_samples import TrainingSamples
-from cpal.errors import UserError
+from cpal.data.masks import VOID, LabelMaps
+from cpal.errors import UserError, again
 from cpal.networks.backbones import build_backbone
-from cpal.networks.training import LossModel, Run, train
+from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
 from cpal.settings.config import SegmentationConfig
+from cpal.training.loop import LossModel, Run, train
+from cpal.training.samples import Augmentation, TrainingSamples
 
 with warnings.catch_warnings():
     # mmcv comes without its compiled operators, of which none is used here.
@@ -66,11 +67,8 @@ class BalancedCrossEntropy(nn.Module):
     loss_name = "loss_balanced"
 
     def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = VOID) -> Tensor:
-        """logits (B, K, H, W), label (B, H, W) -> scalar; a kind of pixel that does not occur counts as no loss."""
-        loss = F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
-        background, foreground = label == BACKGROUND, (label != BACKGROUND) & (label != ignore_index)
-        means = [(loss * kind).sum() / kind.sum().clamp(min=1) for kind in (background, foreground)]
-        return (means[0] + means[1]) / 2
+        """logits (B, K, H, W), label (B, H, W) -> scalar, see `balanced_mean`."""
+        return balanced_mean(F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none"), label)
 
 
 class SegmentationLoss(LossModel):
@@ -118,20 +116,13 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
 
 
 def train_segmentation(
-    dataset: Dataset, records: list[Record], mask_folder: Path, settings: SegmentationConfig, run: Run
+    dataset: Dataset, records: list[Record], masks: LabelMaps, settings: SegmentationConfig, run: Run
 ) -> EncoderDecoder:
-    """Train on the records' pseudo-masks in `mask_folder`; continues a killed training, see `training.train`."""
+    """Train on the records' pseudo-masks; continues a killed training, see `loop.train`."""
     torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
-    samples = TrainingSamples(
-        dataset,
-        records,
-        crop_size=settings.crop_size,
-        scale_range=settings.scale_range,
-        padding=tuple(segmentor.backbone.mean.flatten().tolist()),
-        seed=run.seed,
-        mask_folder=mask_folder,
-    )
+    augmentation = Augmentation(run.seed, settings.crop_size, segmentor.backbone.color, scales=settings.scale_range)
+    samples = TrainingSamples(dataset, records, augmentation, masks)
     train(
         SegmentationLoss(segmentor),
         samples,
@@ -191,8 +182,8 @@ def _read_model(weights: Path) -> dict[str, Any]:
     meta = read_meta(weights, stage="train_segmentation")
     names = meta.get("classes") if isinstance(meta, dict) and "dilations" in meta else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) >= VOID:
-        raise UserError(f"{weights}: no segmentation model; the train_segmentation stage makes one")
+        raise UserError(f"{weights}: no segmentation model; make one with: dvc repro train_segmentation")
     side = meta.get("long_side", 1)
     if not isinstance(side, int) or side < 1:
-        raise UserError(f"{weights}: damaged, its long_side is {side!r}")
+        raise UserError(f"{weights}: damaged, its long_side is {side!r}; {again('train_segmentation')}")
     return meta

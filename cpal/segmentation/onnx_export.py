@@ -15,7 +15,7 @@ from cpal.data.dataset import read_image
 from cpal.data.masks import voc_palette
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.maps.pictures import fit
+from cpal.maps.drawing import fit
 from cpal.segmentation.deeplab import Segmentor
 
 AGREEMENT = 0.999  # share of equal pixels that an exported network must reach

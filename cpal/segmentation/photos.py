@@ -13,7 +13,7 @@ from cpal.data.dataset import ENDINGS, read_image
 from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.maps.pictures import class_palette, fit, legend, overlay, stack
+from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
 from cpal.segmentation.inference import Labeled
 
 OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
@@ -31,12 +31,12 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
             files = sorted(_files_below(path))
             mine = [file for file in files if _is_photo(file) and not _is_below(file, results)]
             if not mine:
-                raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)})")
+                raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)}); name another folder")
             found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in mine]
         elif not path.exists():
-            raise UserError(f"{path}: no such file or folder")
+            raise UserError(f"{path}: no such file or folder; name an existing one")
         elif not path.is_file():
-            raise UserError(f"{path}: neither a file nor a folder")
+            raise UserError(f"{path}: neither a file nor a folder; copy its content into a file")
         elif _is_below(path, results):
             raise UserError(f"{path}: lies where the results go, which would replace it; choose another --out")
         else:
@@ -113,13 +113,13 @@ def label_photos(
 def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:
     """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
     mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
-    write_mask(mask, labeled.labels)
+    write_mask(mask, labeled.labels, out)
     present = [int(n) for n in np.flatnonzero(labeled.share) if n]
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
     picture = overlay(small, fit(labeled.labels, width=width), class_palette())
     named = [f"{classes[n - 1]} {labeled.confidence[n]:.0f}%" for n in present]
-    with whole_file(drawn) as temporary:
+    with whole_file(drawn, out) as temporary:
         page = stack([picture, legend(named, class_palette()[present], width=width)]) if named else picture
         Image.fromarray(page).save(temporary, format="PNG")
     return {

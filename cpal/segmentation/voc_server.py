@@ -29,7 +29,10 @@ def write_submission(path: Path, masks: Path, image_ids: Sequence[str]) -> None:
         for image_id in sorted(image_ids):
             file = masks / f"{image_id}.png"
             if (highest := read_mask(file).max()) >= NUM_LABELS:
-                raise UserError(f"{file}: holds the label {highest}; VOC's are 0 to {NUM_LABELS - 1}, and none is void")
+                raise UserError(
+                    f"{file}: holds the label {highest}; VOC's are 0 to {NUM_LABELS - 1}, and none is void; "
+                    "predict with a model of VOC's classes"
+                )
             content = file.read_bytes()
             member = tarfile.TarInfo(f"{FOLDER}/{image_id}.png")
             member.size = len(content)

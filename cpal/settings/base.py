@@ -11,16 +11,28 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Positive = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+# Kinds of values. The bounds are wide: what lies beyond them crashes a library, fills the memory, or cannot work.
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Batch = Annotated[int, Field(gt=0, le=4096)]
+Few = Annotated[int, Field(ge=0, le=1000)]  # rounds and iterations, each of which goes through all pixels
+Size = Annotated[int, Field(ge=0, le=100_000)]  # of a table kept in memory; 100,000 entries of 21 classes take 17 GB
+Side = Annotated[int, Field(ge=16, le=8192)]  # of a picture, in pixels
+Scale = Annotated[float, Field(ge=0.05, le=8)]  # of a picture's sides
+Width = Annotated[float, Field(ge=0.1, le=10_000)]  # of a CRF's Gaussian; pydensecrf overruns its memory from 1e-6 down
+Dilation = Annotated[int, Field(gt=0, le=256)]
+Radius = Annotated[int, Field(ge=2, le=32)]  # in cells; time and memory grow by its square
+Rate = Annotated[float, Field(gt=0, le=100)]  # at which a training learns; torch refuses what is above 3.4e38
+Weight = Annotated[float, Field(ge=0, le=10**6)]  # of a term of a sum; pydensecrf turns what is above 3.4e38 into NaN
+Power = Annotated[float, Field(ge=0.001, le=10_000)]
+Temperature = Annotated[float, Field(ge=1e-4, le=10_000)]  # a quotient by 1e-39 is no number
 Share = Annotated[float, Field(ge=0, le=1)]
-Floats = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
-Ints = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
-IntRange = Annotated[tuple[Positive, Positive], Field(strict=False)]
+Scales = Annotated[tuple[Scale, ...], Field(strict=False, min_length=1, max_length=32)]
+Powers = Annotated[tuple[Power, ...], Field(strict=False, min_length=1, max_length=32)]
+Dilations = Annotated[tuple[Dilation, ...], Field(strict=False, min_length=1, max_length=32)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254), AfterValidator(_distinct)]
+ScaleRange = Annotated[tuple[Scale, Scale], Field(strict=False)]
+SideRange = Annotated[tuple[Side, Side], Field(strict=False)]
 Amp = Literal["off", "bf16", "fp16"]
 Contrast = Literal["none", "difference", "ratio", "normalized"]
 
@@ -35,13 +47,13 @@ class TrainingSection(Section):
     """The settings that every training has."""
 
     optimizer: Literal["sgd", "adam", "adamw"]
-    batch_size: Positive
-    crop_size: Positive
-    learning_rate: PositiveFloat
+    batch_size: Batch
+    crop_size: Side
+    learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegative
-    poly_power: NonNegative
-    clip_grad_norm: NonNegative
+    weight_decay: Weight
+    poly_power: Weight
+    clip_grad_norm: Weight
     amp: Amp
 
     def epoch_steps(self, images: int) -> int:
@@ -52,7 +64,7 @@ class TrainingSection(Section):
 class FinetuningSection(TrainingSection):
     """A training that adds new layers to a pretrained network; the new layers have a learning rate of their own."""
 
-    head_learning_rate: PositiveFloat
+    head_learning_rate: Rate
 
 
 def check_sure(background: float, foreground: float, *, prefix: str = "sure") -> None:

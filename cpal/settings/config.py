@@ -5,22 +5,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from cpal.errors import UserError
 from cpal.settings.base import (
+    Dilations,
+    Few,
     FinetuningSection,
-    Floats,
-    Ints,
-    Natural,
-    NonNegative,
     Positive,
-    PositiveFloat,
-    Range,
+    Power,
+    Powers,
+    Radius,
+    ScaleRange,
+    Scales,
     Section,
     Share,
+    Side,
     TrainingSection,
+    Weight,
+    Width,
     check_range,
     check_sure,
 )
@@ -28,15 +30,20 @@ from cpal.settings.cpal import CpalSettings
 from cpal.settings.data import DataConfig, ToyConfig, Voc2012Config
 from cpal.settings.hosts import HostsConfig, HostSection
 from cpal.settings.moved import moved_lines
+from cpal.settings.yaml_files import read_yaml
+
+NO_SETTINGS = "no such file; run from the project's folder or name one with --params"
+RESTORE = "put it right, or restore the default with: git checkout params.yaml"
+LONGEST = 8192  # side of a view, in pixels: eight times that of a photograph of a megapixel
 
 
 class TaughtCamConfig(Section):
-    decay: NonNegative
+    decay: Weight
     sure_background: Annotated[float, Field(gt=0, lt=1)]
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
     images: Positive
     cells: Positive
-    crf_rounds: Natural
+    crf_rounds: Few
     crf_background: Annotated[float, Field(gt=0, lt=1)]
     crf_foreground: Annotated[float, Field(gt=0, lt=1)]
 
@@ -50,9 +57,18 @@ class TaughtCamConfig(Section):
 class CamConfig(Section):
     """The views that the trained network sees of an image."""
 
-    long_side: Positive | None
-    scales: Floats
+    long_side: Side | None
+    scales: Scales
     flip: bool
+
+    @model_validator(mode="after")
+    def _check(self) -> "CamConfig":
+        largest = max(self.scales)
+        if self.long_side is not None and self.long_side * largest > LONGEST:
+            raise ValueError(
+                f"long_side {self.long_side} times the scale {largest} is more than {LONGEST} pixels; lower one of them"
+            )
+        return self
 
 
 class SeedsConfig(Section):
@@ -74,12 +90,12 @@ class SeedsConfig(Section):
 class Pairwise(Section):
     """DenseCRF's iterations and what pairs of pixels cost."""
 
-    iterations: Natural
-    gaussian_sxy: PositiveFloat
-    gaussian_compat: NonNegative
-    bilateral_sxy: PositiveFloat
-    bilateral_srgb: PositiveFloat
-    bilateral_compat: NonNegative
+    iterations: Few
+    gaussian_sxy: Width
+    gaussian_compat: Weight
+    bilateral_sxy: Width
+    bilateral_srgb: Width
+    bilateral_compat: Weight
 
 
 class CrfConfig(Pairwise):
@@ -95,8 +111,8 @@ class AffinityConfig(TrainingSection):
     weights: str
     output_stride: Literal[8, 16, 32]
     epochs: Positive
-    scale_range: Range
-    radius: Annotated[int, Field(ge=2)]
+    scale_range: ScaleRange
+    radius: Radius
 
     @model_validator(mode="after")
     def _check(self) -> "AffinityConfig":
@@ -108,14 +124,14 @@ class AffinityConfig(TrainingSection):
 class WalkConfig(Section):
     start: Literal["seeds", "crf"]
     background: Literal["threshold", "walk"]
-    powers: Floats
-    radius: Annotated[int, Field(ge=2)]
+    powers: Powers
+    radius: Radius
     steps: Positive
-    beta: PositiveFloat
+    beta: Power
 
 
 class PseudoMaskConfig(Section):
-    walk_power: PositiveFloat
+    walk_power: Power
     background_threshold: Annotated[float, Field(gt=0, lt=1)]
     min_confidence: Share
 
@@ -126,10 +142,10 @@ class SegmentationConfig(FinetuningSection):
     output_stride: Literal[8, 16, 32]
     freeze_stage: Annotated[int, Field(ge=0, le=4)]
     freeze_norm: bool
-    dilations: Ints
+    dilations: Dilations
     iterations: Positive
     checkpoint_interval: Positive
-    scale_range: Range
+    scale_range: ScaleRange
     balanced_loss: bool
 
     @model_validator(mode="after")
@@ -145,17 +161,17 @@ class SegmentationConfig(FinetuningSection):
 class FinalTestConfig(Section):
     """How the segmentation model labels an image: its views, and a DenseCRF over its probabilities."""
 
-    scales: Floats
+    scales: Scales
     flip: bool
     crf: Pairwise
 
 
 class EvaluateConfig(Section):
-    threshold_step: Annotated[float, Field(gt=0, le=0.5)]
+    threshold_step: Annotated[float, Field(ge=0.001, le=0.5)]  # a count of all pairs of classes for each
 
 
 class ReportConfig(Section):
-    images: Positive
+    images: Annotated[int, Field(gt=0, le=1000)]  # they lie in one page
 
 
 class Config(Section):
@@ -198,18 +214,13 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the whole file, YAML 1.2 as DVC reads it.
+    """Read and check the whole file.
 
     Raises UserError that lists every unknown, missing and mistyped key.
     """
-    try:
-        settings = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    settings = read_yaml(path, missing=NO_SETTINGS, cure=RESTORE)
     if not isinstance(settings, dict):
-        raise UserError(f"{path}: holds no settings; restore it with: git checkout params.yaml")
+        raise UserError(f"{path}: holds no settings; {RESTORE}")
     return parse_config(settings, name=str(path))
 
 
@@ -243,4 +254,13 @@ def _describe(problem: Any) -> list[str]:
     if problem["type"] == "value_error":
         return [f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])]
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return [f"{key}: {message}, got {problem['input']!r}"]
+    return [f"{key}: {message}, got {_shown(problem['input'])}"]
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, shortened."""
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits, which 0xfff... can have
+        return "a number of thousands of digits"
+    return shown if len(shown) <= 200 else f"{shown[:200]} ..."

@@ -4,40 +4,40 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from ruamel.yaml import YAML
 
 from cpal.errors import UserError
-from cpal.settings.base import Contrast, Natural, NonNegative, Positive, PositiveFloat, Section, Share
+from cpal.settings.base import Contrast, Few, Natural, Section, Share, Size, Temperature, Weight
+from cpal.settings.yaml_files import parse_yaml
 
 
 class CpalSettings(Section):
     """The section `cpal` of params.yaml, where each key is explained: what the plug-in learns and computes by."""
 
-    self_weight: NonNegative
+    self_weight: Weight
     self_start_epoch: Natural
-    features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1)]
-    projection: Natural
+    features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1, max_length=4)]
+    projection: Annotated[int, Field(ge=0, le=4096)]
     mask: Literal["threshold", "structure"]
     mask_threshold: Annotated[float, Field(ge=0, lt=1)]
     mask_exclusive: bool
     background_threshold: Annotated[float, Field(ge=0, lt=1)]
     background_from: Literal["present", "all"]
-    refinements: Natural
+    refinements: Few
     refined_threshold: Annotated[float, Field(ge=0, lt=1)]
     refined_background: Annotated[float, Field(ge=0, lt=1)]
-    bank_length: Positive
-    num_prototypes: Positive
-    kmeans_iterations: Positive
+    bank_length: Annotated[Size, Field(gt=0)]
+    num_prototypes: Annotated[Size, Field(gt=0)]
+    kmeans_iterations: Annotated[Few, Field(gt=0)]
     metric: Literal["dot", "cosine", "l1", "l2"]
     normalize_features: bool
     normalize_prototypes: bool
-    temperature: PositiveFloat
-    topk: Natural
+    temperature: Temperature
+    topk: Size
     rank_by: Literal["weighted", "cosine", "weight"]
     weighting: Literal["mean", "none", "fuse"]
     align: Literal["ema", "batch", "instance", "bank", "none"]
     align_momentum: Annotated[float, Field(ge=0, lt=1)]
-    align_strength: NonNegative | None
+    align_strength: Weight | None
     contrast: Contrast
     target_contrast: Contrast
     detach_target: bool
@@ -71,5 +71,6 @@ def read_preset(name: str) -> dict[str, Any]:
     files = {file.name.removesuffix(".yaml"): file for file in (resources.files("cpal.settings") / "presets").iterdir()}
     if name not in files:
         raise UserError(f"preset {name!r}: unknown; choose {', '.join(sorted(files))}")
-    values: dict[str, Any] = YAML(typ="safe", pure=True).load(files[name].read_text(encoding="utf-8"))
+    text = files[name].read_text(encoding="utf-8")
+    values: dict[str, Any] = parse_yaml(text, name=f"preset {name}", cure="install this package again")
     return values

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cpal.settings.base import Names, Natural, Positive, Section, Share
+from cpal.settings.base import Names, Positive, Section, Share
 
 LABELS = {  # where each data.source can take image-level labels from
     "voc": ("masks", "xml", "csv"),
@@ -70,13 +70,13 @@ class Voc2012Config(Section):
 class ToyConfig(Section):
     train_images: Positive
     val_images: Positive
-    min_side: Annotated[int, Field(ge=64)]
-    max_side: Positive
+    min_side: Annotated[int, Field(ge=64, le=4096)]
+    max_side: Annotated[int, Field(ge=64, le=4096)]  # drawn with 4 GB of memory
     max_objects: Positive
     scene_bias: Share
     empty_scene: Share
     occlusion: Share
-    void_border: Natural
+    void_border: Annotated[int, Field(ge=0, le=32)]  # half of the least side
 
     @model_validator(mode="after")
     def _check(self) -> "ToyConfig":

@@ -5,13 +5,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cpal.settings.base import (
+    Dilations,
+    Few,
     FinetuningSection,
-    IntRange,
-    Ints,
     Names,
     Natural,
     Positive,
     Section,
+    SideRange,
     check_range,
     check_sure,
 )
@@ -31,7 +32,7 @@ class HostSection(FinetuningSection):
     backbone: str
     weights: str
     epochs: Positive
-    resize_long: IntRange
+    resize_long: SideRange
     diagnosed_images: Natural
 
     @model_validator(mode="after")
@@ -62,7 +63,7 @@ class AmnConfig(BackboneSection):
     name = "amn"
     first_round = True
 
-    dilations: Ints
+    dilations: Dilations
     dropout: Annotated[float, Field(ge=0, lt=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
@@ -86,16 +87,18 @@ class ClipEsConfig(HostSection):
     trained = False
 
     template: str
-    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None
+    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
     background: Names
     attention_layers: Positive
-    sinkhorn_iterations: Natural
+    sinkhorn_iterations: Few
     box_threshold: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
     def _check_template(self) -> "ClipEsConfig":
         if "{}" not in self.template:
             raise ValueError(f"template {self.template!r} has no {{}} where the class name goes")
+        if set("{}") & set(self.template.replace("{}", "", 1)):
+            raise ValueError(f"template {self.template!r} has other braces than one {{}}; leave them away")
         return self
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from cpal.errors import UserError
-from cpal.settings.config import parse_config
+from cpal.settings.config import NO_SETTINGS, RESTORE, parse_config
 from cpal.settings.cpal import read_preset
+from cpal.settings.yaml_files import parse_yaml, read_text
 
 
 def load_profile(path: Path) -> dict[str, Any]:
@@ -27,13 +27,15 @@ def load_profile(path: Path) -> dict[str, Any]:
         seen.append(path)
         layer = plain_yaml(read_settings(path))
         if (preset := layer.pop("preset", None)) is not None:
-            layer = {"cpal": read_preset(preset) | layer.pop("cpal", {})} | layer
+            own = layer.pop("cpal", {})
+            # What is no section is told when the settings are checked.
+            layer = {"cpal": read_preset(str(preset)) | own if isinstance(own, dict) else own} | layer
         layers.append(layer)
         if (base := layers[-1].pop("base", None)) is None:
             break
         path = path.with_name(f"{base}.yaml")
     else:
-        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}")
+        raise UserError(f"{path}: its bases lead back to it: {', '.join(one.stem for one in seen)}; remove a `base`")
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         list(_merge(values, layer))
@@ -74,22 +76,18 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def plain_yaml(text: str) -> Any:
+def plain_yaml(text: str, *, name: str = "text") -> Any:
     """Values without the comments of their file."""
-    return YAML(typ="safe", pure=True).load(text)
+    return parse_yaml(text, name=name, cure=RESTORE.replace("params.yaml", name))
 
 
 def read_settings(path: Path) -> str:
     """Text of a YAML file.
 
-    Raises UserError when there is no such file, or it holds no settings.
+    Raises UserError when it cannot be read, and when it holds no settings.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not isinstance(plain_yaml(text), dict):
-            raise UserError(f"{path}: holds no settings")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    restore = RESTORE.replace("params.yaml", str(path))
+    text = read_text(path, missing=NO_SETTINGS, cure=restore)
+    if not isinstance(plain_yaml(text, name=str(path)), dict):
+        raise UserError(f"{path}: holds no settings; {restore}")
     return text

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from pycocotools import mask as coco_mask
 
-from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, id_problem, read_image, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json
+from cpal.parallel import processes
 from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import AnnotatedImage, read_instances
 from cpal.sources.listing import (
@@ -35,6 +36,7 @@ from cpal.sources.listing import (
     refuse,
     silent,
     some,
+    twin_problems,
     undrawn,
     unlearnable,
 )
@@ -70,7 +72,7 @@ def import_coco(
     refuse(listing.problems, listing.root)
     work = partial(_import_shard, listing.root, classes=listing.classes, label_of=label_of, folder=folder)
     starts = range(0, len(listing.images), SHARD)
-    results = Parallel(n_jobs=max(1, workers), return_as="generator")(
+    results = processes(workers)(
         delayed(work)(listing.images[n : n + SHARD], annotated[n : n + SHARD], shard=shards / f"{n:07}.json")
         for n in starts
     )
@@ -110,6 +112,7 @@ def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Ann
     counts = Counter(item.image_id for item in listed)
     if twice := [image_id for image_id, count in counts.items() if count > 1]:
         problems.append(f"{len(twice)} image(s) are listed more than once, or in both lists: {some(twice)}")
+    problems += twin_problems(counts)
     known = tuple(names.values())
     classes = settings.classes or known
     if strange := [name for name in classes if names and name not in known]:
@@ -135,8 +138,10 @@ def _outlined(image: AnnotatedImage) -> set[int]:
 def _listed(
     image: AnnotatedImage, split: Split, folder: Path, settings: DataConfig, names: Mapping[int, str]
 ) -> ListedImage:
-    if image.file_name.startswith(".") or set("/\\") & set(image.file_name):
-        raise UserError(f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are")
+    if id_problem(image.file_name):
+        raise UserError(
+            f"{folder}: file_name {image.file_name!r} in the JSON is no plain name, as COCO's are; rename it there"
+        )
     shown = frozenset(names[instance.category] for instance in image.instances)
     image_id, scored = PurePosixPath(image.file_name).stem, settings.masks is not None
     size = image.height, image.width

@@ -32,7 +32,7 @@ def download(
     if target.exists():
         return
     if not url.startswith(("http://", "https://")):
-        raise UserError(f"{url}: not an http or https address")
+        raise UserError(f"{url}: not an http or https address; correct it in the settings, section voc2012")
     part = target.with_name(f"{target.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
@@ -130,7 +130,13 @@ def _safe(archive: Path, stored: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in stored:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
-            raise UserError(f"{archive}: holds {member.name!r}, which lies outside of the target; refused")
+            raise UserError(
+                f"{archive}: holds {member.name!r}, which lies outside of the target; refused: "
+                "fetch it from its authors"
+            )
         if not (member.isreg() or member.isdir()):
-            raise UserError(f"{archive}: holds {member.name!r}, a link or a device, which no data set needs; refused")
+            raise UserError(
+                f"{archive}: holds {member.name!r}, a link or a device, which no data set needs; refused: "
+                "fetch it from its authors"
+            )
         yield member

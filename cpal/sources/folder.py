@@ -8,14 +8,13 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.data.dataset import ENDINGS
+from cpal.data.dataset import ENDINGS, MAX_ID
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import read_instances
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some
+from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some, twin_problems
 
-LONGEST = 230  # bytes of an id: a file's name has at most 255, of which .ID.png.PID.tmp needs some
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
 
@@ -54,16 +53,19 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
         problems.append(f"{folder}: no such folder; data.images names the folder of images below data.root")
         return {}
     found = _image_names(folder, problems)
-    if unprintable := sorted(repr(file) for file in found if not file.isprintable()):
-        problems.append(f"{folder}: {len(unprintable)} image name(s) with unprintable characters: {some(unprintable)}")
+    if unprintable := sorted(repr(file) for file in found if not file.isprintable() or "\\" in file):
+        problems.append(
+            f"{folder}: {len(unprintable)} image name(s) with unprintable characters or \\; rename: {some(unprintable)}"
+        )
     counts = Counter(map(_image_id, found))
     if twice := sorted(file for file in found if counts[_image_id(file)] > 1):
         problems.append(
             f"{folder}: {len(twice)} images share an id with another (it is the path without ending): {some(twice)}"
         )
-    if long := sorted(file for file in found if len(os.fsencode(_image_id(file))) > LONGEST):
+    problems += twin_problems(map(_image_id, sorted(found)))
+    if long := sorted(file for file in found if len(os.fsencode(_image_id(file))) > MAX_ID):
         problems.append(
-            f"{folder}: {len(long)} image(s) with an id of more than {LONGEST} bytes (it is the whole path below this "
+            f"{folder}: {len(long)} image(s) with an id of more than {MAX_ID} bytes (it is the whole path below this "
             f"folder), which names the results' files; shorten: {some(long)}"
         )
     if not found:

@@ -21,7 +21,7 @@ def read_label_dict(path: Path, classes: list[str], *, allow_pickle: bool) -> li
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if len(dict(rows)) < len(rows):
-        raise UserError(f"{path}: names an image twice, as a number and as text")
+        raise UserError(f"{path}: names an image twice, as a number and as text; keep one of the two")
     return rows
 
 
@@ -31,7 +31,9 @@ def _image_id(key: Any) -> str:
         return str(key)
     if isinstance(key, int | np.integer) and re.fullmatch(r"20\d{8}", str(key)):
         return f"{str(key)[:4]}_{str(key)[4:]}"
-    raise UserError(f"key {key!r} is neither text nor a number such as 2007000032, which stands for 2007_000032")
+    raise UserError(
+        f"key {key!r} is neither text nor a number such as 2007000032, which stands for 2007_000032; rename it"
+    )
 
 
 def _shown(key: Any, value: Any, names: list[str]) -> list[str]:

@@ -3,20 +3,24 @@
 import csv
 from pathlib import Path
 
+from cpal.errors import UserError
+from cpal.settings.access import check_readable
+
 
 def read_labels_csv(path: Path, problems: list[str]) -> list[tuple[str, frozenset[str], str | None]]:
     """Image, class names, split (None without that column) of each line `image,labels[,split]`; `;` between names."""
     try:
+        check_readable(path, missing="no such file; put it there, or name another one in data.labels_file")
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream))
-    except FileNotFoundError:
-        problems.append(f"data.labels_file: no file {path}")
+    except UserError as error:
+        problems.append(str(error))
         return []
     except OSError as error:
-        problems.append(f"{path}: unreadable ({error.strerror})")
+        problems.append(f"{path}: unreadable ({error.strerror}); copy the file anew")
         return []
     except (UnicodeDecodeError, csv.Error) as error:
-        problems.append(f"{path}: not a csv file in UTF-8 ({error})")
+        problems.append(f"{path}: not a csv file in UTF-8 ({error}); save it as one")
         return []
     header = [cell.strip() for cell in rows[0]] if rows else []
     if header not in (["image", "labels"], ["image", "labels", "split"]):

@@ -4,7 +4,6 @@ A source only lists: ids, files, names. `import_listing` then opens every file b
 take `problems` append a line for each thing that the user has to put right, so that one message can tell all of them.
 """
 
-import hashlib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -14,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
-from cpal.data.dataset import Record, Split, read_image, write_dataset
+from cpal.data.dataset import Record, Split, read_image, twins, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
+from cpal.files import file_sha256
+from cpal.parallel import processes
+from cpal.settings.access import check_readable
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
@@ -90,7 +92,7 @@ def import_listing(
     another size than its image, labels outside the class list, a class without any training image.
     """
     problems = list(listing.problems)
-    parallel = Parallel(n_jobs=max(1, workers), return_as="generator")
+    parallel = processes(workers)
     found: list[ImportedImage] = []
     if listing.images:  # joblib warns of a generator that nobody reads
         shared = replace(listing, images=())  # goes to the workers with every image
@@ -119,7 +121,10 @@ def kept(found: Iterable[ImportedImage], *, drop_unlabeled: bool) -> list[Record
     records = [one.record for one in found if one.record is not None]
     records = [r for r in records if r.labels or r.split == "val" or not drop_unlabeled]
     if all(record.split == "val" for record in records):
-        raise UserError("no training image shows a kept class, and data.without_labels: drop leaves the others out")
+        raise UserError(
+            "no training image shows a kept class, and data.without_labels: drop leaves the others out; set it to "
+            "keep, or put classes that occur into data.classes"
+        )
     return records
 
 
@@ -186,7 +191,7 @@ def make_record(
         height=size[0],
         labels=labels,
         mask=f"masks/{item.image_id}.png" if masked else None,
-        sha256=hashlib.sha256(item.image.read_bytes()).hexdigest(),
+        sha256=file_sha256(item.image),
     )
 
 
@@ -238,18 +243,19 @@ def names_in_mask(
 
 def _names_in_xml(path: Path, known: Sequence[str]) -> frozenset[str]:
     """Names of the objects in an annotation of VOC's form."""
+    check_readable(path, missing="no such file; data.labels: xml needs one for each image, data.labels: masks does not")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:  # where entities that grow without bound are declared
-            raise UserError(f"{path}: has a document type (DOCTYPE), which VOC's annotations never have; refused")
+            raise UserError(f"{path}: has a document type (DOCTYPE), which VOC's annotations never have; remove it")
         objects = ElementTree.fromstring(text).findall("object")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; data.labels: xml needs one for each image") from None
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: not a readable XML file ({error})") from None
+        raise UserError(f"{path}: not a readable XML file ({error}); replace it") from None
     names = frozenset(node.findtext("name", "").strip() for node in objects)
     if strange := sorted(names - set(known)):
-        raise UserError(f"{path}: object {', '.join(map(repr, strange))} is not among VOC's classes")
+        raise UserError(
+            f"{path}: object {', '.join(map(repr, strange))} is not among VOC's classes; rename or remove it"
+        )
     return names
 
 
@@ -275,6 +281,17 @@ def undrawn(
     return [
         f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; {cure}"
         for name in absent
+    ]
+
+
+def twin_problems(ids: Iterable[str]) -> list[str]:
+    """A problem of ids that some file systems do not tell apart; those that are equal are told elsewhere."""
+    pairs = [f"{first} and {second}" for first, second in twins(ids) if first != second]
+    if not pairs:
+        return []
+    return [
+        f"{len(pairs)} image(s) whose id differs from another's in capital letters only, which are one file on many "
+        f"computers; rename: {some(pairs)}"
     ]
 
 

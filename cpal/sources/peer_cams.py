@@ -13,6 +13,8 @@ from cpal.maps.cams import MAP_STRIDE, CamFile, map_size, resize_maps
 from cpal.sources.pickled import read_pickled
 
 ABOVE_ONE = 1e-3  # what rounding may add to a maximum of 1
+METHOD_CURE = "name the method whose files these are with --from"
+AGAIN = "export the maps again, of the data set's own images"
 CLASSES_CURE = "name the method's own classes, in their order, with --classes"
 
 
@@ -78,14 +80,14 @@ def _foreground(content: dict[Any, Any], peer: Peer, record: Record, *, limit: i
     maps = _maps(content, peer, record, limit=limit + 1)
     if peer.background == "own":
         if len(ids) == 0 or ids[0] != 0:
-            raise UserError("the first of its `keys` is not 0, the background")
+            raise UserError(f"the first of its `keys` is not 0, the background; {METHOD_CURE}")
         # Above 0.5 exactly where the class exceeds the background, as in the method's own argmax.
         total = maps[1:] + maps[:1]
         ids, maps = ids[1:] - 1, np.divide(maps[1:], total, out=np.zeros_like(total), where=total > 0)
     elif peer.background == "extra":
         maps = maps[1:]
     if len(ids) != len(maps):
-        raise UserError(f"{len(maps)} maps of {len(ids)} classes; are these the files of this method?")
+        raise UserError(f"{len(maps)} maps of {len(ids)} classes; {METHOD_CURE}")
     if len(set(ids.tolist())) < len(ids) or (ids < 0).any() or (ids >= limit).any():
         raise UserError(f"class ids {ids.tolist()[:10]}, not different ones in 0..{limit - 1}; {CLASSES_CURE}")
     return ids, maps
@@ -100,7 +102,9 @@ def _ids(content: dict[Any, Any], peer: Peer) -> np.ndarray:
         ids = content.get("keys")
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype.kind not in "iu":
         where = "the dictionary's keys" if peer.maps is None else "an array `keys`"
-        raise UserError(f"no class ids, which this method saves as {where}; the file has {_named(content)}")
+        raise UserError(
+            f"no class ids, which this method saves as {where}; the file has {_named(content)}; {METHOD_CURE}"
+        )
     return ids.astype(np.int64)
 
 
@@ -113,14 +117,16 @@ def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) ->
     for part in parts:
         if not isinstance(part, np.ndarray) or part.ndim != dimensions or part.dtype.kind != "f":
             where = "the dictionary's values (H, W)" if peer.maps is None else f"an array `{peer.maps}` (K, H, W)"
-            raise UserError(f"no maps, which this method saves as {where}; the file has {_named(content)}")
+            raise UserError(
+                f"no maps, which this method saves as {where}; the file has {_named(content)}; {METHOD_CURE}"
+            )
         _check_size(part.shape[-2:], record)
         if not np.isfinite(part).all():
-            raise UserError("a map has values that are no finite numbers")
+            raise UserError(f"a map has values that are no finite numbers; {AGAIN}")
         if part.size and part.max() > 1 + ABOVE_ONE:
             raise UserError(f"a map reaches {part.max():.4g}: no threshold fits; divide each map by its maximum")
     if len({part.shape for part in parts}) > 1:
-        raise UserError("its maps differ in size")
+        raise UserError(f"its maps differ in size; {AGAIN}")
     maps: np.ndarray = np.stack(parts) if peer.maps is None else parts[0]
     return maps.clip(0, 1).astype(np.float32)
 
@@ -131,7 +137,8 @@ def _check_size(shape: tuple[int, ...], record: Record) -> None:
     fits = [all(abs(a - b / part) <= 1 for a, b in zip(shape, size, strict=True)) for part in (1, MAP_STRIDE)]
     if not any(fits) or 0 in shape:
         raise UserError(
-            f"maps of {shape[0]} x {shape[1]}, neither the image's size, {size[0]} x {size[1]}, nor a quarter of it"
+            f"maps of {shape[0]} x {shape[1]}, neither the image's size, {size[0]} x {size[1]}, nor a quarter of it; "
+            f"{AGAIN}"
         )
 
 

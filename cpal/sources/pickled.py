@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cpal.errors import UserError
+from cpal.settings.access import check_readable
 
 MAX_BYTES = 1 << 30  # of a file
 MAX_STEPS = 10_000_000  # of its program, some seconds and at most 1 GB; a dictionary of labels takes 15 an image
@@ -45,6 +46,7 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
     for more than arrays, numbers, text and dictionaries, that is damaged, too large or no dictionary, and without
     `allow_pickle` for every pickle.
     """
+    check_readable(path, missing="no such file; name an existing one")
     try:
         with path.open("rb") as stream:
             np.lib.format.read_magic(stream)
@@ -59,14 +61,14 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
             content = _Arrays(stream.read(), what).load() if dtype.hasobject else None
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except OSError:  # of the disk, not of the content
         raise
     except Exception as error:  # hostile bytes can fail anywhere in pickle and numpy, and nothing outlives them
-        raise UserError(f"{path}: not a dictionary that np.save wrote ({str(error)[:200]})") from None
+        raise UserError(f"{path}: not a dictionary that np.save wrote ({str(error)[:200]}); export it again") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds an array of {dtype}, not a dictionary of {what}")
+        raise UserError(
+            f"{path}: holds an array of {dtype}, not a dictionary of {what}; name the file that the method wrote"
+        )
     return content
 
 

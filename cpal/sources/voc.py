@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.data.dataset import ENDINGS
+from cpal.data.dataset import ENDINGS, id_problem
+from cpal.errors import UserError
+from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, some
+from cpal.sources.listing import ListedImage, Listing, missing_folder, some, twin_problems
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -62,6 +64,7 @@ def _list_images(
     folder, ended = root / settings.images, [i for i in (*train, *val) if i.lower().endswith(ENDINGS)]
     if ended := [i for i in ended if (folder / i).exists() and not _image_file(folder, i).exists()]:
         problems.append(f"{len(ended)} image(s) are listed with their ending; lists hold a for a.jpg: {some(ended)}")
+    problems += twin_problems(dict.fromkeys([*train, *val]))
     names = _names_from_csv(root, settings, [*train, *val], problems)
     masked = settings.masks is not None
 
@@ -102,19 +105,20 @@ def _names_from_csv(
 def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:
     """Image ids of a list file, each once; blank lines and a second column are passed over."""
     path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+    known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
     try:
+        check_readable(path, missing=f"no such list; lists there: {known}")
         rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-        problems.append(f"{path}: no such list; lists there: {known}")
+    except UserError as error:
+        problems.append(str(error))
         return []
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: unreadable list ({error})")
+        problems.append(f"{path}: unreadable list ({error}); save it as text in UTF-8")
         return []
     ids = [row[0] for row in rows if row]
     if not ids:
         problems.append(f"{path}: names no image")
-    if paths := {image_id: None for image_id in ids if image_id.startswith(".") or set("/\\") & set(image_id)}:
+    if paths := {image_id: None for image_id in ids if id_problem(image_id)}:
         problems.append(
             f"{path}: {len(paths)} line(s) hold no image id; JPEGImages/a.jpg is listed as a: {some(list(paths))}"
         )

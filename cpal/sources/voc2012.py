@@ -118,5 +118,5 @@ def _ids(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: unreadable list ({error})") from None
+        raise UserError(f"{path}: unreadable list ({error}); delete its folder, it is unpacked again") from None
     return [row[0] for row in rows if row]

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cpal.data.dataset import Dataset, Record, read_dataset
+from cpal.errors import UserError
+from cpal.files import sweep
+from cpal.parallel import processes
 from cpal.settings.config import Config, load_config
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.job.paths import DATASET, PARAMS
+from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.workdir import publish, work_folder
 
 if TYPE_CHECKING:
@@ -68,26 +71,61 @@ class Job:
         values = {"seeds.maps": self.config.seeds.maps, "host": self.config.host}
         return work_folder(self.name, [settings, self.limit], values=values, inputs=inputs)
 
-    def left(self, records: Iterable[Record], done: Path, ending: str = ".npz") -> list[Record]:
-        """The records whose file is not in the folder `done` yet; the folder is made."""
+    def left(self, records: Iterable[Record], done: Path, read: Callable[[Record], Any]) -> list[Record]:
+        """The records whose file is not in the folder `done` yet; the folder is made.
+
+        `read` reads a record's file as the next stage does. A file that it refuses is damaged, as by a loss of power
+        while it was written, and counts as not done.
+        """
         done.mkdir(parents=True, exist_ok=True)
-        return [record for record in records if not (done / f"{record.image_id}{ending}").exists()]
+        present = {path.stem for path in done.iterdir()}
+        return [record for record in records if record.image_id not in present or not _reads(read, record)]
 
     def each(self, what: str, function: Callable[[Record, Path], Any], records: Sequence[Record]) -> None:
         """Call `function` with each record and the path of its image, on several processes at once, and show it.
 
         A process is sent what the function names: it must name a few values and never the data set.
         """
-        from joblib import Parallel, delayed
+        from joblib import delayed
 
         tasks = (delayed(function)(record, self.dataset.image_path(record)) for record in records)
-        done = Parallel(n_jobs=max(1, self.workers), return_as="generator")(tasks)
+        done = processes(self.workers)(tasks)
         for _ in progress(done, total=len(records), what=what):
             pass
 
+    def continues(self, done: Path, load: Callable[[Path], None]) -> bool:
+        """Whether `load` could take up a finished part of this stage's work; a damaged one is made again, and told."""
+        if not done.exists():
+            return False
+        try:
+            load(done)
+        except UserError as error:
+            print(f"{error.args[0].partition(';')[0]}; it is made again", file=sys.stderr)
+            done.unlink()
+            return False
+        return True
+
+    @property
+    def scratch(self) -> Path:
+        """A folder on the outputs' disk, and no output, for what is not whole yet."""
+        return self.out or DATA
+
     def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
         """Make folder/NAME the output of each name, see `workdir.publish`."""
-        publish(folder, outs, keep=keep)
+        publish(folder, outs, scratch=self.scratch, keep=keep)
+
+    def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:
+        """Make folder/NAME the output: the files of these images, all of them and nothing else."""
+        files = {f"{record.image_id}{ending}" for record in records}
+        publish(folder, {name: out}, scratch=self.scratch, files=files)
+
+
+def _reads(read: Callable[[Record], Any], record: Record) -> bool:
+    try:
+        read(record)
+    except UserError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -128,10 +166,14 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
     name = Path(sys.modules[main.__module__].__file__ or "").stem
     kind = next(iter(inspect.signature(main).parameters.values())).annotation
 
+    def start(job: Job) -> None:
+        sweep(job.scratch)
+        main(job)
+
     def on_processor(
         params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None
     ) -> None:
-        main(Job(name, load_config(params), params, workers, limit, out))
+        start(Job(name, load_config(params), params, workers, limit, out))
 
     def on_network(
         params: Params = PARAMS,
@@ -141,7 +183,7 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         limit: Limit = None,
         out: Out = None,
     ) -> None:
-        main(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
+        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
 
     command = on_network if kind is NetworkJob else on_processor
     run(command, help=sys.modules[main.__module__].__doc__, before=before)

@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
+from stages.job.stopping import stoppable
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
 Workers = Annotated[
@@ -37,7 +38,7 @@ def run(main: Callable[..., None], *, help: str | None = None, before: Callable[
     `help` describes the command; by default the docstring of the function's module does. `before` is called first.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=help or sys.modules[main.__module__].__doc__)(main)
+    app.command(help=help or sys.modules[main.__module__].__doc__)(stoppable(main))
     try:
         if before is not None:
             before()

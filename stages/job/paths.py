@@ -10,6 +10,7 @@ PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
 CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # experiments in DVC's queue can share one
 
+DATA = Path("data")  # also holds what is not whole yet, under temporary names
 DATASET = Path("data/dataset")
 FIRST_ROUND = Path("data/first_round")
 CLASSIFIER = Path("data/classifier.safetensors")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.data.masks import VOID, read_mask, voc_palette, write_mask
+from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import VOID, LabelMaps, read_mask, read_truth, voc_palette, write_mask
 from cpal.errors import UserError
 
 
@@ -72,3 +73,34 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_mask(tmp_path / "a.png", np.full((2, 2), 0.5))
     assert (tmp_path / "a.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+class TestAgainstTheRecord:
+    RECORD = Record("a", "train", True, "a.jpg", 5, 4, (2,), None, "")
+
+    def refused(self, folder: Path, mask: np.ndarray, message: str, *, foreground: int | None = None) -> None:
+        write_mask(folder / "a.png", mask)
+        with pytest.raises(UserError, match=rf"a\.png: {message}.*run the walk stage again: dvc repro -f -s walk"):
+            LabelMaps(folder, "walk", foreground).read(self.RECORD)
+
+    def test_its_own_labels_or_any_class(self, tmp_path: Path) -> None:
+        mask = np.full((4, 5), 2, np.uint8)
+        mask[0], mask[1] = 0, VOID
+        write_mask(tmp_path / "a.png", mask)
+        for maps in (LabelMaps(tmp_path, "walk"), LabelMaps(tmp_path, "walk", 3)):
+            np.testing.assert_array_equal(maps.read(self.RECORD), mask)
+        self.refused(tmp_path, np.full((4, 5), 3, np.uint8), r"shows \[3\], which are no labels of this image")
+        self.refused(tmp_path, np.full((4, 5), 4, np.uint8), r"shows \[4\]", foreground=3)
+
+    def test_another_image_s_or_a_damaged_one(self, tmp_path: Path) -> None:
+        self.refused(tmp_path, np.zeros((5, 4), np.uint8), r"is of \(5, 4\), but the image is of \(4, 5\)")
+        (tmp_path / "a.png").write_bytes(b"\x89PNG")
+        with pytest.raises(UserError, match="unreadable mask.*run the walk stage again"):
+            LabelMaps(tmp_path, "walk").read(self.RECORD)
+        (tmp_path / "a.png").unlink()
+        with pytest.raises(UserError, match="no such file; run the walk stage first: dvc repro walk"):
+            LabelMaps(tmp_path, "walk").read(self.RECORD)
+
+    def test_ground_truth(self, tiny_dataset: Dataset) -> None:
+        (record,) = (record for record in tiny_dataset.records if record.image_id == "a")
+        assert set(np.unique(read_truth(tiny_dataset, record))) == {0, 1}

@@ -33,7 +33,7 @@ def naive_iou(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> list[
 
 
 def total(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> np.ndarray:
-    return sum(metrics.confusion_matrix(truth, predicted, classes) for truth, predicted in pairs)
+    return np.sum([metrics.confusion_matrix(truth, predicted, classes) for truth, predicted in pairs], axis=0)
 
 
 def test_equals_a_loop() -> None:

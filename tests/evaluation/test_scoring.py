@@ -110,9 +110,10 @@ def test_walk_is_scored_as_its_labels_are(tiny_dataset: Dataset, tmp_path: Path)
         write_walk(tmp_path / f"{record.image_id}.npz", contents[record.image_id])
     scored = tiny_dataset.scored("train")
     found = score_walk(tiny_dataset, scored, tmp_path, 1.5, 0.37, step=0.1, workers=1)
-    total = sum(
+    matrices = [
         confusion_matrix(read_mask(tiny_dataset.mask_path(r)), walked_labels(contents[r.image_id], 1.5, 0.37).label, 4)
         for r in scored
-    )
+    ]
+    total = np.sum(matrices, axis=0)
     assert found["threshold"] == 0.37 and found["miou"] == pytest.approx(mean_iou(total), abs=0.3)  # stored in float16
     assert found["miou_oracle"] >= max(found["miou"], found["miou_otsu"])

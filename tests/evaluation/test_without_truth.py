@@ -41,8 +41,9 @@ def test_agreement_leaves_out_what_is_void_in_the_other() -> None:
     other["a"][:5] = 2  # 100 differ
     other["b"][9] = VOID  # 20 do not count, the void pixel in the map itself differs from background
     other["b"][0, 19] = 0
-    read = {"num_foreground": 3, "workers": 1, "other": lambda r: other[r.image_id]}
-    figures = describe_masks(RECORDS, lambda r: MAPS[r.image_id], **read)
+    figures = describe_masks(
+        RECORDS, lambda r: MAPS[r.image_id], num_foreground=3, workers=1, other=lambda r: other[r.image_id]
+    )
     assert figures["agreement"] == pytest.approx(100 * (600 - 20 - 100 - 1) / 580, abs=0.001)
 
 

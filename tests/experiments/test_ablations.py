@@ -160,7 +160,7 @@ def test_only_metrics_that_the_experiment_made_are_read(monkeypatch: pytest.Monk
             else [{"of": path, "figure": "images", "value": 3}]
         )
 
-    monkeypatch.setattr(ablations.dvc.api, "read", read)
+    monkeypatch.setattr("dvc.api.read", read)
     found = ablations.measured({}, ("seed", "crf"), [0, 1], {names[1], "other"})
     files = [f"data/metrics/{step}{part}.json" for step in ("seed", "crf") for part in ("", "_details", "_iou")]
     assert asked == [(file, names[1]) for file in files]
@@ -194,7 +194,7 @@ def test_what_a_killed_worker_left_is_begun_anew(
         return STATUS.format(active) if arguments == ("queue", "status") else ""
 
     monkeypatch.setattr(ablations, "_dvc", dvc)
-    monkeypatch.setattr(ablations.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: None)
     for name in ("CPAL_CACHE", "CPAL_FEATURES"):
         monkeypatch.setenv(name, "")  # so that what is set for DVC ends with the test
     ablations.run_missing(
@@ -228,7 +228,7 @@ def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_of_nothing_is_written(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    found = [(row, {}) for row in tables.rows(table, settings(""))]
+    found: list[tuple[tables.Row, dict[int, results.Metrics]]] = [(row, {}) for row in tables.rows(table, settings(""))]
     assert results.write(table, found, [0, 1], settings("")).read_text(encoding="utf-8").count("not measured") > 3
 
 

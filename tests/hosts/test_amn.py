@@ -37,7 +37,7 @@ def test_balanced_loss_against_a_loop() -> None:
     logits, smoothing = torch.randn(2, 4, 3, 5), 0.4
     label = torch.randint(0, 4, (2, 3, 5))
     label[0, 0], label[1, 2, 1] = 0, VOID
-    sums = {"background": [], "foreground": []}
+    sums: dict[str, list[Tensor]] = {"background": [], "foreground": []}
     for b in range(2):
         for y in range(3):
             for x in range(5):
@@ -57,7 +57,7 @@ def test_balanced_loss_of_one_kind_of_pixel_is_finite(label: int) -> None:
     logits = torch.randn(1, 4, 3, 3, requires_grad=True)
     loss = balanced_loss(logits, torch.full((1, 3, 3), label), 0.4)
     loss.backward()
-    assert torch.isfinite(loss) and torch.isfinite(logits.grad).all()
+    assert torch.isfinite(loss) and logits.grad is not None and torch.isfinite(logits.grad).all()
     assert (loss == 0) == (label == VOID)
 
 
@@ -78,7 +78,7 @@ def test_labels_condition_every_pixel(host: AmnHost) -> None:
         first, second = (host.pixel_logits(last, labels) for labels in (LABELS, LABELS.flip(0)))
         silent = host.pixel_logits(torch.zeros_like(last), LABELS)
     assert not torch.allclose(first, second)
-    bias = sum(branch.bias for branch in host.branches)
+    bias = torch.stack([branch.get_parameter("bias") for branch in host.branches]).sum(0)
     torch.testing.assert_close(silent, bias[None, :, None, None].expand_as(silent))
 
 
@@ -94,7 +94,7 @@ def test_overfits_four_colors(host: AmnHost) -> None:
     losses = []
     for _ in range(60):
         _, named = host.training_step(images, labels, masks)
-        loss = sum(named.values())
+        loss = sum(named.values(), torch.zeros(()))
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         losses.append(loss.item())
     target = torch.tensor([0.6, *[0.4 / 3] * 3])

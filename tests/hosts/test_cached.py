@@ -67,3 +67,16 @@ def test_the_host_is_asked_about_what_is_new(
     label = 1 - LABEL if change == "label" else LABEL
     with pytest.raises(AssertionError, match="asked again"):
         remembered(host, weights, (4,) if change == "stages" else (3, 4))(views, label)
+
+
+@torch.no_grad()
+def test_a_damaged_memory_is_made_again(host: IrnHost, weights: Path) -> None:
+    """A flipped bit in it would change all maps of the image without a word."""
+    first = merge_views(remembered(host, weights)(picture(), LABEL))
+    (memory,) = (weights.parent / "features").rglob("*.safetensors")
+    content = bytearray(memory.read_bytes())
+    content[-3] ^= 64
+    memory.write_bytes(bytes(content))
+    again = merge_views(remembered(host, weights)(picture(), LABEL))
+    assert torch.equal(first.cam, again.cam) and torch.equal(first.logits, again.logits)
+    assert memory.read_bytes() != bytes(content)

@@ -17,9 +17,9 @@ from cpal.errors import UserError
 from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, sinkhorn, spread_by_attention
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import fill
-from cpal.networks.training import Run
 from cpal.settings.config import Config
 from cpal.settings.hosts import ClipEsConfig
+from cpal.training.loop import Run
 
 NAMES = ("red", "green", "blue")
 
@@ -173,7 +173,7 @@ def tiny_clip(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         said.extend(texts)
         return open_clip.get_tokenizer("ViT-B-32")(texts)
 
-    monkeypatch.setattr(clip_es.open_clip, "create_model", lambda *_, **__: tiny())
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: tiny())
     monkeypatch.setattr(clip_es, "open_clip", _Namespace(open_clip, get_tokenizer=lambda _: tokenizer))
     return said
 

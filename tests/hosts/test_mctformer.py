@@ -40,6 +40,7 @@ def test_one_class_token_is_timms_own_forward() -> None:
     """With one token and one set of weights, explicit attention gives what timm's fused attention gives."""
     reference = body().eval()
     host = MctformerHost(body(), 1, attention_layers=2).eval()
+    assert reference.cls_token is not None and reference.pos_embed is not None
     host.cls_token.copy_(reference.cls_token)
     host.pos_embed.copy_(reference.pos_embed)
     images = pictures(64, 64)
@@ -92,7 +93,7 @@ def test_learns_colors(host: MctformerHost) -> None:
     for _ in range(25):
         _, named = host.training_step(images, torch.eye(3), torch.zeros(3, 64, 64))
         assert set(named) == {"loss_class_tokens", "loss_patches"}
-        loss = sum(named.values())
+        loss = sum(named.values(), torch.zeros(()))
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]

@@ -32,7 +32,7 @@ class TestNormalize:
     def test_gradient_is_finite_where_nothing_is_active(self) -> None:
         cam = torch.full((1, 2, 3, 3), -1.0, requires_grad=True)
         normalize(cam, torch.ones(1, 2)).sum().backward()
-        assert torch.isfinite(cam.grad).all()
+        assert cam.grad is not None and torch.isfinite(cam.grad).all()
 
 
 class TestBackground:

@@ -1,6 +1,7 @@
 """A trained classifier: what it sees of an image, its file, and the passes that fit its prototypes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,12 @@ def test_looks_at_an_image_and_its_mirror_image(settings: Settings, tiny_dataset
         nothing, same, _ = Classifier(host, N).look(view, label)
         straight, mirrored = (host(one[None], label) for one in view)
     assert nothing == [] and torch.equal(cam, same)
-    near = {"atol": 1e-4, "rtol": 1e-4}
-    torch.testing.assert_close(cam, (straight.cam + mirrored.cam.flip(-1)) / 2, **near)
-    torch.testing.assert_close(logits, (straight.logits + mirrored.logits) / 2, **near)
+    assert_close = partial(torch.testing.assert_close, atol=1e-4, rtol=1e-4)
+    assert_close(cam, (straight.cam + mirrored.cam.flip(-1)) / 2)
+    assert_close(logits, (straight.logits + mirrored.logits) / 2)
     for found, stage in zip(features, (4, 2), strict=True):
         expected = (straight.features[stage - 1] + mirrored.features[stage - 1].flip(-1)) / 2
-        torch.testing.assert_close(found, expected, **near)
+        assert_close(found, expected)
 
 
 def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from cpal.data.dataset import Dataset
 from cpal.method.train_cam import train_classifier
-from cpal.networks.training import Run
 from cpal.settings.config import Config
+from cpal.training.loop import Run
 
 GOLDEN = {
     "loss_classification": [0.7788, 0.626, 0.8056, 0.4872, 0.7204, 0.5999],

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 import torch.nn.functional as F
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from cpal.method import prototypes as P
 from cpal.method.learner import ContextPrototypeLearner
@@ -62,7 +62,9 @@ def naive_shift(
     s = learner.settings
     if s.align == "none":
         return torch.zeros_like(anchor)
-    strength = {None: 0.5 if s.align == "instance" else 1.0}.get(s.align_strength, s.align_strength)
+    strength = s.align_strength
+    if strength is None:
+        strength = 0.5 if s.align == "instance" else 1.0
     if s.align == "instance":
         return strength * (mean_context - anchor)
     if s.align == "batch":
@@ -193,7 +195,7 @@ def test_three_lines_plug_it_in(cpal: Callable[..., CpalSettings]) -> None:
         assert (self_loss > 0) == (epoch == 1)
     assert (pacam >= 0).all() and (pacam <= 1).all()
     assert not pacam[:, 1:][LABELS == 0].any()
-    assert all(torch.isfinite(p.grad).all() for m in (network, head) for p in m.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for m in (network, head) for p in m.parameters())
 
 
 class TestPresets:
@@ -355,7 +357,8 @@ class TestSelfLoss:
         cam.requires_grad_(), features.requires_grad_()
         pacam, loss = learner([features], cam, labels, padding=torch.ones(len(cam), H, W, dtype=torch.bool))
         (loss + 0 * pacam.sum()).backward()
-        assert loss == 0 and torch.isfinite(pacam).all() and not cam.grad.any()
+        assert loss == 0 and torch.isfinite(pacam).all()
+        assert cam.grad is not None and not cam.grad.any()
         assert torch.equal(before, learner.bank.count)
 
     def test_gradient_reaches_the_cam_alone(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -363,7 +366,7 @@ class TestSelfLoss:
         features, cam, labels = batch(4)
         cam.requires_grad_(), features.requires_grad_()
         learner([features], cam, labels)[1].backward()
-        assert features.grad is None
+        assert features.grad is None and cam.grad is not None
         assert cam.grad.any() and torch.isfinite(cam.grad).all()
         assert not cam.grad[labels == 0].any()
 
@@ -372,6 +375,7 @@ class TestSelfLoss:
         features, cam, labels = batch(4)
         cam.requires_grad_(), features.requires_grad_()
         learner([features], cam, labels)[1].backward()
+        assert features.grad is not None and cam.grad is not None
         assert features.grad.any() and torch.isfinite(features.grad).all() and cam.grad.any()
 
     def test_a_projection_cuts_the_features_off(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -383,8 +387,8 @@ class TestSelfLoss:
             learner.cluster()
             _, loss = learner([features, coarse], cam, labels)
         loss.backward()
-        assert features.grad is None and coarse.grad is None and cam.grad.any()
-        assert all(p.grad.any() for p in learner.parameters())
+        assert features.grad is None and coarse.grad is None and cam.grad is not None and cam.grad.any()
+        assert all(p.grad is not None and p.grad.any() for p in learner.parameters())
         assert learner.bank.entries.shape[-1] == 8
 
     @pytest.mark.parametrize("align", ["ema", "batch", "instance", "bank", "none"])
@@ -423,7 +427,7 @@ class TestInputs:
         pacam, loss = learner([features], cam, labels)
         (loss + pacam.sum()).backward()
         for tensor in (pacam, loss, cam.grad, features.grad):
-            assert torch.isfinite(tensor).all()
+            assert tensor is not None and torch.isfinite(tensor).all()
         assert not pacam[:, 1:][labels == 0].any()
 
     def test_a_cam_without_any_activation(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -434,7 +438,8 @@ class TestInputs:
         cam = torch.full((len(labels), N, H, W), -1.0, requires_grad=True)
         pacam, loss = learner([features], cam, labels)
         loss.backward()
-        assert pacam[0, 1].any() and torch.isfinite(pacam).all() and torch.isfinite(cam.grad).all()
+        assert pacam[0, 1].any() and torch.isfinite(pacam).all()
+        assert cam.grad is not None and torch.isfinite(cam.grad).all()
         assert torch.equal(before[1:], learner.bank.count[1:])
 
     def test_maps_of_other_sizes_are_resized(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -466,7 +471,8 @@ def choices(name: str) -> tuple[Any, ...]:
 def test_every_choice_runs_and_makes_a_difference(cpal: Callable[..., CpalSettings], name: str) -> None:
     results = {}
     for choice in choices(name):
-        base = {"normalize_prototypes": False, "align_momentum": 0.5, "detach_target": False, "temperature": 0.5}
+        base: dict[str, object] = {"normalize_prototypes": False, "align_momentum": 0.5}
+        base |= {"detach_target": False, "temperature": 0.5}
         if name == "rank_by":  # with few prototypes and the dot product, the three orders are one
             base |= {"metric": "l1", "temperature": 5.0, "num_prototypes": 10}
         learner = trained(cpal(**base | {name: choice}), steps=5)
@@ -474,6 +480,7 @@ def test_every_choice_runs_and_makes_a_difference(cpal: Callable[..., CpalSettin
         cam.requires_grad_(), features.requires_grad_()
         pacam, loss = learner([features], cam, labels)
         loss.backward()
+        assert cam.grad is not None
         gradient = torch.zeros_like(features) if features.grad is None else features.grad
         results[choice] = torch.cat([pacam.flatten(), loss[None], gradient.flatten(), cam.grad.flatten()]).detach()
         assert torch.isfinite(results[choice]).all()
@@ -558,7 +565,7 @@ def _train_rank(rank: int, folder: Path, settings: dict[str, CpalSettings]) -> N
 
 def test_two_processes_do_what_one_does(cpal: Callable[..., CpalSettings], tmp_path: Path) -> None:
     settings = {align: cpal(align=align) for align in ("ema", "batch", "instance")}
-    torch.multiprocessing.spawn(_train_rank, args=(tmp_path, settings), nprocs=2)
+    spawn(_train_rank, args=(tmp_path, settings), nprocs=2)
     for name, section in settings.items():
         alone = ContextPrototypeLearner(N, [D], section, seed=0)
         expected = _steps(alone)

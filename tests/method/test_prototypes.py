@@ -83,7 +83,7 @@ class TestInstancePrototypes:
     def test_gradient_is_finite_without_a_pixel(self) -> None:
         features = torch.randn(1, D, H, W, requires_grad=True)
         P.instance_prototypes(features, torch.zeros(1, K, H, W))[0].sum().backward()
-        assert torch.equal(features.grad, torch.zeros_like(features))
+        assert features.grad is not None and torch.equal(features.grad, torch.zeros_like(features))
 
 
 class TestSupportBank:
@@ -94,7 +94,7 @@ class TestSupportBank:
         return [bank.entries[k, (cursor - count + i) % self.LENGTH].tolist() for i in range(count)]
 
     def test_is_a_deque_for_each_class(self) -> None:
-        bank, queues = P.SupportBank(K, self.LENGTH, D), [deque(maxlen=self.LENGTH) for _ in range(K)]
+        bank, queues = P.SupportBank(K, self.LENGTH, D), [deque[list[float]](maxlen=self.LENGTH) for _ in range(K)]
         for batch in [1, 3, 0, 2, 20, 4, 1, 7, 8]:  # 20 and 8 are more than the bank is long
             prototypes, present = torch.randn(batch, K, D), torch.rand(batch, K) < 0.6
             present[:, 3] = False
@@ -243,7 +243,7 @@ def naive_positiveness(anchor: Tensor, context: Tensor, valid: Tensor, metric: s
     return [s / total if v else 0.0 for s, v in zip(score, valid, strict=True)]
 
 
-METRICS = ["dot", "cosine", "l1", "l2"]
+METRICS: list[P.Metric] = ["dot", "cosine", "l1", "l2"]
 
 
 class TestPositiveness:
@@ -275,7 +275,7 @@ class TestPositiveness:
         index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=3, rank_by="weighted")
         features = torch.randn(B, D, H, W).double()
         P.prototype_aware_cam(features, context, index, chosen, weighting="mean").sum().backward()
-        assert torch.isfinite(anchor.grad).all() and anchor.grad.any()
+        assert anchor.grad is not None and torch.isfinite(anchor.grad).all() and anchor.grad.any()
 
 
 class TestSoftNeighbors:
@@ -352,7 +352,7 @@ def naive_pacam(features: Tensor, chosen: list[tuple[Tensor, float]], weighting:
         elif weighting == "none":
             value = sum(cosine(f, w * p) for p, w in chosen) / len(chosen)  # w scales the prototype, as printed
         else:
-            value = cosine(f, sum(w * p for p, w in chosen))
+            value = cosine(f, torch.stack([w * p for p, w in chosen]).sum(0))
         out[y, x] = max(0.0, value)
     return out
 
@@ -391,7 +391,8 @@ class TestPrototypeAwareCam:
     @pytest.mark.parametrize("weighting", ["mean", "fuse"])
     def test_otherwise_it_matters(self, weighting: str) -> None:
         expected = self.literal("dot", 1.0, weighting)
-        for metric, temperature in [("dot", 0.1), ("cosine", 1.0), ("l1", 1.0), ("l2", 1.0)]:
+        others: list[tuple[P.Metric, float]] = [("dot", 0.1), ("cosine", 1.0), ("l1", 1.0), ("l2", 1.0)]
+        for metric, temperature in others:
             assert (self.literal(metric, temperature, weighting) - expected).abs().max() > 1e-3
 
     def test_neighbors_with_vanishing_weights_still_make_a_map(self) -> None:
@@ -443,7 +444,7 @@ class TestContrast:
         maps = P.contrast(similarity, mode)
         assert maps.shape == similarity.shape and (maps >= 0).all() and (maps <= 1).all()
         maps.sum().backward()
-        assert torch.isfinite(similarity.grad).all()
+        assert similarity.grad is not None and torch.isfinite(similarity.grad).all()
 
 
 class TestSelfLoss:
@@ -461,7 +462,7 @@ class TestSelfLoss:
         cam = torch.rand(1, K, 2, 2, requires_grad=True)
         loss = P.self_supervised_loss(cam, torch.rand(1, K, 2, 2), torch.zeros(1, 1, 2, 2))
         loss.backward()
-        assert loss == 0 and not cam.grad.any()
+        assert loss == 0 and cam.grad is not None and not cam.grad.any()
 
 
 class TestOcsem:

@@ -257,7 +257,8 @@ def test_the_second_lesson_learns_from_the_map_of_the_first(
     config = settings(**{"taught_cam.decay": 0.001, "taught_cam.cells": 10**6})
     mirrored = [Views(record, size, views[::-1]) for record, size, views in loader]
     first = teach(classifier, mirrored, config, lessons=1, scales=(2.0, 1.0))
-    looks, images, taken, expected = [], [], [], []
+    looks, images, taken = [], [], []
+    expected: list[int] = []
 
     def asked(taught: TaughtCam, maps: list[Tensor], *rest: Any) -> tuple[np.ndarray, np.ndarray]:
         assert torch.equal(taught.weight, first.weight) and len(maps) == 2

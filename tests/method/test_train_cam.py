@@ -10,20 +10,20 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID
-from cpal.data.training_samples import TrainingSamples
 from cpal.errors import UserError
 from cpal.hosts.irn import build_irn_host
 from cpal.method import train_cam
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.method.train_cam import ClusterEachEpoch, CpalLoss, train_classifier
-from cpal.networks import training
-from cpal.networks.training import Run
 from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
+from cpal.training import loop
+from cpal.training.loop import Run
+from cpal.training.samples import Augmentation, TrainingSamples
 
 Settings = Callable[..., Config]
 N = 3
@@ -123,15 +123,17 @@ class TestLoss:
     def test_new_layers_learn_at_their_own_rate(self, settings: Settings, projection: int) -> None:
         config = settings(**{"cpal.projection": projection, "cpal.detach_target": not projection})
         loss = small_loss(config)
-        pretrained, new = training._optimizer(loss, config.hosts.irn).param_groups
+        pretrained, new = loop._optimizer(loss, config.hosts.irn).param_groups
         assert (pretrained["lr"], new["lr"]) == (config.hosts.irn.learning_rate, config.hosts.irn.head_learning_rate)
-        expected = [loss.host.classifier.weight, *loss.learner.projections.parameters()]
+        assert loss.learner is not None
+        expected = [loss.host.get_parameter("classifier.weight"), *loss.learner.projections.parameters()]
         assert {id(p) for p in new["params"]} == {id(p) for p in expected}
         assert len(expected) == (1 + len(config.cpal.features) if projection else 1)
         rest = {id(p) for p in loss.parameters() if p.requires_grad} - {id(p) for p in expected}
         assert {id(p) for p in pretrained["params"]} == rest
 
     def test_gradients_reach_the_network(self, loss: CpalLoss) -> None:
+        assert loss.learner is not None
         loss.learner.train()
         for step in range(3):
             if step:
@@ -157,6 +159,7 @@ class TestFeatures:
         )
         loss = small_loss(config)
         width = sum(projection or loss.host.channels[stage - 1] for stage in stages)
+        assert loss.learner is not None
         assert loss.learner.bank.entries.shape == (N + 1, config.cpal.bank_length, width)
         loss(*batch())
 
@@ -170,6 +173,7 @@ class TestFeatures:
 class TestSchedule:
     def test_clusters_from_the_second_epoch_and_warms_up_when_told(self, settings: Settings) -> None:
         loss = small_loss(settings(**{"cpal.self_start_epoch": 3}))
+        assert loss.learner is not None
         hook, seen = ClusterEachEpoch(loss), []
         for epoch in range(5):
             hook.before_train_epoch(SimpleNamespace(epoch=epoch))
@@ -199,7 +203,7 @@ class TestTraining:
     def classification_loss(self, host: nn.Module, dataset: Dataset) -> float:
         """Of the training pictures, each four times, mirrored or not."""
         data = TrainingSamples(
-            dataset, dataset.split("train"), crop_size=64, scale_range=(1.5, 1.5), padding=(124, 116, 104), seed=1
+            dataset, dataset.split("train"), Augmentation(1, 64, padding=(124, 116, 104), scales=(1.5, 1.5))
         )
         batch = [data[position, position % 5] for position in range(20)]
         image, label = (torch.stack([sample[key] for sample in batch]) for key in ("image", "image_label"))
@@ -263,12 +267,10 @@ class TestTraining:
     ) -> None:
         """On a GPU some of those that segmentation needs have no such version, and raise an error."""
         records, seen = tiny_dataset.split("train"), []
-        samples = TrainingSamples(tiny_dataset, records, crop_size=32, scale_range=(1, 2), padding=(0, 0, 0), seed=0)
-        monkeypatch.setattr(training._Runner, "wrap_model", lambda _, __, model: model)
-        monkeypatch.setattr(
-            training._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
-        )
-        training.train(
+        samples = TrainingSamples(tiny_dataset, records, Augmentation(0, 32, padding=(0, 0, 0), scales=(1, 2)))
+        monkeypatch.setattr(loop._Runner, "wrap_model", lambda _, __, model: model)
+        monkeypatch.setattr(loop._Runner, "train", lambda _: seen.append(torch.are_deterministic_algorithms_enabled()))
+        loop.train(
             small_loss(settings()),
             samples,
             settings().hosts.irn,
@@ -286,12 +288,11 @@ class TestTraining:
         alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
         ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
-        near = {"atol": 1e-5, "rtol": 1e-4}
-        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], **near)]
+        learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], atol=1e-5, rtol=1e-4)]
         assert len(learned) > 10 and learner.valid.sum() > N
         for key, value in alone.items():
             assert torch.equal(ranks[0][key], ranks[1][key]), key
-            torch.testing.assert_close(ranks[0][key], value, **near)
+            torch.testing.assert_close(ranks[0][key], value, atol=1e-5, rtol=1e-4)
 
 
 def _train_rank(rank: int, folder: Path, config: Config, dataset: Dataset) -> None:
@@ -334,6 +335,24 @@ class TestFile:
         for name in ("a", "b"):
             save_weights(tmp_path / name, self.modules(0), dict(reversed(META.items())) if name == "b" else META)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+    def test_a_flipped_bit_is_seen(self, tmp_path: Path) -> None:
+        """Wherever it is, in the description or in a weight, of which safetensors would load another one."""
+        path = tmp_path / "w.safetensors"
+        save_weights(path, self.modules(0), META)
+        whole = path.read_bytes()
+        for place in range(0, len(whole), 7):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            with pytest.raises(UserError, match=r"w\.safetensors: (damaged|no file of weights)"):
+                load_weights(path, self.modules(0), META, stage="train_cam")
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf])
+    def test_weights_that_are_no_numbers_are_not_written(self, value: float, tmp_path: Path) -> None:
+        modules = self.modules(0)
+        next(modules["hosts"].parameters()).data[0, 0] = value
+        with pytest.raises(UserError, match="values that are no finite numbers, such as hosts.weight; nothing"):
+            save_weights(tmp_path / "w.safetensors", modules, META)
+        assert not list(tmp_path.iterdir())
 
     def test_what_cannot_be_used_is_explained(self, tmp_path: Path) -> None:
         path = tmp_path / "w.safetensors"

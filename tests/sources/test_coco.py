@@ -187,7 +187,7 @@ def test_without_masks(imported: Callable[..., Dataset], tmp_path: Path) -> None
 def test_limit_and_listing(imported: Callable[..., Dataset], data: Callable[..., DataConfig]) -> None:
     assert [int(r.image_id[-1]) for r in imported(limit=1).records] == [3, 4]
     listing = list_coco(data())
-    assert listing.images[1].names == {"person", "toothbrush"} and listing.images[1].image.exists()
+    assert listing.images[1].names == frozenset({"person", "toothbrush"}) and listing.images[1].image.exists()
 
 
 def test_the_health_check_finds_nothing_wrong(data: Callable[..., DataConfig], settings: Callable[..., Config]) -> None:
@@ -195,7 +195,7 @@ def test_the_health_check_finds_nothing_wrong(data: Callable[..., DataConfig], s
     listing = list_coco(data())
     seen = look_at_all(listing, workers=1)
     health = examine(listing, seen, settings())
-    assert [one.labels for one in seen][:2] == [{"person", "stop sign"}, {"person", "toothbrush"}]
+    assert [one.labels for one in seen][:2] == [frozenset({"person", other}) for other in ("stop sign", "toothbrush")]
     assert [finding for finding in health.findings if finding.severity == "error"] == []
 
 
@@ -209,9 +209,8 @@ def test_the_health_check_finds_what_the_import_refuses(
     assert error.names == ("COCO_000000000003", "COCO_000000000001")
     assert error.text.endswith("2, the first is COCO_000000000003.jpg: 5x6 pixels, but the JSON says 16x28")
     write_json(root, "train2014", instances(TRAIN) | {"annotations": [annotation(3, 1, None)]})
-    assert (
-        list_coco(data()).problems[0].endswith("segmentation is neither polygons nor run lengths of its image's size")
-    )
+    what = "segmentation is neither polygons nor run lengths of its image's size"
+    assert list_coco(data()).problems[0].endswith(f"{what}; {CURE}")
     assert not list_coco(data(masks=None)).problems, "outlines are for masks alone"
 
 
@@ -321,6 +320,8 @@ def test_workers_change_nothing(imported: Callable[..., Dataset], monkeypatch: p
 
 # What can be wrong
 
+CURE = "correct the file, or export it again"
+
 
 @pytest.mark.parametrize(
     "change, message",
@@ -336,7 +337,7 @@ def test_workers_change_nothing(imported: Callable[..., Dataset], monkeypatch: p
 )
 def test_wrong_entries(problems: Callable[..., list[str]], root: Path, change: dict[str, Any], message: str) -> None:
     write_json(root, "train2014", instances(TRAIN) | change)
-    assert problems()[0] == f"{root}/annotations/instances_train2014.json: {message}"
+    assert problems()[0] == f"{root}/annotations/instances_train2014.json: {message}; {CURE}"
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,7 @@ def test_wrong_entries(problems: Callable[..., list[str]], root: Path, change: d
 )
 def test_wrong_outlines(problems: Callable[..., list[str]], root: Path, outline: Any, message: str) -> None:
     write_json(root, "train2014", instances(TRAIN) | {"annotations": [annotation(3, 1, outline)]})
-    assert problems()[0] == f"{root}/annotations/instances_train2014.json: annotation 7 of image 3: {message}"
+    assert problems()[0] == f"{root}/annotations/instances_train2014.json: annotation 7 of image 3: {message}; {CURE}"
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "a/b.jpg", ".jpg", "", "a\nb.jpg", None, "a\\b.jpg"])
@@ -380,7 +381,7 @@ def test_damaged_json(problems: Callable[..., list[str]], root: Path) -> None:
     path.write_text(path.read_text()[:-30])
     assert problems()[0].startswith(f"{path}: damaged, or no JSON (")
     path.unlink()
-    assert problems()[0] == f"{path}: no such file"
+    assert problems()[0] == (f"{path}: no such file; put it there, or name another one in the settings, section data")
 
 
 def test_wrong_images_are_told_together(problems: Callable[..., list[str]], root: Path) -> None:
@@ -388,7 +389,7 @@ def test_wrong_images_are_told_together(problems: Callable[..., list[str]], root
     Image.new("RGB", (5, 6)).save(root / "train2014/COCO_000000000003.jpg")
     assert problems() == [
         f"{root}/train2014/COCO_000000000003.jpg: 5x6 pixels, but the JSON says 16x28",
-        f"{root}/train2014/COCO_000000000001.jpg: no such image file",
+        f"{root}/train2014/COCO_000000000001.jpg: no such image file; put it there, or take the image off its list",
     ]
 
 

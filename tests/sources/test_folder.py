@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unicodedata import normalize
 
 import numpy as np
@@ -123,10 +123,13 @@ def test_images_are_named_with_or_without_their_ending(imported: Callable[..., D
     assert imported().records == whole
 
 
+Form = Literal["NFC", "NFD"]
+
+
 @pytest.mark.parametrize("ending", ["", ".jpg"])
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_accents_written_in_two_forms(
-    imported: Callable[..., Dataset], root: Path, ending: str, forms: tuple[str, str]
+    imported: Callable[..., Dataset], root: Path, ending: str, forms: tuple[Form, Form]
 ) -> None:
     file, row = (normalize(form, "café") for form in forms)
     draw(root / f"photos/{file}.jpg", [], root / "none.png")
@@ -211,6 +214,21 @@ def test_two_images_of_one_id(problems: Callable[..., list[str]], root: Path) ->
     assert problems()[0] == (
         f"{root / 'photos'}: 4 images share an id with another (it is the path without ending): "
         "a.jpg, a.png, sub/a.jpg and 1 more"
+    )
+
+
+def test_ids_that_some_computers_do_not_tell_apart(problems: Callable[..., list[str]], root: Path) -> None:
+    draw(root / "photos/A.png", [], root / "masks/A.png")
+    assert (
+        "1 image(s) whose id differs from another's in capital letters only, which are one file on many computers; "
+        "rename: A and a"
+    ) in problems()
+
+
+def test_a_backslash_in_a_name(problems: Callable[..., list[str]], root: Path) -> None:
+    draw(root / "photos/x\\y.png", [], root / "masks/x.png")
+    assert problems()[0] == (
+        f"{root / 'photos'}: 1 image name(s) with unprintable characters or \\; rename: 'x\\\\y.png'"
     )
 
 

@@ -144,7 +144,7 @@ class TestMethods:
         record = record_of(tiny_dataset, "c")
         maps = np.random.default_rng(0).random((3, *quarter(record)), np.float32)
         maps[:, 0, 0] = 0  # nothing at all: the first wins, the background
-        np.save("peer/c.npy", {"keys": np.array([0, 1, 3]), "IS_CAM": maps}, allow_pickle=True)
+        np.save("peer/c.npy", wrapped({"keys": np.array([0, 1, 3]), "IS_CAM": maps}), allow_pickle=True)
         content = import_cam(Path("peer/c.npy"), PEERS["sipe"], record, COLUMNS).content
         threshold = PEERS["sipe"].threshold
         found = np.where(content.maps["cam"].max(axis=0) > threshold, content.maps["cam"].argmax(axis=0) + 1, 0)
@@ -154,7 +154,9 @@ class TestMethods:
     def test_clip_es_background_is_a_threshold(self) -> None:
         strongest = np.linspace(0, 1, 1000)
         above = strongest > (1 - strongest) ** 2
-        np.testing.assert_array_equal(above, strongest > PEERS["clip-es"].threshold)
+        threshold = PEERS["clip-es"].threshold
+        assert threshold is not None
+        np.testing.assert_array_equal(above, strongest > threshold)
 
     def test_other_classes_and_order(
         self, folder: Path, tiny_dataset: Dataset, capsys: pytest.CaptureFixture[str]
@@ -163,8 +165,9 @@ class TestMethods:
         column = {3: 0, 2: 2, 1: 3}
         for record in tiny_dataset.split("train"):
             maps = own_maps(record)
-            content = {column[label]: maps[i] for i, label in enumerate(record.labels)}
-            np.save(f"peer/{record.image_id}.npy", content | {1: np.zeros(quarter(record), "f4")}, allow_pickle=True)
+            saved = {column[label]: maps[i] for i, label in enumerate(record.labels)}
+            saved[1] = np.zeros(quarter(record), "f4")
+            np.save(f"peer/{record.image_id}.npy", wrapped(saved), allow_pickle=True)
         import_cams.main(Path("peer"), method="mctformer", classes="blue, sky,green,red", workers=1)
         for record in tiny_dataset.split("train"):
             content = read_maps(Path("data/imported_cams"), record)
@@ -176,7 +179,7 @@ class TestMethods:
     def test_whole_maps_are_sampled_at_the_middle_of_each_cell(self, folder: Path, tiny_dataset: Dataset) -> None:
         record = record_of(tiny_dataset, "d")  # 36 x 36: cells of 4 x 4 pixels, whose middle lies between four
         maps = np.random.default_rng(0).random((2, 36, 36), np.float32)
-        np.save("peer/d.npy", {"keys": np.array([1, 2]), "high_res": maps}, allow_pickle=True)
+        np.save("peer/d.npy", wrapped({"keys": np.array([1, 2]), "high_res": maps}), allow_pickle=True)
         content = import_cam(Path("peer/d.npy"), PEERS["irn"], record, COLUMNS).content
         expected = [
             [[m[4 * y + 1 : 4 * y + 3, 4 * x + 1 : 4 * x + 3].mean() for x in range(9)] for y in range(9)] for m in maps
@@ -268,7 +271,7 @@ class TestRefused:
         for size in [(33, 48), (9, 12), (32, 49), (8, 13)]:
             maps = np.full((2, *size), -0.5, np.float64)
             maps[:, : size[0] // 2] = 1.0005
-            np.save("peer/c.npy", self.content(high_res=maps), allow_pickle=True)
+            np.save("peer/c.npy", wrapped(self.content(high_res=maps)), allow_pickle=True)
             found = import_cam(Path("peer/c.npy"), PEERS["irn"], record, COLUMNS)
             assert found.content.maps["cam"].shape == (2, 9, 12) and found.content.maps["cam"].dtype == np.float32
             assert found.content.maps["cam"][:, -1].max() == 0 and found.content.maps["cam"][:, 0].min() == 1
@@ -359,12 +362,12 @@ class TestTensors:
     def test_repeated_numbers_are_refused(self, tmp_path: Path) -> None:
         """A tensor of two numbers may claim to be of any size; copied, it would fill the memory."""
         path = tmp_path / "x.npy"
-        np.save(path, {"keys": torch.ones(2, 1).expand(2, 10**6)}, allow_pickle=True)
+        np.save(path, wrapped({"keys": torch.ones(2, 1).expand(2, 10**6)}), allow_pickle=True)
         with pytest.raises(UserError, match="shows more than the 2 numbers"):
             read_pickled(path, what="CAMs")
 
     def test_numbers_that_numpy_lacks(self, tmp_path: Path) -> None:
-        np.save(tmp_path / "x.npy", {"keys": torch.ones(2, dtype=torch.bfloat16)}, allow_pickle=True)
+        np.save(tmp_path / "x.npy", wrapped({"keys": torch.ones(2, dtype=torch.bfloat16)}), allow_pickle=True)
         with pytest.raises(UserError, match=r"asks for torch.BFloat16Storage, which no dictionary of CAMs needs"):
             read_pickled(tmp_path / "x.npy", what="CAMs")
 
@@ -387,7 +390,7 @@ class Call:
     """Unpickled by the ordinary means, it calls a function."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
+        self.call: tuple[Any, ...] = function, arguments
 
     def __reduce__(self) -> Any:
         return self.call
@@ -561,7 +564,7 @@ class TestHostile:
         """100 files of each method, with bytes changed, cut, doubled or put in: a message, or maps within bounds."""
         record = record_of(tiny_dataset, "c")
         stream = io.BytesIO()
-        np.save(stream, SAVED[method](record), allow_pickle=True)
+        np.save(stream, wrapped(SAVED[method](record)), allow_pickle=True)
         whole, rng, path = stream.getvalue(), np.random.default_rng(0), folder / "peer/c.npy"
         outside = sorted(folder.rglob("*"))
         refused = 0

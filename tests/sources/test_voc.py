@@ -161,7 +161,7 @@ def test_masks_against_a_loop(imported: Import, root: Path, classes: list[str] |
         before = np.array(Image.open(root / f"SegmentationClass/{record.image_id}.png"))
         after = read_mask(dataset.mask_path(record))
         for row, column in np.ndindex(before.shape):
-            label = before[row, column]
+            label = int(before[row, column])
             if label in (0, VOID):
                 right = label
             elif CLASSES[label - 1] in kept:
@@ -209,8 +209,15 @@ def test_progress_sees_every_image(data: Callable[..., DataConfig], tmp_path: Pa
         seen[what] = (len(items), total)
         return items
 
-    options = {"other_classes": "background", "drop_unlabeled": False, "complete": True, "workers": 1}
-    import_listing(tmp_path / "out", list_voc(data()), **options, progress=progress)
+    import_listing(
+        tmp_path / "out",
+        list_voc(data()),
+        other_classes="background",
+        drop_unlabeled=False,
+        complete=True,
+        workers=1,
+        progress=progress,
+    )
     assert seen == {"read images": (7, 7), "write masks": (7, 7)}
 
 
@@ -297,6 +304,14 @@ def test_list_of_other_bytes(problems: Callable[..., list[str]], root: Path) -> 
     assert line.startswith(f"{root}/ImageSets/Segmentation/val.txt: unreadable list (")
 
 
+def test_list_of_ids_that_some_computers_do_not_tell_apart(problems: Callable[..., list[str]], root: Path) -> None:
+    write_list(root, "val", "2009_x\n2009_X\n2009_000005\n")
+    assert problems()[0] == (
+        "1 image(s) whose id differs from another's in capital letters only, which are one file on many computers; "
+        "rename: 2009_x and 2009_X"
+    )
+
+
 def test_list_of_paths(problems: Callable[..., list[str]], root: Path) -> None:
     write_list(root, "val", "/JPEGImages/2009_000005.jpg /SegmentationClassAug/2009_000005.png\n../../x\n2009_000006\n")
     assert problems() == [
@@ -309,7 +324,7 @@ def test_list_of_files(problems: Callable[..., list[str]], root: Path) -> None:
     write_list(root, "val", "2009_000005.jpg\n2009_000006\n")
     assert problems()[:2] == [
         "1 image(s) are listed with their ending; lists hold a for a.jpg: 2009_000005.jpg",
-        f"{root}/JPEGImages/2009_000005.jpg.jpg: no such image file",
+        f"{root}/JPEGImages/2009_000005.jpg.jpg: no such image file; put it there, or take the image off its list",
     ]
 
 
@@ -333,7 +348,9 @@ def test_scored_beyond_train(problems: Callable[..., list[str]], root: Path) -> 
 
 def test_missing_image(problems: Callable[..., list[str]], root: Path) -> None:
     (root / "JPEGImages/2007_000002.jpg").unlink()
-    assert problems() == [f"{root}/JPEGImages/2007_000002.jpg: no such image file"]
+    assert problems() == [
+        f"{root}/JPEGImages/2007_000002.jpg: no such image file; put it there, or take the image off its list"
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "no image"])
@@ -438,7 +455,10 @@ def test_problems_are_the_same_with_workers(problems: Callable[..., list[str]], 
     for image_id in LISTS["train"]:
         (root / f"JPEGImages/{image_id}.jpg").unlink()
     lines = problems(workers=workers)
-    assert lines == [f"{root}/JPEGImages/{image_id}.jpg: no such image file" for image_id in LISTS["train"]]
+    assert lines == [
+        f"{root}/JPEGImages/{image_id}.jpg: no such image file; put it there, or take the image off its list"
+        for image_id in LISTS["train"]
+    ]
 
 
 # Labels from annotations
@@ -447,7 +467,9 @@ def test_problems_are_the_same_with_workers(problems: Callable[..., list[str]], 
 def test_missing_annotation(problems: Callable[..., list[str]], root: Path) -> None:
     path = root / "Annotations/2009_000005.xml"
     path.unlink()
-    assert problems(labels="xml") == [f"{path}: no such file; data.labels: xml needs one for each image"]
+    assert problems(labels="xml") == [
+        f"{path}: no such file; data.labels: xml needs one for each image, data.labels: masks does not"
+    ]
 
 
 def test_annotation_with_unknown_names(problems: Callable[..., list[str]], root: Path) -> None:
@@ -455,7 +477,7 @@ def test_annotation_with_unknown_names(problems: Callable[..., list[str]], root:
     path.write_text(
         "<annotation><object><name>cat</name></object><object><name>zebra</name></object><object/></annotation>"
     )
-    assert problems(labels="xml") == [f"{path}: object '', 'zebra' is not among VOC's classes"]
+    assert problems(labels="xml") == [f"{path}: object '', 'zebra' is not among VOC's classes; rename or remove it"]
 
 
 def test_broken_annotation(problems: Callable[..., list[str]], root: Path) -> None:
@@ -479,11 +501,15 @@ def test_entity_bomb_is_refused(problems: Callable[..., list[str]], root: Path, 
 
 
 def test_csv_without_file(problems: Callable[..., list[str]], root: Path) -> None:
-    assert problems(labels="csv", labels_file="none.csv") == [f"data.labels_file: no file {root / 'none.csv'}"]
+    assert problems(labels="csv", labels_file="none.csv") == [
+        f"{root}/none.csv: no such file; put it there, or name another one in data.labels_file"
+    ]
 
 
 def test_csv_that_cannot_be_read(problems: Callable[..., list[str]], root: Path) -> None:
-    assert problems(labels="csv", labels_file="JPEGImages") == [f"{root}/JPEGImages: unreadable (Is a directory)"]
+    assert problems(labels="csv", labels_file="JPEGImages") == [
+        f"{root}/JPEGImages: is a folder and no file; name a file in it"
+    ]
 
 
 @pytest.mark.parametrize("header", ["", "id,labels", "image;labels"])

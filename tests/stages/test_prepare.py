@@ -79,8 +79,6 @@ def test_toy_dataset_is_deterministic(
 
 def test_a_new_result_replaces_the_old_one(params: Callable[..., Path], tmp_path: Path) -> None:
     prepare(params(), workers=1, out=tmp_path)
-    (tmp_path / ".dataset.new").mkdir()  # what a killed run leaves behind
-    (tmp_path / ".dataset.new" / "rest").touch()
     prepare(params(**{"toy.train_images": 2}), workers=1, out=tmp_path)
     assert sorted(path.name for path in (tmp_path / "dataset" / "masks").iterdir()) == [
         "train_0000.png",
@@ -231,10 +229,10 @@ def test_error_of_writing_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught, whole_file(tmp_path / "a") as temporary:
         temporary.touch()
     assert caught.value.filename == str(tmp_path / "a")
-    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "b" / "c") as temporary:
+    with pytest.raises(FileNotFoundError) as missing, whole_file(tmp_path / "b" / "c") as temporary:
         (tmp_path / "b").rmdir()
         temporary.write_text("x")
-    assert caught.value.filename == str(tmp_path / "b" / "c")
+    assert missing.value.filename == str(tmp_path / "b" / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

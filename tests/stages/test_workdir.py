@@ -1,7 +1,10 @@
 """Unfinished work is continued by the same stage with the same settings and inputs, and by no other."""
 
+import errno
 import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +12,14 @@ import pytest
 
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
+from cpal.files import HOST
 from cpal.networks.state_dicts import given_files
-from cpal.networks.training import Run
 from cpal.settings.config import Config
+from cpal.training.loop import Run
 from stages.job.job import NetworkJob
-from stages.job.workdir import KEPT, publish, work_folder
+from stages.job.workdir import KEPT, check_room, publish, work_folder
 
+ROOT = Path(__file__).parents[2]
 PIPELINE = """\
 stages:
   grow:
@@ -120,8 +125,10 @@ def test_stages_that_train_notice_other_weights(
         return started.value.args[0]
 
     Path("dvc.yaml").write_text(f"stages: {{{stage}: {{deps: []}}}}")
-    for name in ("train_classifier", "train_affinity", "train_segmentation"):
-        monkeypatch.setattr(module, name, train, raising=False)
+    for name in ("method.train_cam.train_classifier", "affinity.network.train_affinity"):
+        monkeypatch.setattr(f"cpal.{name}", train)
+    monkeypatch.setattr("cpal.segmentation.deeplab.train_segmentation", train)
+    monkeypatch.setattr(module, "train_classifier", train, raising=False)  # first_round's
     monkeypatch.setattr(NetworkJob, "each", lambda *_: None)
     Path("first.pth").write_text("a")
     before = folder()
@@ -138,7 +145,7 @@ def test_publish_moves_and_drops_its_work() -> None:
     old = Path("data/maps")
     old.mkdir(parents=True)
     (old / "left_over").write_text("old")
-    publish(folder, {"maps": old, "weights": Path("data/weights")})
+    publish(folder, {"maps": old, "weights": Path("data/weights")}, scratch=Path("data"))
     assert [path.name for path in old.iterdir()] == ["x"]
     assert Path("data/weights").read_text() == "new"
     assert not folder.exists()
@@ -148,14 +155,15 @@ def test_publish_moves_and_drops_its_work() -> None:
 @pytest.mark.parametrize("keep", [False, True])
 def test_work_of_another_experiment_stays_until_it_is_old(keep: bool) -> None:
     """Two experiments can share a cache, and the one that ends first must not take the other's files away."""
-    old = [work_folder("grow", [n]) for n in range(KEPT)]
+    old = [Path(f".cache/grow/{n}") for n in range(KEPT)]
     for n, work in enumerate(old):
+        work.mkdir(parents=True)
         os.utime(work, (n, n))
     other = work_folder("grow", ["other"])
     (other / "half").touch()
     folder = work_folder("grow", ["own"])
     (folder / "weights").touch()
-    publish(folder, {"weights": Path("data/weights")}, keep=keep)
+    publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=keep)
     assert (other / "half").exists() and folder.exists() == keep
     assert [work.exists() for work in old] == ([False] * 2 + [True] * 2 if keep else [False] + [True] * 3)
 
@@ -165,11 +173,118 @@ def test_kept_work_is_found_again_and_the_oldest_go() -> None:
     for setting in range(KEPT + 2):
         folder = work_folder("grow", [setting])
         (folder / "weights").write_text(str(setting))
-        publish(folder, {"weights": Path("data/weights")}, keep=True)
+        publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=True)
         folders.append(folder)
     assert Path("data/weights").read_text() == str(KEPT + 1)
     assert [folder.exists() for folder in folders] == [False] * 2 + [True] * KEPT
     assert (work_folder("grow", [KEPT]) / "weights").read_text() == str(KEPT)
+
+
+def test_images_are_published_all_or_none_and_nothing_else() -> None:
+    folder = work_folder("grow", [1])
+    (folder / "maps").mkdir()
+    for name in ("a.npz", ".b.npz.tmp", "notes"):
+        (folder / "maps" / name).touch()
+    out = Path("data/maps")
+    with pytest.raises(UserError, match="maps: lacks 1 of 2 files, such as b.npz, which something else has removed"):
+        publish(folder, {"maps": out}, scratch=Path("data"), files={"a.npz", "b.npz"})
+    assert not out.exists()
+    (folder / "maps" / "b.npz").touch()
+    publish(folder, {"maps": out}, scratch=Path("data"), files={"a.npz", "b.npz"})
+    assert sorted(path.name for path in out.iterdir()) == ["a.npz", "b.npz"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_published_to_another_disk_it_is_whole(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.replace
+
+    def other_disk(self: Path, target: Path) -> Path:
+        if self.is_relative_to(".cache") != Path(target).is_relative_to(".cache"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", other_disk)
+    folder = work_folder("grow", [1])
+    (folder / "maps" / "deep").mkdir(parents=True)
+    (folder / "maps" / "deep" / "x").write_text("new")
+    publish(folder, {"maps": Path("data/maps")}, scratch=Path("data"), keep=keep)
+    assert Path("data/maps/deep/x").read_text() == "new"
+    assert [path.name for path in Path("data").iterdir()] == ["maps"]
+    assert folder.exists() == keep
+
+
+HOLDS = """
+import sys, time
+sys.path.insert(0, {root!r})
+from stages.job.workdir import work_folder
+folder = work_folder("grow", [1])
+(folder / "begun").touch()
+print(folder, flush=True)
+time.sleep({seconds})
+(folder / "ended").touch()
+"""
+
+
+def holder(seconds: float) -> subprocess.Popen[str]:
+    """Another process that works in the folder of settings [1] for so long, and has begun."""
+    code = HOLDS.format(root=str(ROOT), seconds=seconds)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_two_runs_work_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    other = holder(2)
+    folder = work_folder("grow", [1])
+    assert (folder / "ended").exists(), "the other one had finished before this one got the folder"
+    said = capsys.readouterr().err
+    assert f"process {other.pid} on {HOST} is at the same work since " in said and "waiting until it ends" in said
+    other.communicate()
+
+
+def test_a_killed_run_holds_nothing_and_its_rubbish_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    other = holder(60)
+    other.kill()
+    other.communicate()
+    (folder,) = (path for path in Path(".cache/grow").iterdir() if path.is_dir())
+    (folder / f".{HOST}.{other.pid}.01234567.tmp").touch()
+    assert work_folder("grow", [1]) == folder
+    assert not capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["begun", "holder.json"]
+
+
+def test_another_number_of_threads_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It changes sums in their last digits, so that a continued run differs from one that was never stopped."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    other = holder(60)
+    other.kill()
+    other.communicate()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    work_folder("grow", [1])
+    assert "begun with 2 threads, continued with 3: results can differ in the last digits; OMP_NUM_THREADS=2" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_disk_without_room_is_told_before_the_work(tmp_path: Path) -> None:
+    check_room(tmp_path, 1)
+    with pytest.raises(UserError, match=r"GB free, and about 1000000.00 GB needed; free some space, or set CPAL_CACHE"):
+        check_room(tmp_path, 1e15)
+
+
+def test_work_that_another_run_is_at_is_not_dropped() -> None:
+    other = holder(60)
+    (busy,) = (path for path in Path(".cache/grow").iterdir() if path.is_dir())
+    os.utime(busy, (0, 0))  # the oldest of all
+    for n in range(KEPT + 2):
+        folder = work_folder("grow", ["other", n])
+        (folder / "weights").touch()
+        publish(folder, {"weights": Path("data/weights")}, scratch=Path("data"), keep=True)
+    other.kill()
+    other.communicate()
+    assert (busy / "begun").exists()
+    assert sum(path.is_dir() for path in Path(".cache/grow").iterdir()) == KEPT + 1
 
 
 def test_missing_input_names_the_cure() -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from cpal.data.dataset import Split
+from cpal.parallel import processes
 from cpal.settings.config import Config
 from cpal.sources.health.class_findings import multi_hot, of_classes, of_length, of_names, of_settings, of_unlabeled
 from cpal.sources.health.file_findings import (
@@ -65,7 +66,7 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
     if not items:  # joblib warns of a generator that nobody reads
         return []
     shared = replace(listing, images=())  # each task is sent its own image, not all of them
-    looks = Parallel(n_jobs=max(1, workers), return_as="generator")(delayed(look_at)(shared, item) for item in items)
+    looks = processes(workers)(delayed(look_at)(shared, item) for item in items)
     return list(progress(looks, total=len(items), what="check images"))
 
 

@@ -1,6 +1,5 @@
 """What one image file tells: whether it can be read, its form, and two hashes by which its copies are found."""
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cpal.data.dataset import FORMATS
+from cpal.files import file_sha256
 
 NAMED = {  # formats that an ending stands for; MPO: JPEG as some cameras write it
     ".jpg": ("JPEG", "MPO"),
@@ -48,7 +48,7 @@ def read_facts(path: Path) -> ImageFacts:
             return ImageFacts("missing")
         if path.stat().st_size == 0:
             return ImageFacts("empty")
-        sha256 = _sha256(path)
+        sha256 = file_sha256(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of damage that it can live with
             with Image.open(path, formats=FORMATS) as image:
@@ -60,14 +60,6 @@ def read_facts(path: Path) -> ImageFacts:
     except Exception as error:  # as in read_image
         reason = str(error) or type(error).__name__
         return ImageFacts("truncated" if "truncated" in reason.lower() else "unreadable", reason)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _decode(image: Image.Image, path: Path, sha256: str) -> ImageFacts:

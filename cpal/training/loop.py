@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from dvclive import Live
 from mmengine.dist import get_rank, get_world_size, is_distributed
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
@@ -21,19 +21,26 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from cpal.data.training_samples import SampleStream, TrainingSamples
 from cpal.errors import UserError
 from cpal.settings.base import FinetuningSection, TrainingSection
+from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, resume
+from cpal.training.samples import SampleStream, TrainingSamples
 
 CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
 
 
 class _Runner(Runner):
-    """mmengine's, on the device asked for instead of the best one there is."""
+    """mmengine's, on the device asked for instead of the best one there is, and with our own checkpoints."""
 
-    def __init__(self, device: torch.device, **settings: Any) -> None:
-        self.device = device  # before mmengine's constructor, which wraps the model
+    def __init__(self, device: torch.device, state: State | None, **settings: Any) -> None:
+        self.device, self.state = device, state  # before mmengine's constructor, which wraps the model
         super().__init__(**settings)
+
+    def load_or_resume(self) -> None:
+        """mmengine's own would run code that it finds in a checkpoint, and follow an absolute path to it."""
+        if self.state is not None:
+            resume(self, self.state)
+            self.state = None  # its tensors are copied
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         model = model.to(self.device)
@@ -189,23 +196,20 @@ def train(
     )
     optimizer = _optimizer(model, settings)
     checkpoints = run.folder / "checkpoints"
+    state = newest_checkpoint(checkpoints)
     with _quiet():
         runner = _Runner(
             run.device,
+            state,
             model=model,
-            work_dir=str(checkpoints),
+            work_dir=str(run.folder / "mmengine"),
             train_dataloader=loader,
             train_cfg={"by_epoch": True, "max_epochs": iterations // interval},
             optim_wrapper=_wrap(optimizer, settings, run.device),
             param_scheduler=[PolyLR(optimizer, power=settings.poly_power, end=iterations, by_epoch=False)],
-            default_hooks={
-                "timer": None,
-                "logger": None,
-                "checkpoint": CheckpointHook(interval=1, by_epoch=True, max_keep_ckpts=2),
-            },
-            custom_hooks=[TrainingLog(run.folder / "curves", iterations), *hooks],
+            default_hooks={"timer": None, "logger": None, "checkpoint": None},
+            custom_hooks=[TrainingLog(run.folder / "curves", iterations), *hooks, Checkpoints(checkpoints)],
             launcher="pytorch" if is_distributed() else "none",
-            resume=(checkpoints / "last_checkpoint").exists(),
             randomness={"seed": run.seed, "deterministic": True},
             log_level="ERROR",
             experiment_name=f"train-{uuid.uuid4().hex}",

@@ -5,7 +5,7 @@ restarts: a resumed run continues the stream where it stood.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from cpal.data.dataset import Dataset, Record, read_image
-from cpal.data.masks import VOID, read_mask
+from cpal.data.dataset import Dataset, Record, read_record_image
+from cpal.data.masks import VOID, LabelMaps
 from cpal.data.views import resize_image
 
 
@@ -50,34 +50,45 @@ class SampleStream(Sampler[tuple[int, int]]):
             yield position, int(order[place])
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image is varied: rescaled, mirrored, and cut or padded with a color to crop_size x crop_size.
+
+    Either its long side is drawn from `long_sides`, in pixels, or its scale from `scales`. padding is RGB in 0..255.
+    """
+
+    seed: int
+    crop_size: int
+    padding: tuple[float, float, float]
+    long_sides: tuple[int, int] | None = None
+    scales: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.long_sides is None) != (self.scales is None), "one of the two ways to rescale"
+
+    def random(self, position: int) -> np.random.Generator:
+        """The random numbers of the sample at this position of the stream."""
+        return np.random.default_rng((self.seed, 1, position))
+
+    def scale(self, size: tuple[int, int], rng: np.random.Generator) -> float:
+        """Factor by which an image of (H, W) is rescaled."""
+        if self.long_sides is not None:
+            return float(rng.integers(*self.long_sides, endpoint=True) / max(size))
+        assert self.scales is not None
+        return rng.uniform(*self.scales)
+
+
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
-    """Images, and masks from `mask_folder` if given, rescaled, mirrored and cropped at random.
+    """Images, and their `masks` if given, rescaled, mirrored and cropped at random.
 
     Each is a dict of image uint8 (3, S, S), image_label float (N,), padding bool (S, S), mask int64 (S, S): the label
-    map, or 0 on the picture where there is no mask folder, and 255 on padding.
+    map, or 0 on the picture where there are no masks, and 255 on padding.
     """
 
     def __init__(
-        self,
-        dataset: Dataset,
-        records: list[Record],
-        *,
-        crop_size: int,
-        resize_long: tuple[int, int] | None = None,
-        scale_range: tuple[float, float] | None = None,
-        padding: tuple[float, ...],
-        seed: int,
-        mask_folder: Path | None = None,
+        self, dataset: Dataset, records: list[Record], augmentation: Augmentation, masks: LabelMaps | None = None
     ) -> None:
-        assert (resize_long is None) != (scale_range is None), "one of the two ways to rescale"
-        self.dataset, self.records, self.mask_folder = dataset, records, mask_folder
-        self.crop_size, self.resize_long, self.scale_range = (
-            crop_size,
-            resize_long,
-            scale_range,
-        )
-        self.padding = [round(value) for value in padding]
-        self.seed = seed
+        self.dataset, self.records, self.augmentation, self.masks = dataset, records, augmentation, masks
 
     def __len__(self) -> int:
         return len(self.records)
@@ -85,46 +96,34 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         position, index = key
         record = self.records[index]
-        pixels = read_image(self.dataset.image_path(record))
-        if self.mask_folder is None:
-            labels = np.zeros(pixels.shape[:2], np.uint8)
-        else:
-            labels = read_mask(self.mask_folder / f"{record.image_id}.png")
-        rng = np.random.default_rng((self.seed, 1, position))
-        height, width = pixels.shape[:2]
-        if self.resize_long is not None:
-            scale = rng.integers(*self.resize_long, endpoint=True) / max(height, width)
-        else:
-            assert self.scale_range is not None
-            scale = rng.uniform(*self.scale_range)
+        pixels = read_record_image(self.dataset.image_path(record), record)
+        labels = np.zeros(record.size, np.uint8) if self.masks is None else self.masks.read(record)
         image, mask, padding = self._augment(
             torch.from_numpy(pixels).permute(2, 0, 1),
             torch.from_numpy(labels),
-            scale,
-            rng,
+            self.augmentation.random(position),
         )
         image_label = torch.from_numpy(record.multi_hot(self.dataset.num_foreground))
         return {"image": image, "image_label": image_label, "mask": mask.long(), "padding": padding}
 
-    def _augment(
-        self, image: Tensor, mask: Tensor, scale: float, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _augment(self, image: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
+        crop, (height, width) = self.augmentation.crop_size, mask.shape
+        scale = self.augmentation.scale((height, width), rng)
         size = [max(1, round(side * scale)) for side in mask.shape]
         image = resize_image(image, size)
         mask = F.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         if rng.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
         # A picture smaller than the window lies at a random place in it, a larger one is cut at a random place.
-        top, left = (
-            int(rng.integers(min(0, slack), max(0, slack) + 1)) for slack in (s - self.crop_size for s in size)
-        )
+        top, left = (int(rng.integers(min(0, slack), max(0, slack) + 1)) for slack in (s - crop for s in size))
         window = (
-            slice(max(0, top), max(0, top) + self.crop_size),
-            slice(max(0, left), max(0, left) + self.crop_size),
+            slice(max(0, top), max(0, top) + crop),
+            slice(max(0, left), max(0, left) + crop),
         )
-        canvas = torch.tensor(self.padding, dtype=torch.uint8)[:, None, None].repeat(1, self.crop_size, self.crop_size)
-        labels = torch.full((self.crop_size, self.crop_size), VOID, dtype=torch.uint8)
+        color = torch.tensor([round(value) for value in self.augmentation.padding], dtype=torch.uint8)
+        canvas = color[:, None, None].repeat(1, crop, crop)
+        labels = torch.full((crop, crop), VOID, dtype=torch.uint8)
         part = mask[window]
         place = (
             slice(max(0, -top), max(0, -top) + part.shape[0]),

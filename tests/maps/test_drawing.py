@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cpal.data.masks import VOID
-from cpal.maps.pictures import (
+from cpal.maps.drawing import (
     GAP,
     PALE,
     RAMP,

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cpal.data.dataset import Dataset, read_image
-from cpal.data.masks import VOID, read_mask
-from cpal.data.training_samples import SampleStream, TrainingSamples
+from cpal.data.masks import VOID, LabelMaps, read_mask
+from cpal.training.samples import Augmentation, SampleStream, TrainingSamples
 
 PADDING = (123.675, 116.28, 103.53)
 
@@ -57,16 +57,16 @@ class TestStream:
 
 def samples(dataset: Dataset, **keys: Any) -> TrainingSamples:
     """Of the training pictures; with masks where `masks` is true."""
-    masks = dataset.mask_root / "masks" if keys.pop("masks", True) else None
-    defaults = {"crop_size": 32, "padding": PADDING, "seed": 0, "mask_folder": masks}
-    if "resize_long" not in keys:
-        defaults["scale_range"] = (1.0, 1.0)
-    return TrainingSamples(dataset, dataset.split("train"), **defaults | keys)
+    masks = LabelMaps(dataset.mask_root / "masks", "any") if keys.pop("masks", True) else None
+    defaults: dict[str, Any] = {"crop_size": 32, "padding": PADDING, "seed": 0}
+    if "long_sides" not in keys:
+        defaults["scales"] = (1.0, 1.0)
+    return TrainingSamples(dataset, dataset.split("train"), Augmentation(**defaults | keys), masks)
 
 
 def colors_of(dataset: Dataset, labels: list[int]) -> dict[int, np.ndarray]:
     """The color that stands for each label in the drawn pictures."""
-    found = {}
+    found: dict[int, np.ndarray] = {}
     for record in dataset.records:
         mask, image = read_mask(dataset.mask_path(record)), read_image(dataset.image_path(record))
         found |= {label: image[mask == label][0] for label in labels if (mask == label).any()}
@@ -108,7 +108,7 @@ class TestSamples:
                 shown = (sample["image"] == torch.tensor(color)[:, None, None]).all(0)
                 assert torch.equal(shown & inside, sample["mask"] == label)
 
-    @pytest.mark.parametrize("keys", [{"scale_range": (0.5, 2.0)}, {"resize_long": (24, 80)}])
+    @pytest.mark.parametrize("keys", [{"scales": (0.5, 2.0)}, {"long_sides": (24, 80)}])
     def test_rescaled_they_agree_away_from_borders(self, tiny_dataset: Dataset, keys: dict[str, Any]) -> None:
         data, colors = samples(tiny_dataset, crop_size=48, **keys), colors_of(tiny_dataset, [0, 1, 2, 3])
         checked = 0
@@ -121,7 +121,7 @@ class TestSamples:
 
     def test_rescaling_moves_the_mask_with_the_picture(self, tiny_dataset: Dataset) -> None:
         """Half a pixel to one side, as plain nearest neighbors would move it, is a twentieth of these boxes' area."""
-        data, red = samples(tiny_dataset, crop_size=96, scale_range=(0.5, 2.0)), torch.tensor([200, 30, 30])
+        data, red = samples(tiny_dataset, crop_size=96, scales=(0.5, 2.0)), torch.tensor([200, 30, 30])
         shifts = []
         for position in range(60):
             sample = data[position, 0]  # one red box
@@ -156,8 +156,8 @@ class TestSamples:
             assert torch.equal(b["mask"], torch.where(a["mask"] == VOID, VOID, 0))
 
     def test_sizes_and_mirroring_are_drawn_over_their_range(self, tiny_dataset: Dataset) -> None:
-        data = samples(tiny_dataset, resize_long=(20, 24), crop_size=32)
-        sizes, mirrored = Counter(), 0
+        data = samples(tiny_dataset, long_sides=(20, 24), crop_size=32)
+        sizes, mirrored = Counter[int](), 0
         colors = colors_of(tiny_dataset, [0, 1, 2, 3])
         for position in range(100):
             sample = data[position, 2]  # 33 x 48, red on the left, blue on the right
@@ -168,15 +168,15 @@ class TestSamples:
         assert 30 < mirrored < 70
 
     def test_position_decides_everything(self, tiny_dataset: Dataset) -> None:
-        data = samples(tiny_dataset, scale_range=(0.5, 2.0))
+        data = samples(tiny_dataset, scales=(0.5, 2.0))
         first, again, later = data[3, 0], data[3, 0], data[4, 0]
         assert all(torch.equal(first[key], again[key]) for key in first)
         assert not torch.equal(first["image"], later["image"])
-        other_seed = samples(tiny_dataset, scale_range=(0.5, 2.0), seed=1)[3, 0]
+        other_seed = samples(tiny_dataset, scales=(0.5, 2.0), seed=1)[3, 0]
         assert not torch.equal(first["image"], other_seed["image"])
 
     def test_same_batches_whatever_the_workers(self, tiny_dataset: Dataset) -> None:
-        data = samples(tiny_dataset, scale_range=(0.5, 2.0))
+        data = samples(tiny_dataset, scales=(0.5, 2.0))
         runs = []
         for workers in (0, 2):
             stream = SampleStream(len(data), length=6, seed=0)

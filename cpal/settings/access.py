@@ -1,0 +1,32 @@
+"""Why a file that a user names cannot be read: said before it is opened, with the cure."""
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from cpal.errors import UserError
+
+
+def check_readable(path: Path, *, missing: str) -> None:
+    """Raise UserError unless this is a file that can be opened and read to an end.
+
+    `missing` is what to say, with the cure, where there is no such file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise UserError(f"{path}: is a link to {os.readlink(path)}, which is missing; link it anew") from None
+        raise UserError(f"{path}: {missing}") from None
+    except PermissionError:
+        cure = f"chmod u+x {shlex.quote(str(path.parent))}"
+        raise UserError(f"{path}: permission denied by a folder on the way to it; allow it with: {cure}") from None
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long or holds NUL
+        raise UserError(f"{path}: cannot be a file here ({error}); name another one") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path}: is a folder and no file; name a file in it")
+    if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
+        raise UserError(f"{path}: is a pipe or a device and no file; copy its content into a file")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: permission denied; allow it with: chmod u+r {shlex.quote(str(path))}")

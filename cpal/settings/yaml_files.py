@@ -1,0 +1,84 @@
+"""YAML that may come from anyone, read in little time and memory. YAML 1.2, as DVC reads it."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.parser import Parser
+from ruamel.yaml.scanner import Scanner
+
+from cpal.errors import UserError
+from cpal.settings.access import check_readable
+
+LARGEST = 100_000  # bytes of a file of settings, five times our params.yaml; takes two seconds
+DEEPEST = 20  # levels of mappings and lists; ours has four
+TOO_DEEP = f"is nested deeper than {DEEPEST} levels"
+
+
+class _Scanner(Scanner):
+    """Counts brackets as they are met: of a thousand open ones the parser would hear after seconds only."""
+
+    def fetch_flow_collection_start(self, *arguments: Any, **named: Any) -> None:
+        if self.flow_level >= DEEPEST:
+            raise YAMLError(TOO_DEEP)
+        super().fetch_flow_collection_start(*arguments, **named)
+
+
+class _Parser(Parser):
+    """Refuses what a few bytes can make large: depth, at which recursion ends, and references, which multiply."""
+
+    depth = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        if isinstance(event, NodeEvent) and event.anchor is not None:
+            raise YAMLError(f"uses an anchor or alias (&{event.anchor} or *{event.anchor}); write its content out")
+        if isinstance(event, CollectionStartEvent):
+            self.depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            self.depth -= 1
+        if self.depth > DEEPEST:
+            raise YAMLError(TOO_DEEP)
+        return event
+
+
+def read_yaml(path: Path, *, missing: str, cure: str, largest: int = LARGEST) -> Any:
+    """Content of a file. `missing` says, with its cure, that there is none; `cure` is that of a file that is no YAML.
+
+    Raises UserError for a file that cannot be read, has more bytes than `largest`, or is refused by `parse_yaml`.
+    """
+    return parse_yaml(read_text(path, missing=missing, cure=cure, largest=largest), name=str(path), cure=cure)
+
+
+def read_text(path: Path, *, missing: str, cure: str, largest: int = LARGEST) -> str:
+    """Text of a file, in bounded memory. Raises UserError as `read_yaml`."""
+    check_readable(path, missing=missing)
+    with path.open("rb") as stream:
+        content = stream.read(largest + 1)
+    if len(content) > largest:
+        raise UserError(f"{path}: has more than {largest} bytes; {cure}")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid YAML: {error}; {cure}") from None
+
+
+def parse_yaml(text: str, *, name: str, cure: str) -> Any:
+    """Content of a text without its comments. Raises UserError, under `name`, for what is no YAML, deep, or refers."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner, yaml.Parser = _Scanner, _Parser
+    try:
+        return yaml.load(text)
+    except (YAMLError, ValueError) as error:  # ValueError: a number of too many digits
+        raise UserError(f"{name}: not valid YAML: {_said(error)}; {cure}") from None
+
+
+def _said(error: Exception) -> str:
+    """A parser's message in one line."""
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        return where + " ".join(str(error.problem or error.context).split())
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,104 @@
+"""A training's checkpoints, step_N-HASH.pth: a killed training goes on from the newest one that is whole."""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from cpal.errors import UserError
+from cpal.files import file_sha256, temporary_name
+
+KEPT = 2  # the newest, and one to go back to
+
+State = dict[str, Any]
+
+
+class Checkpoints(Hook):
+    """Keeps the state of a training at the end of each epoch, after all other hooks."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if runner.rank != 0:
+            return
+        state: State = {
+            "epoch": runner.epoch + 1,
+            "iter": runner.iter,
+            "model": _plain(runner.model).state_dict(),
+            "optimizer": runner.optim_wrapper.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
+        }
+        runner.call_hook("before_save_checkpoint", checkpoint=state)
+        write_checkpoint(self.folder, runner.iter, state)
+
+
+def resume(runner: Runner, state: State) -> None:
+    """Bring a runner that has not begun to the state that `Checkpoints` kept."""
+    runner.train_loop._epoch, runner.train_loop._iter = state["epoch"], state["iter"]
+    _plain(runner.model).load_state_dict(state["model"])
+    runner.optim_wrapper.load_state_dict(state["optimizer"])
+    for scheduler, kept in zip(runner.param_schedulers, state["schedulers"], strict=True):
+        scheduler.load_state_dict(kept)
+    runner.call_hook("after_load_checkpoint", checkpoint=state)
+
+
+def _plain(model: Any) -> torch.nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def write_checkpoint(folder: Path, step: int, state: State) -> None:
+    """Write a checkpoint, whole or not at all, and drop all but the KEPT newest ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / temporary_name()
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # a loss of power costs hours of training, and this some milliseconds
+        temporary.replace(folder / f"step_{step:08d}-{file_sha256(temporary)[:16]}.pth")
+    finally:
+        temporary.unlink(missing_ok=True)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink()
+
+
+def newest_checkpoint(folder: Path) -> State | None:
+    """The newest whole checkpoint, on the CPU; None where there is none.
+
+    One that is damaged is passed over, with a warning, for the one before. Only tensors and plain values are loaded, so
+    that no code in a file can run. Raises UserError when torchrun's processes find different ones.
+    """
+    state = next((found for path in _newest_first(folder) if (found := _read(path)) is not None), None)
+    steps = all_gather_object(0 if state is None else state["iter"])
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"{folder}: the processes find checkpoints of different steps {steps}; set CPAL_CACHE to a folder that all "
+            "machines share"
+        )
+    return state
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step_*-*.pth"), reverse=True)
+
+
+def _read(path: Path) -> State | None:
+    """The state in a file; None where it is not what was written."""
+    problem = "is not what was written"
+    if file_sha256(path)[:16] == path.stem.rpartition("-")[2]:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            problem = f"cannot be loaded ({type(error).__name__})"
+    logging.getLogger(__name__).warning("%s: %s; the training goes on from an older one, or afresh", path, problem)
+    return None

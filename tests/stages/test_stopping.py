@@ -1,0 +1,84 @@
+"""A stage that is stopped ends at once, says how to go on, and does not outlive DVC."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+import sys, time
+sys.path.insert(0, {root!r})
+from stages.job.options import run
+
+def main() -> None:
+    "A stage that works for a minute."
+    print("begun", flush=True)
+    time.sleep(60)
+
+run(main)
+"""
+
+
+def begun(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    (folder / "stage.py").write_text(STAGE.format(root=str(ROOT)))
+    process = subprocess.Popen(
+        [sys.executable, str(folder / "stage.py")],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert error == "stopped: finished work is kept; the same command continues it\n"
+
+
+DVC = """
+import os, subprocess, sys
+subprocess.Popen(["sh", "-c", f"{sys.executable} {sys.argv[1]}; true"], env=os.environ | {"DVC_STAGE": "grow"}).wait()
+"""
+
+
+def test_a_stage_ends_when_dvc_is_killed(tmp_path: Path) -> None:
+    """Between the two stands a shell, which stays alive."""
+    (tmp_path / "stage.py").write_text(STAGE.format(root=str(ROOT)))
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", DVC, str(tmp_path / "stage.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert dvc.stdout is not None and dvc.stderr is not None and dvc.stdout.readline() == "begun\n"
+    time.sleep(1)
+    dvc.kill()
+    assert dvc.stderr.read() == "DVC has ended\nstopped: finished work is kept; the same command continues it\n"
+    dvc.communicate()
+
+
+def test_a_stage_of_no_dvc_outlives_its_shell(tmp_path: Path) -> None:
+    """As one that was started with nohup, or from a terminal that is closed after `disown`."""
+    (tmp_path / "stage.py").write_text(STAGE.format(root=str(ROOT)).replace("sleep(60)", "sleep(4)"))
+    end = tmp_path / "ended"
+    command = f"{sys.executable} {tmp_path / 'stage.py'} > {tmp_path / 'out'} && touch {end} & sleep 60"
+    shell = subprocess.Popen(["sh", "-c", command], env={k: v for k, v in os.environ.items() if k != "DVC_STAGE"})
+    while not (tmp_path / "out").exists() or not (tmp_path / "out").read_text():
+        time.sleep(0.1)
+    shell.kill()
+    shell.wait()
+    deadline = time.monotonic() + 30
+    while not end.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert end.exists()

@@ -1,0 +1,80 @@
+"""Whole files or none, and nothing left of a process that is gone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cpal.files import HOST, put, remove, sweep, temporary_name, whole_file, whole_folder, write_json
+
+
+def test_a_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    path, scratch = tmp_path / "data" / "a.txt", tmp_path / "scratch"
+    scratch.mkdir()
+    with whole_file(path, scratch) as temporary:
+        assert temporary.parent == scratch, "what is not whole lies beside, never among what others read"
+        temporary.write_text("old")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), whole_file(path) as temporary:
+        temporary.write_text("half")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"] and not list(scratch.iterdir())
+
+
+def test_a_folder_replaces_a_folder_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "roomy").mkdir()
+    (tmp_path / "roomy" / "old").touch()
+    (tmp_path / "link").symlink_to("roomy")
+    with whole_folder(tmp_path / "link") as folder:
+        (folder / "new").touch()
+        assert (tmp_path / "link" / "old").exists()
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "roomy").iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "roomy"]
+
+
+def test_put_replaces_whatever_is_there(tmp_path: Path) -> None:
+    for target in ("file", "folder", "link", "nothing"):
+        source, out = tmp_path / "source", tmp_path / target
+        source.mkdir()
+        (source / "x").touch()
+        if target == "file":
+            (tmp_path / "source" / "x").replace(tmp_path / "file")
+            (source / "x").touch()
+            remove(source)
+            source.write_text("new")
+        elif target == "folder":
+            out.mkdir()
+            (out / "old").touch()
+        elif target == "link":
+            out.symlink_to(tmp_path / "folder")
+        put(source, out, tmp_path)
+        assert not source.exists() and not out.is_symlink()
+        assert out.is_file() if target == "file" else [p.name for p in out.iterdir()] == ["x"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "link", "nothing"]
+
+
+def test_sweep_takes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
+    code = "import cpal.files; print(cpal.files.temporary_name())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / dead).mkdir()
+    (tmp_path / dead / "part").touch()
+    mine, other_host, own = temporary_name(), ".elsewhere.1.00000000.tmp", ".notes.tmp"
+    init = f".{HOST}.1.00000000.tmp"  # process 1 runs
+    for name in (mine, other_host, own, init, "a.npz"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([mine, other_host, own, init, "a.npz"])
+    sweep(tmp_path / "missing")
+
+
+def test_a_full_disk_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, whole_file(tmp_path / "a") as temporary:
+        raise OSError(28, "No space left on device", str(temporary))
+    assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "b.json", {1, 2})
+    assert not list(tmp_path.iterdir())
