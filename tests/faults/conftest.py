@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.faults.disk import unmount_all
-from tests.faults.project import Tiny, build, scratch
-from tests.faults.records import FOUND, ONLY, REPORT, alike_faults, table, write_report
+from faults.disk import unmount_all
+from faults.project import Tiny, build, scratch
+from faults.records import FOUND, ONLY, REPORT, alike_faults, table, write_report
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.project import (
+from faults.project import (
     CACHE,
     CHEAP,
     RANDOM,
@@ -20,9 +20,9 @@ from tests.faults.project import (
     scratch,
     stage_run,
 )
-from tests.faults.records import ONLY, Fault, judged
-from tests.faults.runner import Ending
-from tests.faults.watch import Crash
+from faults.records import ONLY, Fault, judged
+from faults.runner import Ending
+from faults.watch import Crash
 
 # The last change before the crash, which the crash can cut: see runner.Watch.
 BEFORE: dict[Crash, tuple[str, ...]] = {"torn": ("open",), "power": ("rename", "link")}

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from faults.project import Tiny, copy, own, scratch, stage_run
+from faults.records import ONLY, Fault, judged
 from PIL import Image
-
-from tests.faults.project import Tiny, copy, own, scratch, stage_run
-from tests.faults.records import ONLY, Fault, judged
 
 FLIPS = 20
 WHOLE = ("half", "empty", "zeros", "missing")

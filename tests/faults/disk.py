@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.project import Tiny, copy, remove_outs, scratch, stage_run
-from tests.faults.records import ONLY, Fault, judged, refused
+from faults.project import Tiny, copy, remove_outs, scratch, stage_run
+from faults.records import ONLY, Fault, judged, refused
 
 PAGE = 4096
 PAGES = (0, 1, 3, 8, 24, 96, 400, 1000)  # free ones, of PAGE bytes

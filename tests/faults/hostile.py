@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from tests.faults.damage import told
-from tests.faults.project import Tiny, copy, own, scratch, settings_text, stage_run, tree
-from tests.faults.records import Fault, judged, refused
-from tests.faults.work import moved
+from faults.damage import told
+from faults.project import Tiny, copy, own, scratch, settings_text, stage_run, tree
+from faults.records import Fault, judged, refused
+from faults.work import moved
 
 CANARY = "code_ran"
 OUTSIDE = f"{tempfile.gettempdir()}/cpal_faults_escaped"

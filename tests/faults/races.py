@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.damage import told
-from tests.faults.project import (
+from faults.damage import told
+from faults.project import (
     CACHE,
     SHARED_CACHE,
     Tiny,
@@ -21,9 +21,9 @@ from tests.faults.project import (
     stage_run,
     tree,
 )
-from tests.faults.records import Fault, Outcome, judged, refused
-from tests.faults.runner import Ending, start
-from tests.faults.signals import environment
+from faults.records import Fault, Outcome, judged, refused
+from faults.runner import Ending, start
+from faults.signals import environment
 
 BUSY = re.compile(r"another|other run|running|in use|at work|already|lock|wait|at once", re.IGNORECASE)
 

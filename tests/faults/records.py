@@ -10,8 +10,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from tests.faults.project import MAY_STAY, Tiny, content, outs_of, tree
-from tests.faults.runner import HUNG, Ending
+from faults.project import MAY_STAY, Tiny, content, outs_of, tree
+from faults.runner import HUNG, Ending
 
 Outcome = Literal["same", "named", "silent", "traceback", "lost", "leftovers", "unclear"]
 OUTCOMES: tuple[Outcome, ...] = ("same", "named", "silent", "traceback", "lost", "leftovers", "unclear")

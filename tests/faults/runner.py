@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.watch import Crash, Watch, raise_more_events
+from faults.watch import Crash, Watch, raise_more_events
 
 TIMEOUT = 120.0
 HUNG = -signal.SIGALRM  # the code of what had to be killed after a timeout

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.damage import told
-from tests.faults.project import (
+from faults.damage import told
+from faults.project import (
     CACHE,
     CODE,
     ROOT,
@@ -26,8 +26,8 @@ from tests.faults.project import (
     scratch,
     stage_run,
 )
-from tests.faults.records import Fault, Outcome, judged, last_line
-from tests.faults.runner import Ending, start
+from faults.records import Fault, Outcome, judged, last_line
+from faults.runner import Ending, start
 
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}
 PATIENCE = 5.0  # seconds until a stage has ended after SIGTERM or SIGINT

@@ -1,11 +1,10 @@
 """Killed before each of its changes to files, a stage started again ends with the bytes of an undisturbed run."""
 
 import pytest
-
-from tests.faults.crash import crash_and_rerun, points
-from tests.faults.project import Tiny
-from tests.faults.records import check, spread, wanted
-from tests.faults.watch import Crash
+from faults.crash import crash_and_rerun, points
+from faults.project import Tiny
+from faults.records import check, spread, wanted
+from faults.watch import Crash
 
 pytestmark = pytest.mark.faults
 

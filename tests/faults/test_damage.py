@@ -1,11 +1,10 @@
 """A stage that reads a damaged file says which and what to do, or gives the right result all the same."""
 
 import pytest
-
-from tests.faults.damage import damage_and_run, damages
-from tests.faults.project import OTHER, Tiny, build
-from tests.faults.records import check, spread, stage_wanted, wanted
-from tests.faults.work import damage_work, keeps_work, stopped, works
+from faults.damage import damage_and_run, damages
+from faults.project import OTHER, Tiny, build
+from faults.records import check, spread, stage_wanted, wanted
+from faults.work import damage_work, keeps_work, stopped, works
 
 pytestmark = pytest.mark.faults
 

@@ -1,10 +1,9 @@
 """A full disk is said, spoils nothing, and with room again the stage goes on."""
 
 import pytest
-
-from tests.faults.disk import INODES, PAGES, Full, fill_and_run, mounts_here
-from tests.faults.project import Tiny
-from tests.faults.records import check, spread, wanted
+from faults.disk import INODES, PAGES, Full, fill_and_run, mounts_here
+from faults.project import Tiny
+from faults.records import check, spread, wanted
 
 pytestmark = pytest.mark.faults
 

@@ -1,11 +1,10 @@
 """Hostile settings, ids and files are refused, and run no code."""
 
 import pytest
-
-from tests.faults.hostile import cases, run_case, run_poisoned
-from tests.faults.project import Tiny
-from tests.faults.records import FOUND, check, spread, stage_wanted, wanted
-from tests.faults.work import stopped
+from faults.hostile import cases, run_case, run_poisoned
+from faults.project import Tiny
+from faults.records import FOUND, check, spread, stage_wanted, wanted
+from faults.work import stopped
 
 pytestmark = pytest.mark.faults
 

@@ -1,10 +1,9 @@
 """Two runs of a stage at once both end with whole outputs, or one says that it waits for nobody."""
 
 import pytest
-
-from tests.faults.project import Tiny
-from tests.faults.races import Race, race
-from tests.faults.records import check, spread, wanted
+from faults.project import Tiny
+from faults.races import Race, race
+from faults.records import check, spread, wanted
 
 pytestmark = pytest.mark.faults
 STAGES = ("prepare", "make_cams", "refine_crf", "teach_cam", "train_segmentation", "evaluate_seed")

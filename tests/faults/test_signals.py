@@ -1,10 +1,9 @@
 """A signal at any time loses no work, and SIGTERM and Ctrl-C end with a word on how to go on."""
 
 import pytest
-
-from tests.faults.project import ON_PROCESSOR, Tiny
-from tests.faults.records import check, spread, wanted
-from tests.faults.signals import SIGNALS, Shot, shoot
+from faults.project import ON_PROCESSOR, Tiny
+from faults.records import check, spread, wanted
+from faults.signals import SIGNALS, Shot, shoot
 
 pytestmark = pytest.mark.faults
 REAL = ("refine_crf", "train_segmentation")

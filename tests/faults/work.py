@@ -5,9 +5,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.damage import damaged, told
-from tests.faults.project import CACHE, RANDOM, Tiny, copy, remove_outs, scratch, stage_run
-from tests.faults.records import Fault, judged
+from faults.damage import damaged, told
+from faults.project import CACHE, RANDOM, Tiny, copy, remove_outs, scratch, stage_run
+from faults.records import Fault, judged
 
 
 @dataclass(frozen=True)
