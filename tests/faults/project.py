@@ -28,9 +28,11 @@ CACHE = ".cache"
 SHARED_CACHE = "CPAL_CACHE"
 SENTINELS = ("data/raw/mine/photo.txt", "data/notes.txt", "notes.txt")  # the user's own files, which nobody may touch
 WORK = re.compile(r"\.(npz|png|pth)$")  # files in the work folders that cost time to make
-RANDOM = re.compile(r"\d{8}_\d{6}|(?<![0-9a-z])[0-9a-f]{16,}|(?<=\.)\d+(?=\.tmp)")  # in .cache: a time, hash, process
+RANDOM = re.compile(
+    r"\d{8}_\d{6}|(?<![0-9a-z])[0-9a-f]{16,}|(?<=\.)\d+(\.[0-9a-f]{8})?(?=\.tmp)"
+)  # in .cache: a time, hash, process
 # Of .cache, beside what an undisturbed run leaves there: mmengine's folder of a training that was killed at once.
-MAY_STAY: tuple[re.Pattern[str], ...] = (re.compile(r"^\.cache/[a-z_]+/\*/checkpoints/\*$"),)
+MAY_STAY: tuple[re.Pattern[str], ...] = (re.compile(r"^\.cache/[a-z_]+/\*/(checkpoints|mmengine)/\*$"),)
 CHEAP = ("write_pseudo_masks",)  # takes seconds for all images and does not go on
 ON_PROCESSOR = {"prepare", "refine_crf", "write_pseudo_masks", "report"} | {
     f"evaluate_{name}" for name in ("seed", "crf", "pseudo_mask", "segmentation")
