@@ -41,14 +41,20 @@ TINY = """
 toy: {train_images: 4, val_images: 2, min_side: 64, max_side: 72}
 host: amn
 hosts:
-  irn: &network
+  irn:
     backbone: test_efficientnet
     weights: none
     epochs: 2
     batch_size: 2
     crop_size: 32
     resize_long: [32, 48]
-  amn: *network
+  amn:
+    backbone: test_efficientnet
+    weights: none
+    epochs: 2
+    batch_size: 2
+    crop_size: 32
+    resize_long: [32, 48]
 cpal: {refinements: 1, bank_length: 12, num_prototypes: 4, topk: 2}
 cam: {scales: [1.0], long_side: 48}
 crf: {iterations: 2}
