@@ -9,7 +9,7 @@ export PYTHON TORCH TORCH_INDEX
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds clean
+.PHONY: help setup repro test test-all test-faults coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,7 +28,10 @@ test: setup  ## run the tests that take seconds
 	$(BIN)/python -m pytest
 
 test-all: setup  ## run the slow tests too: the whole pipeline in a clone
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not faults"
+
+test-faults: setup  ## 2,000 crashes, signals and damaged files, and what came of them; takes 20 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests/faults
 
 coverage: setup  ## run the fast tests and list the lines that no test runs
 	$(BIN)/python -m pytest --cov=cpal --cov=stages --cov-report=term-missing:skip-covered

@@ -4,7 +4,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
+
+# What parsers raise for content that is not theirs; zipfile and NumPy among others raise OSError without a file's name.
+DAMAGED: tuple[type[Exception], ...] = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OSError, RuntimeError, SyntaxError),
+    *(BadZipFile, zlib.error, TokenError),
+)
 
 
 class UserError(ValueError):
@@ -27,7 +34,9 @@ def reading(path: Path, *, stage: str, before: str = "") -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {before}run the {stage} stage first: dvc repro {stage}") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, BadZipFile, zlib.error):
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.filename is not None:  # about the file's place, not its content
+            raise
         raise UserError(f"{path}: damaged; {before}{again(stage)}") from None
 
 

@@ -35,7 +35,7 @@ def main(job: NetworkJob) -> None:
     curves_done = folder / "curves" / "plots" / "metrics"
     if not curves_done.exists():  # nothing was trained
         curves_done.mkdir(parents=True)
-    write_json(folder / "curves" / "diagnostics.json", diagnostics)
+    write_json(folder / "curves" / "diagnostics.json", diagnostics, folder)
     modules = {"host": host, "projections": learner.projections}
     save_weights(folder / weights.name, modules, weights_meta(settings, job.dataset.classes))
     job.publish(folder, {weights.name: weights, "curves": curves}, keep=True)

@@ -5,14 +5,17 @@ a row for each further figure: of a map's thresholds, of the training images, of
 both.
 """
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from cpal.errors import reading
 from cpal.files import write_json
 
 Rows = list[dict[str, Any]]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Figure = int | Finite | str | None
 
 
 def write_scores(
@@ -42,15 +45,17 @@ def read_scores(folder: Path, step: str) -> tuple[dict[str, Any], dict[str, floa
 
     Raises UserError when a file is missing or damaged.
     """
-    names = (step, f"{step}_details", f"{step}_iou")
-    metrics, details, by_class = (read_metrics(folder / f"{name}.json", f"evaluate_{step}") for name in names)
-    with reading(folder / f"{step}_details.json", stage=f"evaluate_{step}"):
+    stage = f"evaluate_{step}"
+    metrics = read_metrics(folder / f"{step}.json", dict[str, Figure], stage=stage)
+    paths = (folder / f"{step}_details.json", folder / f"{step}_iou.json")
+    details, by_class = (read_metrics(path, list[dict[str, Figure]], stage=stage) for path in paths)
+    with reading(paths[0], stage=stage):
         figures = join_details(metrics, details)
-    with reading(folder / f"{step}_iou.json", stage=f"evaluate_{step}"):
-        return figures, {row["class"]: row["iou"] for row in by_class}
+    with reading(paths[1], stage=stage):
+        return figures, {row["class"]: float(row["iou"]) for row in by_class}
 
 
-def read_metrics(path: Path, stage: str) -> Any:
-    """A JSON file of metrics. Raises UserError when it is missing or damaged; `stage` makes it anew."""
+def read_metrics(path: Path, kind: Any, *, stage: str) -> Any:
+    """A JSON file of metrics, of this type. Raises UserError when it is missing or damaged; `stage` makes it anew."""
     with reading(path, stage=stage):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)

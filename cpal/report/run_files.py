@@ -1,14 +1,15 @@
 """What a run recorded, read for the report: metrics of the evaluate stages, curves of DVCLive."""
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from cpal.errors import reading
-from cpal.evaluation.score_files import read_metrics, read_scores
+from cpal.evaluation.score_files import Figure, read_metrics, read_scores
 from cpal.report.page import Curve, Scores
+
+LABEL_FIGURES = ("map", "f1", "f1_micro", "images", "classes", "split")  # of `image_labels.score_labels`
 
 
 def read_step(folder: Path, name: str) -> Scores:
@@ -22,10 +23,9 @@ def read_labels(folder: Path) -> dict[str, Any]:
     Raises UserError when they are missing or damaged.
     """
     path = folder / "classifier.json"
-    rows = read_metrics(path, "evaluate_labels")
+    rows = read_metrics(path, list[dict[str, Figure]], stage="evaluate_labels")
     with reading(path, stage="evaluate_labels"):
-        metrics: dict[str, Any] = rows[0]
-    return metrics
+        return {name: rows[0][name] for name in LABEL_FIGURES}
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -44,8 +44,8 @@ def read_curves(folder: Path) -> list[Curve]:
 def read_diagnostics(path: Path) -> list[Curve]:
     """Curves by epoch of what `diagnose` found; a figure that no epoch could count is left out."""
     curves = []
+    rows = read_metrics(path, list[dict[str, Figure]], stage="train_cam")
     with reading(path, stage="train_cam"):
-        rows = json.loads(path.read_text(encoding="utf-8"))
         columns = {name: [(row["epoch"], row[name]) for row in rows] for name in rows[0] if name != "epoch"}
     for name, column in columns.items():
         if points := [(epoch, value) for epoch, value in column if value is not None]:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from cpal.errors import UserError
 from cpal.files import HOST, file_sha256, put, remove, sweep, temporary_name, write_json
+from cpal.settings.access import check_readable
 from cpal.settings.yaml_files import read_yaml
 from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import CACHE, IMPORTED_CAMS, PIPELINE
@@ -176,7 +177,10 @@ def _fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: S
     missing = "no such file; run stages from the project's folder"
     pipeline = read_yaml(PIPELINE, missing=missing, cure="restore it with: git checkout dvc.yaml")
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
+    try:
+        deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
+    except (TypeError, KeyError):
+        raise UserError(f"{PIPELINE}: names no deps of {stage}; restore it with: git checkout dvc.yaml") from None
     for dependency in sorted([*(name for name in deps if "${" not in name), *map(str, inputs)]):
         digest.update(dependency.encode())
         digest.update(_content(Path(dependency), stage).encode())
@@ -197,8 +201,6 @@ def _content(path: Path, stage: str) -> str:
             digest.update(str(member.relative_to(path)).encode())
             digest.update(_content(member, stage).encode())
         return digest.hexdigest()
-    try:
-        return file_sha256(path)
-    except FileNotFoundError:
-        cure = "python -m stages.import_cams" if path == IMPORTED_CAMS else f"dvc repro {stage}"
-        raise UserError(f"{path}: missing, {stage} needs it; make it with: {cure}") from None
+    cure = "python -m stages.import_cams" if path == IMPORTED_CAMS else f"dvc repro {stage}"
+    check_readable(path, missing=f"missing, {stage} needs it; make it with: {cure}")
+    return file_sha256(path)
