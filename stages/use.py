@@ -1,0 +1,79 @@
+"""Use a folder of your own photographs: find its labels, write the section `data` and a profile into params.yaml.
+
+The folder may hold a table of labels, class folders, a COCO file, or VOC's layout. Nothing in it is changed.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpal.errors import UserError
+from cpal.files import whole_file
+from cpal.settings.config import load_config, parse_config
+from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
+from cpal.sources.guess import Reading, mask_folders, readings
+from stages.job.options import Params, run
+from stages.job.paths import DATASET, PARAMS, check_root
+
+PROFILES = Path("profiles")
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of your photographs.")],
+    profile: Annotated[str, typer.Option("--profile", help="Settings for them; scenes if labels name all.")] = (
+        "photographs"
+    ),
+    yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
+    params: Params = PARAMS,
+) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the folder of your photographs")
+    config, root = load_config(params), folder.resolve()
+    found, failed = readings(root, config.data.model_dump(mode="json"), seed=config.seed)
+    for reading in found:
+        print(f"found: {reading.sentence}")
+    for line in failed:
+        print(f"not: {line}")
+    reading = _chosen(found, failed, root, yes=yes)
+    if masks := mask_folders(root):
+        print(f"{' and '.join(masks)} may be ground truth: data.masks and data.mask_classes use it for scores")
+    path = PROFILES / f"{profile}.yaml"
+    values = load_profile(path) | {"data": reading.keys}
+    text, changes = merged(read_settings(params), values, name=f"{params} with profile {profile}")
+    check_root(parse_config(plain_yaml(text)).data, DATASET)
+    for change in changes:
+        if change.startswith("data."):
+            print(change)
+    if not yes and not typer.confirm(f"Write this and the profile {profile} into {params}?"):
+        print("nothing was written")
+        return
+    with whole_file(params) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{params}: written. Next: python -m stages.check, then dvc repro")
+
+
+def _chosen(found: list[Reading], failed: list[str], root: Path, *, yes: bool) -> Reading:
+    """The one way to read the folder, or the one that the user names. Raises UserError when there is none or no one."""
+    if not found:
+        raise UserError(
+            f"{root}: no labels could be read{': ' + failed[0] if failed else ''}; put a table labels.csv there, with "
+            "the line image,labels and a line for each photograph, or the photographs of each class into a folder of "
+            "its name"
+        )
+    if len(found) == 1:
+        return found[0]
+    if yes or not sys.stdin.isatty():
+        raise UserError(
+            f"{root}: can be read in {len(found)} ways, listed above; set data.labels and data.labels_file in "
+            "params.yaml, or run without --yes in a terminal and choose"
+        )
+    number = typer.prompt(f"Which of the {len(found)}, counted from 1", type=int)
+    if not 1 <= number <= len(found):
+        raise UserError(f"{number}: there are {len(found)} ways, counted from 1; run the command again")
+    return found[number - 1]
+
+
+if __name__ == "__main__":
+    run(main)

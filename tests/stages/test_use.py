@@ -1,0 +1,123 @@
+"""A folder as people have it becomes a section `data` that prepare can read, or a question that names the ways."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cpal.data.masks import write_mask
+from cpal.errors import UserError
+from cpal.settings.config import load_config
+from cpal.sources.dispatch import list_images
+from stages import use
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    shutil.copy(ROOT / "params.yaml", folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def pictures(*paths: Path) -> None:
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+
+def labels(folder: Path) -> dict[str, set[str]]:
+    """Classes of each image after `stages.use --yes`."""
+    use.main(folder, profile="photographs", yes=True, params=Path("params.yaml"))
+    config = load_config(Path("params.yaml"))
+    assert config.hosts.irn.crop_size == 224, "the profile was written too"
+    listing = list_images(config.data, seed=0)
+    assert not listing.problems and {image.split for image in listing.images} == {"train", "val"}
+    return {image.image_id: set(image.names or ()) for image in listing.images}
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    root = tmp_path / "My Photos (2024) \u7167\u7247"
+    pictures(*(root / name / f"{name}{n}.jpg" for name in ("cat", "dog") for n in range(4)))
+    assert labels(root) == {f"{name}__{name}{n}": {name} for name in ("cat", "dog") for n in range(4)}
+
+
+def test_a_table_beside_a_folder_of_images(tmp_path: Path) -> None:
+    pictures(*(tmp_path / "mine" / "photos" / f"p{n}.png" for n in range(6)))
+    rows = [f"p{n}.png,{'cup;fork' if n % 2 else 'fork'}" for n in range(6)]
+    (tmp_path / "mine" / "tags.csv").write_text("\n".join(["image,labels", *rows]))
+    assert labels(tmp_path / "mine") == {f"p{n}": {"cup", "fork"} if n % 2 else {"fork"} for n in range(6)}
+
+
+def test_coco(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / "images" / f"{n}.jpg" for n in range(6)))
+    box = [0, 0, 4, 4]
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 40, "height": 30} for n in range(6)],
+        "categories": [{"id": 3, "name": "car"}, {"id": 5, "name": "bus"}],
+        "annotations": [
+            {
+                "id": n,
+                "image_id": n,
+                "category_id": 3 if n % 2 else 5,
+                "iscrowd": 0,
+                "segmentation": [],
+                "bbox": [0] * 4,
+            }
+            for n in range(6)
+        ],
+    }
+    (root / "instances.json").write_text(json.dumps(content))
+    assert labels(root) == {f"{n}": {"car"} if n % 2 else {"bus"} for n in range(6)}
+
+
+def test_voc_layout(tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    ids = {"train": ["a", "b"], "val": ["c", "d"]}
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for name, names in ids.items():
+        (root / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(names))
+        pictures(*(root / "JPEGImages" / f"{i}.jpg" for i in names))
+        for i in names:
+            write_mask(root / "SegmentationClass" / f"{i}.png", np.full((30, 40), 8, np.uint8))
+    use.main(root, profile="photographs", yes=True, params=Path("params.yaml"))
+    data = load_config(Path("params.yaml")).data
+    assert (data.source, data.images, data.masks, data.labels) == ("voc", "JPEGImages", "SegmentationClass", "masks")
+
+
+def test_no_labels_at_all(tmp_path: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    pictures(*(tmp_path / "mine" / f"p{n}.png" for n in range(3)))
+    with pytest.raises(UserError, match=r"no labels could be read.*put a table labels.csv there, with the line image,"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: holds no image"):
+        use.main(tmp_path / "empty", yes=True, params=Path("params.yaml"))
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_two_ways_are_both_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / "pics" / name / f"{name}{n}.jpg" for name in ("cat", "dog") for n in range(4)))
+    rows = [f"{name}/{name}{n}.jpg,{'old' if n % 2 else 'new'}" for name in ("cat", "dog") for n in range(4)]
+    (root / "age.csv").write_text("\n".join(["image,labels", *rows]))
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(UserError, match="can be read in 2 ways, listed above"):
+        use.main(root, yes=True, params=Path("params.yaml"))
+    out = capsys.readouterr().out
+    assert "found: labels from age.csv: " in out and "found: labels from the names of folders: " in out
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_train_and_val_are_no_classes(tmp_path: Path) -> None:
+    pictures(*(tmp_path / "mine" / name / f"{name}{n}.jpg" for name in ("train", "val") for n in range(4)))
+    with pytest.raises(UserError, match="no labels could be read"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
