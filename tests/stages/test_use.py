@@ -59,7 +59,6 @@ def test_a_table_beside_a_folder_of_images(tmp_path: Path) -> None:
 def test_coco(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     pictures(*(root / "images" / f"{n}.jpg" for n in range(6)))
-    box = [0, 0, 4, 4]
     content = {
         "images": [{"id": n, "file_name": f"{n}.jpg", "width": 40, "height": 30} for n in range(6)],
         "categories": [{"id": 3, "name": "car"}, {"id": 5, "name": "bus"}],
