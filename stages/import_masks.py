@@ -50,10 +50,9 @@ def main(
                 write_mask(folder / f"{record.image_id}.png", labels)
         corrections.refuse(path, wanted or ())
         total = len(list(folder.glob("*.png")))
-    left = f", {corrections.left_out} image(s) left out that are not trained on or not named" * bool(
-        corrections.left_out
-    )
-    print(f"{CORRECTED_MASKS}: {len(corrections.done)} mask(s) imported, {total} there{left}")
+    print(f"{CORRECTED_MASKS}: {len(corrections.done)} mask(s) imported, {total} there")
+    if corrections.left_out:
+        print(f"{corrections.left_out} image(s) left out, which are not trained on or which --only does not name")
     print(f"Next: {GO_ON}")
 
 

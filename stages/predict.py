@@ -17,7 +17,7 @@ from cpal.exports.items import Options
 from cpal.exports.predicted import read_predicted
 from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
-from stages.job.exporting import MinArea, Tolerance
+from stages.job.exporting import MinArea, Tolerance, export_for_tool
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION

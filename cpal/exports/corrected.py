@@ -47,9 +47,8 @@ class Corrections:
         if record is None:
             near = difflib.get_close_matches(PurePosixPath(image.file_name).stem, list(self._records), n=1)
             hint = f" (is it {near[0]}?)" if near else ""
-            self.problems.append(
-                f"{image.where}: the data set has no image {image.file_name}{hint}; rename or remove it"
-            )
+            name = image.file_name
+            self.problems.append(f"{image.where}: the data set has no image {name}{hint}; rename or remove it")
             return None
         if record.split != "train" or (only is not None and record.image_id not in only):
             self.left_out += 1
