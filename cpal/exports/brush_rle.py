@@ -7,6 +7,8 @@ length's bits; the length less one; one value for a run, else as many values.
 
 import numpy as np
 
+from cpal.data.dataset import MAX_PIXELS
+
 LENGTHS = (3, 4, 8, 16)  # bits that a length can have
 WORD = 8  # bits of a byte of the picture
 CHANNELS = 4
@@ -52,7 +54,7 @@ def decode(content: list[int], size: tuple[int, int]) -> np.ndarray:
 
     total, word = number(32), number(5) + 1
     lengths = [number(4) + 1 for _ in range(4)]
-    if total != size[0] * size[1] * CHANNELS:
+    if total != size[0] * size[1] * CHANNELS or total > MAX_PIXELS * CHANNELS:
         raise ValueError(f"a brush's run lengths are of {total // CHANNELS} pixels, not of {size[0] * size[1]}")
     values, done = np.zeros(total, bool), 0
     while done < total:

@@ -82,7 +82,7 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
 
 def _shape(entry: dict[str, Any], where: str) -> Shape:
-    name, points = entry["label"], points_of(entry["points"], where)
+    name, points = str(entry["label"]), points_of(entry["points"], where)
     match entry.get("shape_type", "polygon"):
         case "polygon":
             return Polygon(name, points)

@@ -6,6 +6,7 @@ A hole is cut free: the outline runs to it and back. Form: https://docs.ultralyt
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImag
     for file in sorted(below.rglob("*.txt")):
         if below == path and file.parent == path and file.stem in ("train", "val", "test"):  # lists of images
             continue
-        size = sizes.get(file.stem)
+        size = sizes.get(normalize("NFC", file.stem))
         if size is None:
             raise UserError(f"{file}: there is no image {file.stem}; give it the name of its image, or remove it")
         yield DrawnImage(file.stem, size, list(_shapes(file, names, size)), str(file))
