@@ -114,7 +114,13 @@ def _shape(node: Element, where: str) -> Shape | None:
         case "mask":
             left, top, width, height = (int(node.get(key, "")) for key in ("left", "top", "width", "height"))
             runs = np.array([int(run) for run in node.get("rle", "").split(",")])
-            if width < 1 or height < 1 or width * height > MAX_PIXELS or (runs < 0).any() or runs.sum() != width * height:
+            if (
+                width < 1
+                or height < 1
+                or width * height > MAX_PIXELS
+                or (runs < 0).any()
+                or runs.sum() != width * height
+            ):
                 raise UserError(f"{where}: the run lengths of a mask do not fill its box; {AGAIN}")
             inside = np.arange(len(runs)) % 2 == 1
             return Patch(name, left, top, np.repeat(inside, runs).reshape(height, width))

@@ -152,7 +152,7 @@ def brush(content: list[int]) -> np.ndarray:
     def take(number: int) -> int:
         return sum(next(bits) << place for place in range(number - 1, -1, -1))
 
-    total, word, lengths, values = take(32), take(5) + 1, [], []
+    total, word, values = take(32), take(5) + 1, list[int]()
     lengths = [take(4) + 1 for _ in range(4)]
     while len(values) < total:
         run, length = take(1), take(lengths[take(2)]) + 1
@@ -271,8 +271,8 @@ def accepted_annotations(path: Path) -> None:
     path.write_text(json.dumps(tasks), encoding="utf-8")
 
 
-def import_all(data: Dataset, format: Format, path: Path, **options: bool) -> dict[str, np.ndarray]:
-    corrections = Corrections(data, **options)
+def import_all(data: Dataset, format: Format, path: Path, *, void_unlabeled: bool = False) -> dict[str, np.ndarray]:
+    corrections = Corrections(data, void_unlabeled)
     found = [corrections.accept(image) for image in read_drawn(format, path, corrections.sizes)]
     corrections.refuse(path)
     return {pair[0].image_id: pair[1] for pair in found if pair is not None}
@@ -353,9 +353,9 @@ def test_a_mask_that_does_not_fit_leaves_nothing(data: Dataset, tmp_path: Path) 
 
 def labelme_file(data: Dataset, tmp_path: Path, **changes: object) -> Path:
     """Image a, with one polygon; `changes` of the file, or with `shape_` before of the polygon."""
-    shape = {"label": "cow", "shape_type": "polygon", "points": [[2, 3], [20, 3], [20, 15]]}
+    shape: dict[str, object] = {"label": "cow", "shape_type": "polygon", "points": [[2, 3], [20, 3], [20, 15]]}
     shape |= {key.removeprefix("shape_"): value for key, value in changes.items() if key.startswith("shape_")}
-    content = {"imagePath": "a.png", "imageHeight": 40, "imageWidth": 33, "shapes": [shape]}
+    content: dict[str, object] = {"imagePath": "a.png", "imageHeight": 40, "imageWidth": 33, "shapes": [shape]}
     content |= {key: value for key, value in changes.items() if not key.startswith("shape_")}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
