@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -40,7 +40,7 @@ def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options
         results = [_result(region, number, item, classes) for number, region in enumerate(found.regions)]
         scores = [result["score"] for result in results if "score" in result]
         prediction = {"result": results} | ({"score": min(scores)} if scores else {})
-        tasks.append({"data": {"image": f"{LOCAL}images/{item.file_name}"}, "predictions": [prediction]})
+        tasks.append({"data": {"image": f"{LOCAL}images/{quote(item.file_name)}"}, "predictions": [prediction]})
         if options.pictures:
             copy_picture(item, folder / "images")
     write_json(folder / TASKS, tasks)

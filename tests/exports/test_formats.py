@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import cv2
@@ -166,7 +167,8 @@ def read_labelstudio(folder: Path, truth: dict[str, np.ndarray]) -> dict[str, np
         assert [label.attrib["value"] for label in interface.iterfind(f"{tag}/Label")] == list(CLASSES)
     maps = {}
     for task in json.loads((folder / "tasks.json").read_text(encoding="utf-8")):
-        name = task["data"]["image"].removeprefix("/data/local-files/?d=images/").removesuffix(".png")
+        (path,) = parse_qs(urlsplit(task["data"]["image"]).query)["d"]
+        name = path.removeprefix("images/").removesuffix(".png")
         labels = np.zeros_like(truth[name])
         (prediction,) = task["predictions"]
         for result in prediction["result"]:
