@@ -1,6 +1,7 @@
 """Label any photographs with the trained model, or export it: no data set is needed, only its weights and params.yaml.
 
-Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json.
+Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json; with --format also
+OUT/FORMAT for an annotation tool.
 """
 
 from enum import StrEnum
@@ -11,8 +12,12 @@ import numpy as np
 import typer
 
 from cpal.errors import UserError
+from cpal.exports.dispatch import Format, check_new
+from cpal.exports.items import Options
+from cpal.exports.predicted import read_predicted
 from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
+from stages.job.exporting import MinArea, Tolerance, export_for_tool
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
@@ -43,6 +48,12 @@ def main(
             "--export", help="Write OUT/model.onnx, or OUT if it ends in .onnx, and check it on the photographs."
         ),
     ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", help="Also write OUT/FORMAT for an annotation tool: docs/export_masks.md."),
+    ] = None,
+    tolerance: Tolerance = 1.0,
+    min_area: MinArea = 1,
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
@@ -54,7 +65,7 @@ def main(
 
     config = load_config(params)
     final = config.final_test
-    photos = find_photos(paths or [], (out / "masks", out / "overlays"))
+    photos = find_photos(paths or [], [out / name for name in ("masks", "overlays", *Format)])
     segmentor, meta = load_segmentor(weights, config.segmentation)
     side = long_side or meta.get("long_side")
     if side is None:
@@ -67,7 +78,9 @@ def main(
         return
     if not photos:
         raise UserError("name photographs, or folders of them: python -m stages.predict PATH... --out DIR")
-    check_folder(out)
+    check_folder(out, also=tuple(Format))
+    if format is not None:
+        check_new(out / format)
     sweep(out)
     segmentor.to(torch_device(device))
     rows, failed = label_photos(
@@ -88,6 +101,8 @@ def main(
     }
     write_json(out / "summary.json", summary)
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
+    if format is not None and rows:
+        export_for_tool(format, out / format, *read_predicted(out), Options(tolerance, min_area, pictures=True))
     if reduced := sum(row["crf_size"] is not None for row in rows):
         print(f"{reduced} of them too large for the CRF: refined at the smaller crf_size that the summary names")
     if failed:

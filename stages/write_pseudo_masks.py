@@ -1,25 +1,34 @@
-"""Pseudo-masks as palette PNG; pixels of low confidence become void."""
+"""Pseudo-masks as palette PNG; pixels of low confidence become void, corrected masks are taken as they are."""
 
 from cpal.data.masks import write_mask
+from cpal.maps.corrected import corrected_ids, read_corrected
 from cpal.maps.refined import pseudo_mask
 from cpal.maps.walked import read_labels
 from stages.job.job import Job, run_stage
 from stages.job.options import progress
-from stages.job.paths import AFFINITY, PSEUDO_MASKS
+from stages.job.paths import AFFINITY, CORRECTED_MASKS, PSEUDO_MASKS
 
 
 def main(job: Job) -> None:
     settings = job.config.pseudo_mask
     target = job.target(PSEUDO_MASKS)
+    corrected = set[str]()
+    if settings.corrected:
+        corrected = corrected_ids(CORRECTED_MASKS, {record.image_id for record in job.dataset.split("train")})
     folder = job.work(settings.model_dump())
     records = job.train
     for record in progress(records, total=len(records), what="write pseudo-masks"):
-        refined = read_labels(
-            AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
-        )
-        mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
+        if record.image_id in corrected:
+            mask = read_corrected(CORRECTED_MASKS, record)
+        else:
+            refined = read_labels(
+                AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
+            )
+            mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
     job.publish_images(folder, "pseudo_masks", target, records, ".png")
+    if corrected:
+        print(f"{target}: {len(corrected & {record.image_id for record in records})} of {len(records)} masks corrected")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ COMMANDS = sorted(
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = (  # of cpal, from the ground up: a room imports only rooms before it
     *("settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity", "segmentation"),
-    *("evaluation", "method", "report"),
+    *("exports", "evaluation", "method", "report"),
 )
 # What no result depends on: values are watched as params, and files are read and written the same way.
 PLUMBING = ("cpal/settings/", "cpal/errors.py", "cpal/files.py", "cpal/parallel.py", "stages/job/")
@@ -289,7 +289,9 @@ def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         else:
             stages.job.options.run(main)
     text = capsys.readouterr().out
-    assert "--params" in text or path.stem in ("import_cams", "import_labels", "convert_weights", "export_voc")
+    assert "--params" in text or path.stem in (
+        *("import_cams", "import_labels", "import_masks", "convert_weights", "export_masks", "export_voc"),
+    )
 
 
 def test_every_stage_has_a_module_and_a_description() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -76,12 +76,15 @@ def _fail(error: OSError) -> NoReturn:
     raise error
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a folder that holds anything but this command's results: its `masks` may be somebody's ground truth."""
+def check_folder(out: Path, *, also: Collection[str] = ()) -> None:
+    """Refuse a folder that holds anything but this command's results: its `masks` may be somebody's ground truth.
+
+    `also` are names of further results.
+    """
     if not out.exists():
         return
     held = {entry.name for entry in out.iterdir() if not entry.name.startswith(".") and entry.suffix != ".onnx"}
-    if held - {"masks", "overlays", "summary.json"} or ("masks" in held) != ("overlays" in held):
+    if held - {"masks", "overlays", "summary.json", *also} or ("masks" in held) != ("overlays" in held):
         raise UserError(f"{out}: holds files that this command did not write; give --out a new folder")
 
 

@@ -22,6 +22,7 @@ CRF = Path("data/crf")
 AFFINITY_NET = Path("data/affinity.safetensors")
 AFFINITY = Path("data/affinity")
 PSEUDO_MASKS = Path("data/pseudo_masks")
+CORRECTED_MASKS = Path("data/corrected_masks")
 SEGMENTATION = Path("data/segmentation.safetensors")
 PREDICTIONS = Path("data/predictions")
 METRICS = Path("data/metrics")
@@ -31,7 +32,10 @@ LABEL_PRECISION = METRICS / "classifier_ap.json"
 CLASSIFIER_CURVES = METRICS / "train_cam"
 SEGMENTATION_CURVES = METRICS / "train_segmentation"
 REPORT = Path("data/report")
-OUTPUTS = (DATASET, FIRST_ROUND, CAMS, IMPORTED_CAMS, CRF, AFFINITY, PSEUDO_MASKS, PREDICTIONS, METRICS, REPORT)
+OUTPUTS = (
+    *(DATASET, FIRST_ROUND, CAMS, IMPORTED_CAMS, CRF, AFFINITY, PSEUDO_MASKS, CORRECTED_MASKS, PREDICTIONS, METRICS),
+    REPORT,
+)
 
 
 def check_root(settings: DataConfig, target: Path) -> None:

@@ -19,6 +19,7 @@ from cpal.data.dataset import Dataset, read_image
 from cpal.data.masks import read_mask
 from cpal.data.views import image_views
 from cpal.errors import UserError
+from cpal.exports.dispatch import Format
 from cpal.maps.crf import refine_probabilities
 from cpal.networks.weights import load_weights, save_weights
 from cpal.segmentation import inference, onnx_export
@@ -240,6 +241,29 @@ def test_nobody_elses_files_are_replaced(here: Path) -> None:
     with pytest.raises(UserError, match="out: holds files that this command did not write"):
         run("photos")
     assert Path("out/masks/a.png").read_bytes() == b"drawn by hand"
+
+
+@pytest.mark.parametrize("format", Format)
+def test_also_for_an_annotation_tool(here: Path, format: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = run("photos", format=format)
+    out, lines = Path("out") / format, capsys.readouterr().out
+    assert f"{out}: 2 image(s) of 2 class(es)" in lines and "out/summary.json: 2 image(s)" in lines
+    names = [path.name for path in out.rglob("*") if path.suffix.lower() in (".jpg", ".png")]
+    assert "a.jpg" in names and "b.PNG" in names
+    if format == Format.coco:
+        content = json.loads((out / "annotations/instances_default.json").read_text(encoding="utf-8"))
+        shown = {row["file_name"]: row["id"] for row in content["images"]}
+        for row in summary["images"]:
+            mask = read_mask(Path(row["mask"]))
+            for value, name in ((1, "red"), (2, "green")):
+                number = shown[row["file"].removeprefix("photos/")]
+                key = (number, value)
+                own = [a for a in content["annotations"] if (a["image_id"], a["category_id"]) == key]
+                assert sum(a["area"] for a in own) == (mask == value).sum()
+                assert all(a["score"] == round(row["classes"][name]["confidence"] / 100, 4) for a in own)
+    assert len(run("photos")["images"]) == 2  # pictures of the export are no photographs
+    with pytest.raises(UserError, match=f"out/{format}: is there already"):
+        run("photos", format=format)
 
 
 def test_a_pipe_is_not_opened(here: Path) -> None:

@@ -1,0 +1,121 @@
+"""Corrected masks of training images, taken from what an annotation tool exported."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from unicodedata import normalize
+
+import numpy as np
+
+from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import BACKGROUND, VOID
+from cpal.errors import UserError
+from cpal.exports.shapes import DrawnImage, paint
+
+SHOWN = 10  # problems that a message lists
+
+
+@dataclass
+class Corrections:
+    """Takes the images of a file one by one, and keeps what is wrong with them, to tell it all at once.
+
+    `void_unlabeled`: classes that an image is not labeled with become void, else they are a problem. `left_out` counts
+    images that are not trained on.
+    """
+
+    dataset: Dataset
+    void_unlabeled: bool = False
+    left_out: int = 0
+    done: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._values = {"background": BACKGROUND, "void": VOID, "ignored": VOID} | {
+            name: n for n, name in enumerate(self.dataset.classes, start=1)
+        }
+        self._records = {name: record for name, record in _names(self.dataset.records)}
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """(H, W) by every name that an image may have."""
+        return {name: record.size for name, record in self._records.items()}
+
+    def accept(self, image: DrawnImage, only: frozenset[str] | None = None) -> tuple[Record, np.ndarray] | None:
+        """Record and label map uint8 (H, W); None for an image that is left out, or is a problem."""
+        record = self._find(image.file_name)
+        if record is None:
+            near = difflib.get_close_matches(PurePosixPath(image.file_name).stem, list(self._records), n=1)
+            hint = f" (is it {near[0]}?)" if near else ""
+            name = image.file_name
+            self.problems.append(f"{image.where}: the data set has no image {name}{hint}; rename or remove it")
+            return None
+        if record.split != "train" or (only is not None and record.image_id not in only):
+            self.left_out += 1
+            return None
+        if problem := self._problem(image, record):
+            self.problems.append(f"{image.where}: {problem}")
+            return None
+        self.done.add(record.image_id)
+        labels = paint(DrawnImage(image.file_name, record.size, image.shapes, image.where), self._values)
+        return self._labeled(labels, record, image.where)
+
+    def _find(self, file_name: str) -> Record | None:
+        path = PurePosixPath(normalize("NFC", file_name.replace("\\", "/")))
+        names = (path.name, path.stem)
+        return next((self._records[name] for name in names if name in self._records), None)
+
+    def _problem(self, image: DrawnImage, record: Record) -> str | None:
+        height, width = image.size
+        if record.image_id in self.done:
+            return "is there twice; export each image once"
+        if image.size != record.size and (image.shapes or image.size != (0, 0)):
+            turned = " (turned by its EXIF entry?)" if (width, height) == record.size else ""
+            return (
+                f"is of {width} x {height} pixels, but the image is of {record.width} x {record.height}{turned}; "
+                "annotate the picture that stages.export_masks wrote"
+            )
+        unknown = sorted({shape.name for shape in image.shapes} - self._values.keys())
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], list(self._values), n=1)
+            hint = f" (is it {near[0]}?)" if near else ""
+            return (
+                f"has the class {unknown[0]!r}{hint}, but the data set's are {', '.join(self.dataset.classes)}; rename "
+                "it in the tool"
+            )
+        return None
+
+    def _labeled(self, labels: np.ndarray, record: Record, where: str) -> tuple[Record, np.ndarray] | None:
+        """Every later stage trusts the image-level labels."""
+        found = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+        other = sorted(set(found) - {BACKGROUND, VOID, *record.labels})
+        if not other:
+            return record, labels
+        if self.void_unlabeled:
+            return record, np.where(np.isin(labels, other), np.uint8(VOID), labels)
+        names = ", ".join(self.dataset.classes[n - 1] for n in other)
+        self.problems.append(
+            f"{where}: shows {names}, which the image is not labeled with; add it to the image's labels and run dvc "
+            "repro prepare, or make such pixels void with --void-unlabeled"
+        )
+        return None
+
+    def refuse(self, path: object, only: Iterable[str] = ()) -> None:
+        """Raise UserError that lists all problems, if there are any, or if nothing was accepted."""
+        missing = sorted(set(only) - self.done)
+        problems = self.problems + [f"{path}: has no image {name}, which --only names" for name in missing]
+        if problems:
+            shown = problems[:SHOWN] + ["..."] * (len(problems) > SHOWN)
+            raise UserError("\n  - ".join([f"{path}: {len(problems)} problem(s), nothing is imported:", *shown]))
+        if not self.done:
+            raise UserError(f"{path}: holds no annotated training image; export the annotated images")
+
+
+def _names(records: Iterable[Record]) -> Iterable[tuple[str, Record]]:
+    """Every name that tells a record: that of its picture, where it is the only one, and its id above all."""
+    stems: dict[str, list[Record]] = {}
+    for record in records:
+        for name in {PurePosixPath(record.image).name, PurePosixPath(record.image).stem}:
+            stems.setdefault(normalize("NFC", name), []).append(record)
+    yield from ((name, found[0]) for name, found in stems.items() if len(found) == 1)
+    yield from ((normalize("NFC", record.image_id), record) for record in records)

@@ -1,0 +1,79 @@
+"""The formats by their names."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import assert_never
+
+from cpal.errors import UserError
+from cpal.exports import coco, cvat, labelme, labelstudio, png, voc, yolo
+from cpal.exports.items import Counts, Item, Options
+from cpal.exports.shapes import DrawnImage
+from cpal.files import whole_folder
+
+
+class Format(StrEnum):
+    coco = "coco"
+    yolo = "yolo"
+    cvat = "cvat"
+    labelstudio = "labelstudio"
+    labelme = "labelme"
+    voc = "voc"
+    png = "png"
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder that holds anything: it may be corrected masks, which an export would replace."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a new folder, or remove this one")
+
+
+def write_export(
+    format: Format, out: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options
+) -> Counts:
+    """Write the whole folder `out`, which must be new, or nothing. Raises UserError for masks that do not fit."""
+    check_new(out)
+    with whole_folder(out) as folder:
+        match format:
+            case Format.coco:
+                return coco.write(folder, items, classes, options)
+            case Format.yolo:
+                return yolo.write(folder, items, classes, options)
+            case Format.cvat:
+                return cvat.write(folder, items, classes, options)
+            case Format.labelstudio:
+                return labelstudio.write(folder, items, classes, options)
+            case Format.labelme:
+                return labelme.write(folder, items, classes, options)
+            case Format.voc:
+                return voc.write(folder, items, classes, options)
+            case Format.png:
+                return png.write(folder, items, classes, options)
+            case _:
+                assert_never(format)
+
+
+def read_drawn(format: Format, path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImage]:
+    """The images of a file or folder of this format; `sizes` (H, W) by image id for YOLO, which tells none.
+
+    Raises UserError for a path that is missing, and for what is not of this format.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; name what the annotation tool exported")
+    match format:
+        case Format.coco:
+            return coco.read(path)
+        case Format.yolo:
+            return yolo.read(path, sizes)
+        case Format.cvat:
+            return cvat.read(path)
+        case Format.labelstudio:
+            return labelstudio.read(path)
+        case Format.labelme:
+            return labelme.read(path)
+        case Format.voc:
+            return voc.read(path)
+        case Format.png:
+            return png.read(path)
+        case _:
+            assert_never(format)

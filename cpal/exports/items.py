@@ -1,0 +1,89 @@
+"""The images that are exported: their label maps, checked, and their pictures as annotation tools show them."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cpal.data.dataset import FORMATS
+from cpal.data.masks import BACKGROUND, VOID, read_mask
+from cpal.errors import UserError
+from cpal.exports.regions import Found, find_regions
+
+UPRIGHT = 1  # EXIF's orientation of a picture that is stored as it is seen
+ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to export. `name` is that of its results, a path without ending; `size` (H, W).
+
+    `confidence`: mean probability, 0 to 1, of a class's own pixels, by mask value, where there is one.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    size: tuple[int, int]
+    confidence: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str:
+        """The name of the picture in every format."""
+        return f"{self.name}{self.image.suffix}"
+
+    def labels(self, num_foreground: int) -> np.ndarray:
+        """Label map uint8 (H, W). Raises UserError when it is missing, damaged, or does not fit image and classes."""
+        labels = read_mask(self.mask)
+        if labels.shape != self.size:
+            raise UserError(f"{self.mask}: is of {labels.shape}, but the image is of {self.size}; write it again")
+        found = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+        if other := sorted(found - {BACKGROUND, VOID, *range(1, num_foreground + 1)}):
+            raise UserError(f"{self.mask}: shows {other}, but there are {num_foreground} classes; write it again")
+        return labels
+
+
+@dataclass(frozen=True)
+class Options:
+    """`tolerance` in pixels, `min_area` in pixels; whether the pictures are copied too."""
+
+    tolerance: float
+    min_area: int
+    pictures: bool
+
+    def find(self, item: Item, classes: tuple[str, ...]) -> Found:
+        return find_regions(item.labels(len(classes)), tolerance=self.tolerance, min_area=self.min_area)
+
+
+@dataclass
+class Counts:
+    """What an export holds; `void` in pixels, `small` in parts that were left out."""
+
+    images: int = 0
+    regions: int = 0
+    holes: int = 0
+    small: int = 0
+
+    def add(self, found: Found) -> None:
+        self.images += 1
+        self.regions += len(found.regions)
+        self.holes += sum(bool(region.holes) for region in found.regions)
+        self.small += found.small
+
+
+def copy_picture(item: Item, folder: Path) -> None:
+    """Copy a picture to folder/FILE_NAME, turned upright where a camera stored it otherwise: masks are upright."""
+    target = folder / item.file_name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Image.open(item.image, formats=FORMATS) as picture:
+            if picture.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+                upright = ImageOps.exif_transpose(picture)
+                upright.save(target, format=picture.format, quality=95)
+                return
+        shutil.copyfile(item.image, target)
+    except OSError as error:
+        raise UserError(f"{item.image}: cannot be copied ({error}); put it back, or leave pictures out") from None

@@ -1,0 +1,58 @@
+"""Plain PNG files of ids, with classes.json that names them; void, 255, stays void."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from cpal.data.masks import VOID, read_mask, voc_palette, write_mask
+from cpal.errors import UserError
+from cpal.exports.items import Counts, Item, Options, copy_picture
+from cpal.exports.shapes import DrawnImage, Patch
+from cpal.files import write_json
+from cpal.settings.access import check_readable
+
+NAMES = "classes.json"
+
+
+def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
+    """Write masks/NAME.png, classes.json with name and color of each id and, where options say so, images/."""
+    counts = Counts()
+    for item in items:
+        write_mask(folder / "masks" / f"{item.name}.png", item.labels(len(classes)))
+        counts.images += 1
+        if options.pictures:
+            copy_picture(item, folder / "images")
+    rows = dict(enumerate(("background", *classes))) | {VOID: "void"}
+    colors = voc_palette().tolist()
+    write_json(folder / NAMES, {str(n): {"name": name, "color": colors[n]} for n, name in rows.items()})
+    return counts
+
+
+def read(path: Path) -> Iterator[DrawnImage]:
+    """The images of a folder with classes.json and masks/, or *.png beside it.
+
+    Raises UserError for files of another form, and for an id that classes.json does not name.
+    """
+    names = _names(path / NAMES)
+    below = path / "masks" if (path / "masks").is_dir() else path
+    files = sorted(below.rglob("*.png"))
+    if not files:
+        raise UserError(f"{path}: holds no masks/*.png; name the folder that has masks in it")
+    for file in files:
+        labels = read_mask(file)
+        ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+        if strange := sorted(set(ids) - set(names)):
+            raise UserError(f"{file}: holds the id {strange[0]}, which {NAMES} does not name; add it there")
+        shapes = [Patch(names[n], 0, 0, labels == n) for n in ids]
+        yield DrawnImage(file.relative_to(below).as_posix(), (labels.shape[0], labels.shape[1]), shapes, str(file))
+
+
+def _names(path: Path) -> dict[int, str]:
+    check_readable(path, missing="no such file, which names the classes; copy it there from the export")
+    try:
+        rows = TypeAdapter(dict[int, dict[str, object]]).validate_json(path.read_bytes())
+        return {n: TypeAdapter(str).validate_python(row.get("name"), strict=True) for n, row in rows.items()}
+    except ValidationError:
+        raise UserError(f"{path}: does not name each id; copy it again from the export") from None

@@ -1,0 +1,90 @@
+"""YOLO's segmentation labels: a line for each part, its class from 0 and its outline in shares of the image's sides.
+
+A hole is cut free: the outline runs to it and back. Form: https://docs.ultralytics.com/datasets/segment/
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+
+from cpal.errors import UserError
+from cpal.exports.items import Counts, Item, Options, copy_picture
+from cpal.exports.regions import keyhole
+from cpal.exports.shapes import DrawnImage, Polygon
+from cpal.files import whole_file
+from cpal.settings.access import check_readable
+from cpal.settings.yaml_files import read_yaml
+
+NAMES = "data.yaml"
+CURE = "export it again as segmentation labels"
+
+
+def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
+    """Write data.yaml, labels/train/NAME.txt and, where options say so, images/train/. No lines: only background."""
+    counts = Counts()
+    for item in items:
+        found = options.find(item, classes)
+        counts.add(found)
+        sides = np.array(item.size[::-1])
+        lines = [
+            " ".join([str(region.class_id - 1), *(f"{value:.7f}" for value in (keyhole(region) / sides).ravel())])
+            for region in found.regions
+        ]
+        with whole_file(folder / "labels/train" / f"{item.name}.txt") as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if options.pictures:
+            copy_picture(item, folder / "images/train")
+    names = "".join(f"  {n}: {json.dumps(name, ensure_ascii=False)}\n" for n, name in enumerate(classes))
+    with whole_file(folder / NAMES) as temporary:
+        temporary.write_text(f"train: images/train\nval: images/train\nnames:\n{names}", encoding="utf-8")
+    return counts
+
+
+def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImage]:
+    """The images of a folder with data.yaml and labels/, in the order of their names.
+
+    `sizes`: (H, W) by image id, which the files do not tell. Raises UserError for files of another form, boxes among
+    them, and for labels of an image that has no size.
+    """
+    names = _names(path / NAMES)
+    below = path / "labels" if (path / "labels").is_dir() else path
+    for file in sorted(below.rglob("*.txt")):
+        if below == path and file.parent == path and file.stem in ("train", "val", "test"):  # lists of images
+            continue
+        size = sizes.get(normalize("NFC", file.stem))
+        if size is None:
+            raise UserError(f"{file}: there is no image {file.stem}; give it the name of its image, or remove it")
+        yield DrawnImage(file.stem, size, list(_shapes(file, names, size)), str(file))
+
+
+def _names(path: Path) -> dict[int, str]:
+    content = read_yaml(path, missing="no such file, which names the classes; export it too", cure=CURE)
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not all(type(n) is int and isinstance(name, str) for n, name in names.items()):
+        raise UserError(f"{path}: `names` are no class names by number; {CURE}")
+    return names
+
+
+def _shapes(file: Path, names: Mapping[int, str], size: tuple[int, int]) -> Iterator[Polygon]:
+    check_readable(file, missing="no such file")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        rows = [(number, [float(word) for word in line.split()]) for number, line in enumerate(lines, start=1)]
+    except ValueError as error:
+        raise UserError(f"{file}: not lines of numbers ({error}); {CURE}") from None
+    for number, values in rows:
+        if not values:
+            continue
+        where = f"{file}: line {number}"
+        if len(values) in (5, 6):
+            raise UserError(f"{where}: is a box, which says nothing of pixels; {CURE}")
+        if len(values) % 2 == 0 or len(values) < 7:
+            raise UserError(f"{where}: holds {len(values)} numbers, not a class and pairs of x and y; {CURE}")
+        if values[0] not in names:
+            raise UserError(f"{where}: class {values[0]:g} is not among the names of {NAMES}; {CURE}")
+        yield Polygon(names[int(values[0])], np.array(values[1:]).reshape(-1, 2) * size[::-1])

@@ -1,0 +1,37 @@
+"""Masks that annotators corrected, which take the place of pseudo-masks: a folder of label maps ID.png."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from cpal.data.dataset import Record
+from cpal.data.masks import BACKGROUND, VOID, read_mask
+from cpal.errors import UserError
+
+AGAIN = "import the corrected masks again: python -m stages.import_masks"
+
+
+def corrected_ids(folder: Path, image_ids: Collection[str]) -> set[str]:
+    """The ids of the corrected masks.
+
+    Raises UserError when there are none, or one is of no training image.
+    """
+    found = {path.stem for path in folder.glob("*.png")}
+    if not found:
+        raise UserError(f"{folder}: holds no masks; {AGAIN}, or set pseudo_mask.corrected: false")
+    if left := sorted(found - set(image_ids)):
+        raise UserError(f"{folder}: {left[0]}.png is of no training image; {AGAIN}")
+    return found
+
+
+def read_corrected(folder: Path, record: Record) -> np.ndarray:
+    """Label map uint8 (H, W) of an image. Raises UserError when it is damaged, or does not fit the image's record."""
+    path = folder / f"{record.image_id}.png"
+    mask = read_mask(path)
+    if mask.shape != record.size:
+        raise UserError(f"{path}: is of {mask.shape}, but the image is of {record.size}; {AGAIN}")
+    found = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+    if other := sorted(found - {BACKGROUND, VOID, *record.labels}):
+        raise UserError(f"{path}: shows {other}, which are no labels of this image; {AGAIN}")
+    return mask

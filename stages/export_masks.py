@@ -1,0 +1,65 @@
+"""Write masks for an annotation tool, to correct them there: COCO, YOLO, CVAT, Label Studio, labelme, VOC or PNG.
+
+docs/export_masks.md tells what each format keeps. stages.import_masks takes corrected masks back.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpal.data.dataset import Dataset, read_dataset
+from cpal.errors import UserError
+from cpal.exports.dispatch import Format, check_new
+from cpal.exports.items import Item, Options
+from cpal.exports.predicted import read_predicted
+from stages.job.exporting import MinArea, Tolerance, export_for_tool
+from stages.job.options import run
+from stages.job.paths import DATASET, OUTPUTS, PREDICTIONS, PSEUDO_MASKS
+
+SOURCES = {"pseudo_masks": (PSEUDO_MASKS, "write_pseudo_masks"), "predictions": (PREDICTIONS, "predict_segmentation")}
+
+
+def main(
+    format: Annotated[Format, typer.Option("--format", help="The tool's format.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, a new one.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="pseudo_masks|predictions|DIR",
+            help="Masks of the data set, or a folder that stages.predict wrote.",
+        ),
+    ] = "pseudo_masks",
+    tolerance: Tolerance = 1.0,
+    min_area: MinArea = 1,
+    pictures: Annotated[bool, typer.Option(help="Copy the pictures too.")] = True,
+) -> None:
+    check_new(out)
+    for output in OUTPUTS:
+        if out.resolve().is_relative_to(output.resolve()):
+            raise UserError(f"--out {out}: lies in {output}, which results replace; choose another folder")
+    if source in SOURCES:
+        dataset = read_dataset(DATASET)
+        items, classes = _items(dataset, source), dataset.classes
+    else:
+        items, classes = read_predicted(Path(source))
+    export_for_tool(format, out, items, classes, Options(tolerance, min_area, pictures))
+
+
+def _items(dataset: Dataset, source: str) -> list[Item]:
+    """The images of the data set that have a mask there."""
+    folder, stage = SOURCES[source]
+    masks = {path.stem: path for path in folder.glob("*.png")}
+    items = [
+        Item(record.image_id, dataset.image_path(record), masks[record.image_id], record.size)
+        for record in dataset.records
+        if record.image_id in masks
+    ]
+    if not items:
+        raise UserError(f"{folder}: holds no masks of the data set; make them with: dvc repro {stage}")
+    return items
+
+
+if __name__ == "__main__":
+    run(main)

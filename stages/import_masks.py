@@ -1,0 +1,67 @@
+"""Take corrected masks back from an annotation tool; train_segmentation then learns from them as they are.
+
+docs/export_masks.md tells what is read of each format, and how to go on.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpal.data.dataset import read_dataset
+from cpal.data.masks import write_mask
+from cpal.errors import UserError
+from cpal.exports.corrected import Corrections
+from cpal.exports.dispatch import Format, read_drawn
+from cpal.files import whole_folder
+from stages.job.options import run
+from stages.job.paths import CORRECTED_MASKS, DATASET
+
+TRACKED = ("README.md", ".gitignore")  # of git; the folder is there before the first import, as DVC asks
+GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate_segmentation"
+
+
+def main(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder that the tool exported.")],
+    format: Annotated[Format, typer.Option("--format", help="Its format.")],
+    only: Annotated[
+        Path | None,
+        typer.Option("--only", metavar="LIST", help="Import these images alone: a file with an id on each line."),
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Keep the masks of earlier imports.")] = False,
+    void_unlabeled: Annotated[
+        bool, typer.Option("--void-unlabeled", help="Make classes void that an image is not labeled with.")
+    ] = False,
+) -> None:
+    if path.resolve().is_relative_to(CORRECTED_MASKS.resolve()):
+        raise UserError(f"{path}: lies in {CORRECTED_MASKS}, which the result replaces; move the files elsewhere")
+    wanted = None if only is None else _ids(only)
+    corrections = Corrections(read_dataset(DATASET), void_unlabeled)
+    with whole_folder(CORRECTED_MASKS) as folder:
+        for name in TRACKED:
+            if (CORRECTED_MASKS / name).is_file():
+                shutil.copyfile(CORRECTED_MASKS / name, folder / name)
+        for file in CORRECTED_MASKS.glob("*.png") if add else ():
+            shutil.copyfile(file, folder / file.name)
+        for image in read_drawn(format, path, corrections.sizes):
+            if (accepted := corrections.accept(image, wanted)) is not None:
+                record, labels = accepted
+                write_mask(folder / f"{record.image_id}.png", labels)
+        corrections.refuse(path, wanted or ())
+        total = len(list(folder.glob("*.png")))
+    print(f"{CORRECTED_MASKS}: {len(corrections.done)} mask(s) imported, {total} there")
+    if corrections.left_out:
+        print(f"{corrections.left_out} image(s) left out, which are not trained on or which --only does not name")
+    print(f"Next: {GO_ON}")
+
+
+def _ids(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
+    except UnicodeDecodeError:
+        raise UserError(f"--only {path}: no text, but a list of ids is one; name another file") from None
+
+
+if __name__ == "__main__":
+    run(main)

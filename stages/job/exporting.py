@@ -1,0 +1,30 @@
+"""What stages.export_masks and stages.predict share: the options of an export, and its line of summary."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpal.exports.dispatch import Format, write_export
+from cpal.exports.items import Item, Options
+from stages.job.options import progress
+
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance", min=0, max=100, help="Pixels by which an outline may leave the mask's, to have fewer points."
+    ),
+]
+MinArea = Annotated[
+    int, typer.Option("--min-area", min=1, help="Parts of fewer pixels are left out, and such holes filled.")
+]
+
+
+def export_for_tool(format: Format, out: Path, items: list[Item], classes: tuple[str, ...], options: Options) -> None:
+    """Write the folder and print what it holds."""
+    counts = write_export(format, out, progress(items, total=len(items), what="export masks"), classes, options)
+    parts = [f"{counts.images} image(s) of {len(classes)} class(es)"]
+    if format not in (Format.voc, Format.png):
+        parts.append(f"{counts.regions} region(s), {counts.holes} of them with holes")
+        parts.append(f"{counts.small} smaller than {options.min_area} pixels left out")
+    print(f"{out}: {', '.join(parts)}")
