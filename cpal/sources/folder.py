@@ -8,7 +8,8 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.data.dataset import ENDINGS, MAX_ID
+from cpal.data.dataset import MAX_ID
+from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import read_instances
@@ -70,6 +71,7 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
         )
     if not found:
         problems.append(f"{folder}: holds no image ({' '.join(ENDINGS)})")
+        problems += passed_over_lines(files_passed_over(folder))
     return {file: folder / file for file in sorted(found)}
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 
-from cpal.data.dataset import Record, Split, read_image, twins, write_dataset
+from cpal.data.dataset import Record, Split, twins, write_dataset
+from cpal.data.images import read_image
 from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256

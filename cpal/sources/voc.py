@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.data.dataset import ENDINGS, id_problem
+from cpal.data.dataset import id_problem
+from cpal.data.images import ENDINGS
 from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig

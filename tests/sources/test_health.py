@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.data.dataset import read_image
+from cpal.data.images import read_image
 from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.settings.config import Config
@@ -163,7 +163,7 @@ def test_files_that_stop_prepare(health: Callable[..., Health], root: Path) -> N
     (root / "JPEGImages/a.jpg").unlink()
     put(root, "b.jpg", b"")
     put(root, "c.jpg", whole[: len(whole) // 2])
-    put(root, "d.jpg", b"<html></html>")
+    put(root, "d.jpg", b"no picture")
     put(root, "e.png", _png(20_000, 20_000, 8, 2, b""))
     (root / "JPEGImages/f.jpg").unlink()
     (root / "JPEGImages/f.jpg").mkdir()
@@ -241,6 +241,25 @@ def test_annotations_that_are_refused(health: Callable[..., Health], root: Path)
         "masks or annotations that are refused: 1, the first is b.xml: object 'zebra' is not among VOC's classes; "
         "rename or remove it"
     )
+
+
+def test_files_of_kinds_that_are_not_read(health: Callable[..., Health], root: Path) -> None:
+    put(root, "a.jpg", b"<html></html>")
+    put(root, "b.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1\n")
+    put(root, "c.jpg", b"<HTML><body>busy</body></HTML>")
+    page, pointer = [finding for finding in health().findings if finding.kind == "not_read"]
+    assert (page.severity, page.names, pointer.names) == ("error", ("a", "c"), ("b",))
+    assert page.text == "image files that are not read (a web page instead of the file): 2"
+    assert pointer.cure == "fetch the file itself: git lfs pull"
+
+
+def test_pictures_that_are_passed_over(health: Callable[..., Health], root: Path) -> None:
+    (root / "JPEGImages/IMG_1.cr2").write_bytes(b"raw")
+    (root / "JPEGImages/notes.txt").write_text("text")
+    found = health()
+    assert one(found, "other_files").names == ("notes.txt",)
+    assert (one(found, "passed_over").severity, one(found, "passed_over").names) == ("warning", ("IMG_1.cr2",))
+    assert one(found, "passed_over").text == "files not used (raw files of a camera): 1"
 
 
 # Form of the images

@@ -21,6 +21,7 @@ from cpal.sources.health.file_findings import (
     of_labels,
     of_left_over,
     of_masks,
+    of_passed_over,
     of_shapes,
     printable,
 )
@@ -90,7 +91,7 @@ def examine(listing: Listing, seen: Sequence[CheckedImage], config: Config, *, c
         findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]
         findings += of_names(listing, seen, config.data)
         findings += of_classes(listing.classes, train, val, listing.splits, config)
-        findings += of_left_over(listing, config.data)
+        findings += [*of_left_over(listing, config.data), *of_passed_over(listing, config.data)]
         findings += of_length(len(train), config)
     if seen and not any(one.item.split == "val" for one in seen):
         findings.append(
