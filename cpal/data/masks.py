@@ -37,8 +37,9 @@ def read_mask(path: Path) -> np.ndarray:
     try:
         with open_image(path) as image:
             if image.mode not in ("P", "L"):
+                cure = ", or name the table of its colors in data.mask_colors" if image.mode.startswith("RGB") else ""
                 raise UserError(
-                    f"{path}: mode {image.mode} does not hold 8-bit labels; save it as an 8-bit palette PNG"
+                    f"{path}: mode {image.mode} does not hold 8-bit labels; save it as an 8-bit palette PNG{cure}"
                 )
             return np.array(image, dtype=np.uint8)
     except UserError:

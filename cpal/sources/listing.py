@@ -17,11 +17,12 @@ from joblib import delayed
 
 from cpal.data.dataset import Record, Split, twins, write_dataset
 from cpal.data.images import read_image
-from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
+from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.parallel import processes
 from cpal.settings.access import check_readable
+from cpal.sources.mask_colors import ColorTable, read_values
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
@@ -47,7 +48,10 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class Listing:
-    """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ..."""
+    """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ...
+
+    `colors` is the table of masks whose colors stand for these values; None: their pixels are the values.
+    """
 
     root: Path
     images: tuple[ListedImage, ...]
@@ -55,6 +59,7 @@ class Listing:
     mask_classes: tuple[str, ...]
     splits: dict[str, str]
     problems: tuple[str, ...]
+    colors: ColorTable | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def import_listing(
     masks = [(sources[r.image_id], folder / r.mask) for r in records if r.mask is not None]
     table = label_table(listing.classes, listing.mask_classes, other_classes)
     if masks:
-        written = parallel(delayed(_write_remapped)(source, target, table) for source, target in masks)
+        written = parallel(delayed(_write_remapped)(source, target, table, listing.colors) for source, target in masks)
         for _ in progress(written, total=len(masks), what="write masks"):
             pass
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
@@ -147,8 +152,8 @@ def label_table(classes: Sequence[str], mask_classes: Sequence[str], other_class
     return table
 
 
-def _write_remapped(source: Path, target: Path, table: np.ndarray) -> None:
-    write_mask(target, table[read_mask(source)])
+def _write_remapped(source: Path, target: Path, table: np.ndarray, colors: ColorTable | None) -> None:
+    write_mask(target, table[read_values(source, colors)])
 
 
 def missing_folder(root: Path, cure: str) -> list[str]:
@@ -166,7 +171,7 @@ def read_one(listing: Listing, item: ListedImage) -> ImportedImage:
     with noted(problems):
         height, width = read_image(item.image).shape[:2]
         size = (height, width)
-    names, drawn = read_names(item, size, listing.mask_classes, problems)
+    names, drawn = read_names(item, size, listing.mask_classes, problems, listing.colors)
     labels = None if names is None else labels_of(names, listing.classes)
     if problems or size is None or labels is None:
         return ImportedImage(item.split, labels, None, tuple(problems), drawn)
@@ -197,7 +202,11 @@ def make_record(
 
 
 def read_names(
-    item: ListedImage, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+    item: ListedImage,
+    size: tuple[int, int] | None,
+    mask_classes: Sequence[str],
+    problems: list[str],
+    colors: ColorTable | None = None,
 ) -> tuple[frozenset[str] | None, frozenset[str] | None]:
     """Names of the classes that a listed image shows, and of those in its mask; checks size, mask and annotation.
 
@@ -212,7 +221,7 @@ def read_names(
     from_mask = item.names is None and item.xml is None
     if item.mask is not None and item.mask.exists():
         with noted(problems):
-            drawn = names_in_mask(item.mask, size, mask_classes, problems)
+            drawn = names_in_mask(item.mask, size, mask_classes, problems, colors)
             names = drawn if from_mask else names
     elif item.mask is not None and (item.scored or from_mask):
         why = "scores are taken on this image" if item.scored else "its labels come from it (data.labels: masks)"
@@ -224,10 +233,14 @@ def read_names(
 
 
 def names_in_mask(
-    path: Path, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+    path: Path,
+    size: tuple[int, int] | None,
+    mask_classes: Sequence[str],
+    problems: list[str],
+    colors: ColorTable | None = None,
 ) -> frozenset[str]:
     """Classes that have a pixel; size (H, W) is the image's, None when it is unknown."""
-    mask = read_mask(path)
+    mask = read_values(path, colors)
     if size is not None and mask.shape != size:
         problems.append(
             f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image has {size[1]}x{size[0]}; "

@@ -361,7 +361,7 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
         ),
         ({"data.labels_file": "images/a.png"}, "mine/images/a.png: not a csv file in UTF-8"),
         ({"data.labels": "coco", "data.labels_file": "labels.csv"}, "mine/labels.csv: damaged, or no JSON"),
-        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "no image has a label"),
+        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "would be its own mask"),
     ],
 )
 def test_check_where_no_class_is_known(

@@ -73,7 +73,7 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
 
 def look_at(listing: Listing, item: ListedImage) -> CheckedImage:
     facts, problems = read_facts(item.image), list[str]()
-    names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems)
+    names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems, listing.colors)
     if names is None:
         return CheckedImage(item, facts, None, tuple(problems), drawn)
     classes = set(listing.classes)
