@@ -22,6 +22,7 @@ from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.parallel import processes
 from cpal.settings.access import check_readable
+from cpal.sources.labels_and_masks import ScoredImage, WrongOrder, wrong_order
 from cpal.sources.mask_colors import ColorTable, read_values
 
 SHOWN = 20  # problems of a data set that one message lists
@@ -107,8 +108,7 @@ def import_listing(
     problems += [problem for one in found for problem in one.problems]
     if complete:
         problems += unlearnable(found, listing)
-        scored = [one for item, one in zip(listing.images, found, strict=True) if item.scored]
-        problems += undrawn(({listing.classes[n - 1] for n in one.labels or ()}, one.drawn) for one in scored)
+        problems += _mask_problems(listing, found)
     refuse(problems, listing.root)
 
     records = kept(found, drop_unlabeled=drop_unlabeled)
@@ -120,6 +120,35 @@ def import_listing(
         for _ in progress(written, total=len(masks), what="write masks"):
             pass
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
+
+
+def _mask_problems(listing: Listing, found: Sequence[ImportedImage]) -> list[str]:
+    """Classes that no mask has, or mask values that are other classes than their names say."""
+    scored = [
+        (item, frozenset(listing.classes[n - 1] for n in one.labels or ()), one.drawn)
+        for item, one in zip(listing.images, found, strict=True)
+        if item.scored
+    ]
+    if wrong := order_of_masks(listing, scored_images(scored)):
+        return [wrong.problem()]
+    return undrawn((labels, drawn) for _, labels, drawn in scored)
+
+
+def scored_images(
+    looked_at: Iterable[tuple[ListedImage, frozenset[str] | None, frozenset[str] | None]],
+) -> list[ScoredImage]:
+    """Scored images whose labels are known and do not come from their masks, by their labels and classes drawn."""
+    return [
+        ScoredImage(item.image_id, labels, drawn)
+        for item, labels, drawn in looked_at
+        if item.scored and labels is not None and drawn is not None and (item.names is not None or item.xml is not None)
+    ]
+
+
+def order_of_masks(listing: Listing, scored: Sequence[ScoredImage]) -> WrongOrder | None:
+    """What is wrong with the order of the listing's mask values, by its scored images."""
+    colors = listing.colors.source if listing.colors is not None else None
+    return wrong_order(listing.classes, listing.mask_classes, scored, colors)
 
 
 def kept(found: Iterable[ImportedImage], *, drop_unlabeled: bool) -> list[Record]:

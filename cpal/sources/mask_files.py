@@ -60,12 +60,15 @@ def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], pro
 def _mask_file(folder: Path, name: str, image: Path) -> Path:
     """The first candidate that is there and is not the image itself, through links as well."""
     candidates = [folder / f"{name}{ending}" for ending in MASK_ENDINGS]
-    return next((path for path in candidates if path.exists() and not path.samefile(image)), candidates[0])
+    there = [path for path in candidates if path.exists()]
+    mine = [path for path in there if not path.samefile(image)]
+    return mine[0] if mine else next((path for path in candidates if path not in there), folder / name)
 
 
 def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str | None:
     """Pictures below the folder of masks, and the suffix that would fit them; None where there is none."""
-    there = [file for file in islice(_pictures(folder), LOOKED_AT) if folder / file not in images.values()]
+    mine = {image.resolve() for image in images.values()}
+    there = [file for file in islice(_pictures(folder), LOOKED_AT) if (folder / file).resolve() not in mine]
     if not there:
         return None
     stems = {stem(file) for file in images}

@@ -217,7 +217,8 @@ def test_a_picture_is_never_its_own_mask(problems: Callable[..., list[str]], roo
     (root / "linked").mkdir()
     (root / "linked/a.png").symlink_to(root / "photos/a.png")
     (message,) = problems(masks="linked", mask_classes=["cup", "fork"])
-    assert message.startswith(f"{root / 'linked'}: holds a mask of none of the 6 images; looked for a.png")
+    assert message.startswith(f"{root / 'linked'}: holds a mask of none of the 6 images; looked for a.PNG")
+    assert message.endswith("no picture lies there")
 
 
 def test_masks_below_the_images_are_no_images(imported: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -386,6 +387,16 @@ def test_classes_that_masks_do_not_name(problems: Callable[..., list[str]]) -> N
         "no mask has a pixel of fork, which 2 scored image(s) are labeled with; objects must have the values 1, 2, ... "
         "of their classes, and 255 is void",
     ]
+
+
+def test_mask_values_in_another_order(problems: Callable[..., list[str]], root: Path) -> None:
+    """`prepare` refuses what would be scored as other classes."""
+    draw(root / "photos/a.jpg", ["cup"], root / "masks/a.png")
+    (message,) = problems(masks="masks", mask_classes=["fork", "table", "cup"])
+    assert message == (
+        "masks show other classes than the labels: cup: 3 images, 1 with cup in the mask, 3 with fork; fork: 2 images, "
+        "1 with fork in the mask, 2 with cup: put data.mask_classes in the order cup, table, fork"
+    )
 
 
 def test_masks_of_black_and_white(problems: Callable[..., list[str]], root: Path) -> None:

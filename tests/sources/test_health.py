@@ -221,6 +221,30 @@ def test_masks_without_a_class_that_is_labeled(health: Callable[..., Health], ro
     assert "undrawn" not in kinds(health(**csv, limit=2)), "a few images may lack it"
 
 
+def test_labels_against_masks(health: Callable[..., Health], root: Path) -> None:
+    csv = {"data.labels": "csv", "data.labels_file": "labels.csv"}
+    shown = TRAIN | VAL
+    rows = [f"{i},{';'.join(CLASSES[n - 1] for n in labels)}" for i, labels in shown.items()]
+    (root / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    write_mask(root, "c", (CAT,))
+    write_mask(root, "g", (PERSON, DOG))
+    found = health(**csv)
+    assert kinds(found) == BASE | {"not_drawn", "not_labeled"}
+    assert (one(found, "not_drawn").severity, one(found, "not_drawn").names) == ("warning", ("c (person)",))
+    assert one(found, "not_labeled").names == ("g (dog)",)
+    assert found.scored == ((3, 3, 3), (3, 4, 3), (4, 3, 3))
+    assert "  person                       4                 3             3" in health_text(found)
+    exchanged = {CAT: DOG, DOG: PERSON, PERSON: CAT}
+    for image_id, labels in shown.items():
+        write_mask(root, image_id, [exchanged[label] for label in labels])
+    found = health(**csv)
+    wrong = one(found, "wrong_order")
+    assert kinds(found) == BASE | {"wrong_order"} and wrong.severity == "error"
+    assert wrong.names[0] == "cat: 3 images, 1 with cat in the mask, 3 with dog"
+    assert wrong.cure.startswith("put data.mask_classes in the order aeroplane, ")
+    assert "wrong_order" not in kinds(health(**csv, limit=3)), "a few images may tell nothing"
+
+
 def test_images_of_a_folder_without_a_mask(health: Callable[..., Health], root: Path) -> None:
     csv = {"data.source": "folder", "data.images": "JPEGImages", "data.labels": "csv", "data.labels_file": "labels.csv"}
     rows = [f"{i},{';'.join(CLASSES[n - 1] for n in labels)}" for i, labels in (TRAIN | VAL).items()]

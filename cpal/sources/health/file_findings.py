@@ -14,8 +14,9 @@ import numpy as np
 from cpal.data.images import ENDINGS, files_passed_over, passed_over
 from cpal.settings.data import DataConfig
 from cpal.sources.health.image_facts import ImageFacts, earlier_alike
+from cpal.sources.labels_and_masks import ScoredImage, contradictions
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing
+from cpal.sources.listing import ListedImage, Listing, order_of_masks, undrawn
 
 Severity = Literal["error", "warning", "note"]
 TINY = 64  # pixels of the short side: four feature cells at stride 16
@@ -112,6 +113,23 @@ def of_masks(seen: Sequence[CheckedImage], data: DataConfig) -> Iterator[Finding
     if data.source == "folder" and data.labels != "masks" and any(one.item.scored for one in seen):
         names = [one.name for one in seen if not one.item.scored]
         yield from found("note", "unscored", "images without a mask", names, "they are not scored")
+
+
+def of_agreement(listing: Listing, seen: Sequence[CheckedImage], scored: Sequence[ScoredImage]) -> Iterator[Finding]:
+    """Whether the masks of scored images have pixels of the classes that these are labeled with, and of no others."""
+    if wrong := order_of_masks(listing, scored):
+        names = tuple(map(printable, wrong.evidence))
+        yield Finding("error", "wrong_order", "masks show other classes than the labels", names, printable(wrong.cure))
+        return
+    problems = undrawn((one.labels or (), one.drawn) for one in seen if one.item.scored)
+    yield from (Finding("error", "undrawn", printable(problem)) for problem in problems)
+    drawn = frozenset().union(*(one.drawn for one in scored))
+    lacking, unlabeled = contradictions([name for name in listing.classes if name in drawn], scored)
+    cure = "one of the two is wrong, or the object is too small"
+    yield from found("warning", "not_drawn", "images labeled with a class that their mask lacks", lacking, cure)
+    cure = "label what is seen; else the image teaches that it is background"
+    text = "images whose mask shows a class that they are not labeled with"
+    yield from found("warning", "not_labeled", text, unlabeled, cure)
 
 
 def of_labels(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
