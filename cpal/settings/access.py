@@ -32,6 +32,15 @@ def check_readable(path: Path, *, missing: str) -> None:
         raise UserError(f"{path}: permission denied; allow it with: chmod u+r {shlex.quote(str(path))}")
 
 
+def stand_in_at(path: Path) -> tuple[str, str] | None:
+    """As `stand_in`, of a file; None where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return stand_in(stream.read(512))
+    except OSError:
+        return None
+
+
 def stand_in(head: bytes) -> tuple[str, str] | None:
     """What a download or a checkout put in place of a picture or of weights, by the first bytes, and the cure.
 
