@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from cpal.data.dataset import read_dataset, read_image
+from cpal.data.dataset import read_dataset
+from cpal.data.images import read_image
 from cpal.data.masks import write_mask
 from cpal.data.views import image_views
 from cpal.maps.crf import refine

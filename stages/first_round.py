@@ -6,7 +6,8 @@ A plain classifier is trained as IRN's host, and two CRFs over its CAMs say wher
 from functools import partial
 from pathlib import Path
 
-from cpal.data.dataset import Record, read_record_image
+from cpal.data.dataset import Record
+from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.cams import read_maps

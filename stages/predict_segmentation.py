@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from joblib import delayed
 
-from cpal.data.dataset import Record, read_record_image
+from cpal.data.dataset import Record
+from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cpal.data.dataset import Dataset, read_dataset
+from cpal.data.images import files_passed_over, passed_over_lines
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.sources.coco import import_coco, instances_file
@@ -26,6 +27,9 @@ def main(job: Job) -> None:
     if data.source == "coco2014":
         _import_coco(job, folder)
     else:
+        if data.source != "toy":
+            for line in passed_over_lines(files_passed_over(Path(data.root) / data.images)):
+                print(f"note: {line}")
         with whole_folder(folder) as growing:
             if data.source == "toy":
                 draw_dataset(growing, job.config.toy, seed=seed, limit=limit)

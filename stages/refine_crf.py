@@ -3,7 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from cpal.data.dataset import Record, read_record_image
+from cpal.data.dataset import Record
+from cpal.data.images import read_record_image
 from cpal.files import whole_file
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import refine

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cpal.data.dataset import Record, read_record_image
+from cpal.data.dataset import Record
+from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
 from cpal.files import whole_file
 from cpal.maps.cams import read_maps

@@ -13,16 +13,12 @@ from typing import Literal
 from unicodedata import normalize
 
 import numpy as np
-from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
 from cpal.errors import UserError, again, reading
 from cpal.files import write_json
-from cpal.settings.access import check_readable
 
 FORMAT = 1
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of image files, in small letters
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # that are opened; an EPS would start another program
 MAX_PIXELS = 178_956_970  # of an image: Pillow refuses to decode more
 MAX_ID = 230  # bytes: a file's name has at most 255, of which .ID.png.PID.tmp needs some
 MAX_CLASSES = 254  # masks of 8 bits also hold background and void
@@ -197,29 +193,3 @@ def _stored_problems(stored: _Stored) -> Iterator[str]:
 def _leaves(path: str) -> bool:
     """Whether a relative path may lead elsewhere. What links in the folder itself point to is its owner's choice."""
     return not path or path.startswith("/") or ".." in path.split("/") or bool(set("\0\\") & set(path))
-
-
-def read_record_image(path: Path, record: Record) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of this image. Raises as `read_image`, and when it has another size than at `prepare`."""
-    image = read_image(path)
-    if image.shape[:2] != record.size:
-        raise UserError(f"{path}: is of {image.shape[:2]}, but was of {record.size} at prepare; {again('prepare')}")
-    return image
-
-
-def read_image(path: Path) -> np.ndarray:
-    """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
-
-    Raises UserError when the file is missing, closed to us, no regular file, has gray values of more than 8 bits, or
-    cannot be decoded to the end.
-    """
-    check_readable(path, missing="no such image file; put it there, or take the image off its list")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode == "F" or image.mode.startswith("I"):
-                raise UserError(f"{path}: gray values above 255 would all be read as white; save it with 8 bits")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except UserError:
-        raise
-    except Exception as error:  # for damaged files Pillow raises almost any kind
-        raise UserError(f"{path}: unreadable image ({error}); replace the file or take it off the list") from None

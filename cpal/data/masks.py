@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cpal.data.dataset import FORMATS, Dataset, Record
+from cpal.data.dataset import Dataset, Record
+from cpal.data.images import open_image
 from cpal.errors import UserError, again
 from cpal.files import whole_file
 from cpal.settings.access import check_readable
@@ -34,10 +35,11 @@ def read_mask(path: Path) -> np.ndarray:
     """
     check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if image.mode not in ("P", "L"):
+                cure = ", or name the table of its colors in data.mask_colors" if image.mode.startswith("RGB") else ""
                 raise UserError(
-                    f"{path}: mode {image.mode} does not hold 8-bit labels; save it as an 8-bit palette PNG"
+                    f"{path}: mode {image.mode} does not hold 8-bit labels; save it as an 8-bit palette PNG{cure}"
                 )
             return np.array(image, dtype=np.uint8)
     except UserError:

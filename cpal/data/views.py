@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cpal.data.dataset import Dataset, Record, read_record_image
+from cpal.data.dataset import Dataset, Record
+from cpal.data.images import read_record_image
 
 
 class Views(NamedTuple):

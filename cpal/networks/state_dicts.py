@@ -1,15 +1,18 @@
 """Weights that others have trained: read safely, and checked against the network that they are for."""
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cpal.errors import UserError
 from cpal.files import file_sha256
+from cpal.settings.access import stand_in_at
 
 CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # torch.hub's, as in resnet50-19c8e357.pth
 
@@ -21,25 +24,54 @@ def given_files(weights: str) -> list[Path]:
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
-    """The tensors of a file that holds a state dict, or one under the key state_dict or model.
+    """The tensors of a file that holds a state dict, or one under the key state_dict, model or its only other key.
 
-    Raises UserError when the file is missing, is not what its name says (see `verify`), is unsafe to load, or holds
+    Raises UserError when the file is missing, is not what its name says (see `verify`), holds more than tensors, or
     something else.
     """
+    if why := stand_in_at(path):
+        raise UserError(f"weights: {path} is {why[0]}; {why[1]}")
     try:
         verify(path)  # first: of a download that broke off, torch would only say that it is no archive
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+        stored = _load(path)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
     except Exception as error:  # pickle, zip and torch each raise their own
-        raise UserError(f"weights: {path} is no plain state dict ({type(error).__name__}: {error})") from None
+        raise UserError(f"weights: {path} is no plain state dict; {_reason(error)}") from None
     if isinstance(stored, dict):
-        stored = stored.get("state_dict", stored.get("model", stored))
+        stored = stored.get("state_dict", stored.get("model", _only_state_dict(stored)))
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
         raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
     return stored
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    torch.serialization.add_safe_globals([Namespace])  # the options of a training; reading them runs no code
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(error: Exception) -> str:
+    """One sentence with the cure. Torch's own message advises to load the file unsafely."""
+    found = re.search(r"GLOBAL (\S+)|class (\S+) was not|allowlist.*?\[(\S+)\]", str(error))
+    if found is not None or "weights_only" in str(error):
+        what = f" ({next(filter(None, found.groups()))})" if found else ""
+        cure = "use a file of tensors alone, such as a .safetensors"
+        return f"it holds more than tensors{what}, and reading that could run code; {cure}"
+    return f"it may be damaged or of another kind ({type(error).__name__}: {error}); download it again"
+
+
+def _only_state_dict(stored: dict[Any, Any]) -> dict[Any, Any]:
+    """The one state dict among other entries, such as {"epoch": 3, "net": ...}; all of it where that is unclear."""
+    inner = [value for value in stored.values() if isinstance(value, dict) and _is_tensors(value)]
+    return inner[0] if len(inner) == 1 and not any(isinstance(value, Tensor) for value in stored.values()) else stored
+
+
+def _is_tensors(value: dict[Any, Any]) -> bool:
+    return bool(value) and all(isinstance(tensor, Tensor) for tensor in value.values())
 
 
 def verify(path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cpal.errors import UserError, again
 from cpal.files import whole_file
+from cpal.settings.access import stand_in_at
 
 
 def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]) -> None:
@@ -69,6 +70,8 @@ def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
     except OSError as error:
         raise UserError(f"{path}: no file of weights ({error}); {again(stage)}") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if why := stand_in_at(path):
+            raise UserError(f"{path}: {why[0]}; {why[1]}, or {again(stage)}") from None
         raise UserError(f"{path}: damaged ({error}); {again(stage)}") from None
     if checksum != _checksum(tensors, meta):
         raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cpal.data.dataset import Dataset, Record, Split, read_record_image
+from cpal.data.dataset import Dataset, Record, Split
+from cpal.data.images import read_record_image
 from cpal.data.masks import BACKGROUND, VOID, LabelMaps, read_truth
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps

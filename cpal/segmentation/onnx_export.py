@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpal.data.dataset import read_image
+from cpal.data.images import read_image
 from cpal.data.masks import voc_palette
 from cpal.errors import UserError
 from cpal.files import whole_file

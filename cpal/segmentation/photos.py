@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from cpal.data.dataset import ENDINGS, read_image
+from cpal.data.images import ENDINGS, passed_over, read_image
 from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.files import whole_file
@@ -20,7 +20,7 @@ OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
 
 
 def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Each photograph and the name of its results: its path below the given folder, without ending.
+    """Each photograph and the name of its results: its path below the given folder, without a picture's ending.
 
     What lies below the folders `results` is no photograph. Raises UserError for a path that is missing or no file, or
     is such a result, and for two photographs whose results cannot stand side by side.
@@ -32,7 +32,7 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
             mine = [file for file in files if _is_photo(file) and not _is_below(file, results)]
             if not mine:
                 raise UserError(f"{path}: holds no picture ({' '.join(ENDINGS)}); name another folder")
-            found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in mine]
+            found += [(file, _result_name(file.relative_to(path))) for file in mine]
         elif not path.exists():
             raise UserError(f"{path}: no such file or folder; name an existing one")
         elif not path.is_file():
@@ -52,6 +52,11 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
     return [(path, name) for name, path in by_name.items()]
 
 
+def _result_name(file: Path) -> str:
+    """Without the ending; a file that has no picture's ending keeps it: a.cr2 beside a.jpg is told, not refused."""
+    return (file.with_suffix("") if file.suffix.lower() in ENDINGS else file).as_posix()
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
     """Links are followed, but not to a folder that they lie in."""
     for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
@@ -62,9 +67,14 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_photo(file: Path) -> bool:
-    """Pipes and devices are passed over, opening them could block; a dead link stays, to be told as unreadable."""
-    wanted = file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-    return wanted and (file.is_file() or not file.exists())
+    """Whether a file looks like a picture, also if it is of a kind that cannot be read, which is told then.
+
+    Pipes and devices are passed over, opening them could block; a dead link stays, to be told as unreadable.
+    """
+    if file.name.startswith("."):
+        return False
+    wanted = file.suffix.lower() in ENDINGS and (file.is_file() or not file.exists())
+    return wanted or passed_over(file) is not None
 
 
 def _is_below(file: Path, folders: Sequence[Path]) -> bool:

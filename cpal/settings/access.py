@@ -30,3 +30,29 @@ def check_readable(path: Path, *, missing: str) -> None:
         raise UserError(f"{path}: is a pipe or a device and no file; copy its content into a file")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: permission denied; allow it with: chmod u+r {shlex.quote(str(path))}")
+
+
+def stand_in_at(path: Path) -> tuple[str, str] | None:
+    """As `stand_in`, of a file; None where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return stand_in(stream.read(512))
+    except OSError:
+        return None
+
+
+def stand_in(head: bytes) -> tuple[str, str] | None:
+    """What a download or a checkout put in place of a picture or of weights, by the first bytes, and the cure.
+
+    None where these bytes do not tell.
+    """
+    if not head:
+        return "empty", "download it again"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer instead of the file", "fetch the file itself: git lfs pull"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
+        return "a web page instead of the file", "download the file itself; a browser shows what the page asks for"
+    if text.startswith((b"<?xml", b"<error", b'{"error', b'{"message')):
+        return "a server's message instead of the file", "read it in a text editor, then download the file again"
+    return None

@@ -23,6 +23,8 @@ class DataConfig(Section):
     score_list: str
     val_list: str
     masks: str | None
+    mask_suffix: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\\]+$")] | None
+    mask_colors: str | None
     mask_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
     classes: Names | None
     other_classes: Literal["background", "void"]
@@ -51,12 +53,24 @@ class DataConfig(Section):
             )
         if self.source == "coco2014" and self.masks not in (None, "annotations"):
             raise ValueError(f"masks: {self.masks}: with source: coco2014 write annotations, or null for none")
-        if self.source == "folder" and self.masks is not None and not (self.mask_classes or self.classes):
+        self._check_masks()
+        return self
+
+    def _check_masks(self) -> None:
+        named = self.mask_classes or self.classes or self.mask_colors not in (None, "voc")
+        if self.source == "folder" and self.masks is not None and not named:
             raise ValueError(
                 "masks needs mask_classes, the class names of the mask values 1, 2, ...; without masks write "
                 "masks: null"
             )
-        return self
+        if self.source != "folder" and self.mask_suffix is not None:
+            raise ValueError(f"mask_suffix: only masks of source: folder have one; with {self.source} write null")
+        if self.source != "folder" and self.mask_colors not in (None, "voc"):
+            raise ValueError(f"mask_colors: with source: {self.source} write null or voc, whose colors are known")
+        if self.mask_colors is not None and (
+            Path(self.mask_colors).is_absolute() or ".." in Path(self.mask_colors).parts
+        ):
+            raise ValueError(f"mask_colors: {self.mask_colors} must be below root, which DVC watches")
 
 
 class Voc2012Config(Section):

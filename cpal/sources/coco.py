@@ -15,7 +15,8 @@ import numpy as np
 from joblib import delayed
 from pycocotools import mask as coco_mask
 
-from cpal.data.dataset import Record, Split, id_problem, read_image, write_dataset
+from cpal.data.dataset import Record, Split, id_problem, write_dataset
+from cpal.data.images import read_image
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json

@@ -8,12 +8,15 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.data.dataset import ENDINGS, MAX_ID
+from cpal.data.dataset import MAX_ID
+from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
 from cpal.sources.instances_json import read_instances
 from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some, twin_problems
+from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
+from cpal.sources.mask_files import mask_files, without_masks
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
@@ -24,12 +27,16 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     An image's id is its path below the folder of images, without ending and with `__` for `/`.
     """
     root, problems = Path(settings.root), list[str]()
-    mask_classes = settings.mask_classes or settings.classes or ()
     if no_root := missing_folder(root, f"set it to the folder that holds {settings.images} (data.images)"):
-        return Listing(root, (), settings.classes or (), mask_classes, _splits(settings), tuple(no_root))
-    files = image_files(root / settings.images, problems)
-    masks = _mask_files(root, settings, files, problems)
-    names, told = _labels(root, settings, files, masks, problems)
+        return Listing(root, (), settings.classes or (), (), _splits(settings), tuple(no_root))
+    colors, mask_classes = _mask_values(root, settings, problems)
+    files = without_masks(image_files(root / settings.images, problems), root, settings)
+    masks = mask_files(root, settings, files, problems)
+    told: dict[str, str] | None = None
+    if settings.labels == "masks":
+        names = _names_of_masks(masks, mask_classes, problems, colors)
+    else:
+        names, told = _labels(root, settings, files, problems)
     if not names and not problems:
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
         problems.append(f"{where}: labels no image below {root / settings.images}, so that nothing could be learned")
@@ -44,7 +51,30 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return ListedImage(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
 
     images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
-    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems))
+    if masks and images and limit is None and not problems and not any(image.scored for image in images):
+        problems.append(
+            f"{root / settings.images}: none of the {len(images)} images that are used has a mask, so that nothing "
+            "would be scored; label images that have one, or write data.masks: null"
+        )
+    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), colors)
+
+
+def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
+    """The table of colors, if masks have colors, and the classes of the mask values 1, 2, ..."""
+    named = settings.mask_classes or settings.classes or ()
+    if settings.masks is None or settings.mask_colors is None:
+        return None, named
+    if settings.mask_colors == "voc":
+        return voc_colors(named), named
+    with noted(problems):
+        colors = read_color_table(root / settings.mask_colors)
+        if strange := [name for name in named if name not in colors.names]:
+            problems.append(
+                f"data.mask_classes or data.classes: {', '.join(strange)} has no color in {settings.mask_colors}; it "
+                f"has {', '.join(colors.names)}"
+            )
+        return colors, colors.names
+    return None, named
 
 
 def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
@@ -70,6 +100,7 @@ def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
         )
     if not found:
         problems.append(f"{folder}: holds no image ({' '.join(ENDINGS)})")
+        problems += passed_over_lines(files_passed_over(folder))
     return {file: folder / file for file in sorted(found)}
 
 
@@ -97,30 +128,12 @@ def _image_id(file: str) -> str:
     return str(PurePosixPath(file).with_suffix("")).replace("/", "__")
 
 
-def _mask_files(root: Path, settings: DataConfig, files: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
-    """Where each image's mask would lie: the same path below the folder of masks, with ending .png or .PNG."""
-    if settings.masks is None:
-        return {}
-    folder = root / settings.masks
-    if not folder.is_dir():
-        problems.append(f"{folder}: no such folder; data.masks names the ground-truth masks, null says there are none")
-        return {}
-    masks = {file: folder / PurePosixPath(file).with_suffix(".png") for file in files}
-    masks |= {f: big for f, mask in masks.items() if not mask.exists() and (big := mask.with_suffix(".PNG")).exists()}
-    if masks and not any(mask.exists() for mask in masks.values()):
-        looked = some([mask.relative_to(folder).as_posix() for mask in masks.values()])
-        problems.append(f"{folder}: holds a mask of none of the {len(masks)} images; looked for {looked}")
-    return masks
-
-
 def _labels(
-    root: Path, settings: DataConfig, files: Mapping[str, Path], masks: Mapping[str, Path], problems: list[str]
+    root: Path, settings: DataConfig, files: Mapping[str, Path], problems: list[str]
 ) -> tuple[dict[str, frozenset[str]], dict[str, str] | None]:
     """Classes of each labeled image, and the split that a table tells for it."""
     if settings.labels == "folders":
         return _names_of_folders(root / settings.images, files, problems), None
-    if settings.labels == "masks":
-        return _names_of_masks(masks, settings.mask_classes or settings.classes or (), problems), None
     assert settings.labels_file is not None, "the settings demand labels_file with these labels"
     path = root / settings.labels_file
     if settings.labels == "coco":
@@ -166,7 +179,7 @@ def _names_of_folders(folder: Path, files: Iterable[str], problems: list[str]) -
 
 
 def _names_of_masks(
-    masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str]
+    masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
 ) -> dict[str, frozenset[str]]:
     """Classes seen in each mask. A missing or damaged mask is told when the listing is read."""
     names = dict[str, frozenset[str]]()
@@ -174,7 +187,7 @@ def _names_of_masks(
         names[file] = frozenset()
         if mask.exists():
             with noted([]):
-                names[file] = names_in_mask(mask, None, mask_classes, [])
+                names[file] = names_in_mask(mask, None, mask_classes, [], colors)
     return names
 
 

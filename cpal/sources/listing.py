@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 
-from cpal.data.dataset import Record, Split, read_image, twins, write_dataset
-from cpal.data.masks import BACKGROUND, VOID, read_mask, write_mask
+from cpal.data.dataset import Record, Split, twins, write_dataset
+from cpal.data.images import read_image
+from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.parallel import processes
 from cpal.settings.access import check_readable
+from cpal.sources.labels_and_masks import ScoredImage, WrongOrder, wrong_order
+from cpal.sources.mask_colors import ColorTable, read_values
 
 SHOWN = 20  # problems of a data set that one message lists
 Progress = Callable[..., Iterable[Any]]
@@ -46,7 +49,10 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class Listing:
-    """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ..."""
+    """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ...
+
+    `colors` is the table of masks whose colors stand for these values; None: their pixels are the values.
+    """
 
     root: Path
     images: tuple[ListedImage, ...]
@@ -54,6 +60,7 @@ class Listing:
     mask_classes: tuple[str, ...]
     splits: dict[str, str]
     problems: tuple[str, ...]
+    colors: ColorTable | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,7 @@ def import_listing(
     problems += [problem for one in found for problem in one.problems]
     if complete:
         problems += unlearnable(found, listing)
-        scored = [one for item, one in zip(listing.images, found, strict=True) if item.scored]
-        problems += undrawn(({listing.classes[n - 1] for n in one.labels or ()}, one.drawn) for one in scored)
+        problems += _mask_problems(listing, found)
     refuse(problems, listing.root)
 
     records = kept(found, drop_unlabeled=drop_unlabeled)
@@ -110,10 +116,39 @@ def import_listing(
     masks = [(sources[r.image_id], folder / r.mask) for r in records if r.mask is not None]
     table = label_table(listing.classes, listing.mask_classes, other_classes)
     if masks:
-        written = parallel(delayed(_write_remapped)(source, target, table) for source, target in masks)
+        written = parallel(delayed(_write_remapped)(source, target, table, listing.colors) for source, target in masks)
         for _ in progress(written, total=len(masks), what="write masks"):
             pass
     write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
+
+
+def _mask_problems(listing: Listing, found: Sequence[ImportedImage]) -> list[str]:
+    """Classes that no mask has, or mask values that are other classes than their names say."""
+    scored = [
+        (item, frozenset(listing.classes[n - 1] for n in one.labels or ()), one.drawn)
+        for item, one in zip(listing.images, found, strict=True)
+        if item.scored
+    ]
+    if wrong := order_of_masks(listing, scored_images(scored)):
+        return [wrong.problem()]
+    return undrawn((labels, drawn) for _, labels, drawn in scored)
+
+
+def scored_images(
+    looked_at: Iterable[tuple[ListedImage, frozenset[str] | None, frozenset[str] | None]],
+) -> list[ScoredImage]:
+    """Scored images whose labels are known and do not come from their masks, by their labels and classes drawn."""
+    return [
+        ScoredImage(item.image_id, labels, drawn)
+        for item, labels, drawn in looked_at
+        if item.scored and labels is not None and drawn is not None and (item.names is not None or item.xml is not None)
+    ]
+
+
+def order_of_masks(listing: Listing, scored: Sequence[ScoredImage]) -> WrongOrder | None:
+    """What is wrong with the order of the listing's mask values, by its scored images."""
+    colors = listing.colors.source if listing.colors is not None else None
+    return wrong_order(listing.classes, listing.mask_classes, scored, colors)
 
 
 def kept(found: Iterable[ImportedImage], *, drop_unlabeled: bool) -> list[Record]:
@@ -146,8 +181,8 @@ def label_table(classes: Sequence[str], mask_classes: Sequence[str], other_class
     return table
 
 
-def _write_remapped(source: Path, target: Path, table: np.ndarray) -> None:
-    write_mask(target, table[read_mask(source)])
+def _write_remapped(source: Path, target: Path, table: np.ndarray, colors: ColorTable | None) -> None:
+    write_mask(target, table[read_values(source, colors)])
 
 
 def missing_folder(root: Path, cure: str) -> list[str]:
@@ -165,7 +200,7 @@ def read_one(listing: Listing, item: ListedImage) -> ImportedImage:
     with noted(problems):
         height, width = read_image(item.image).shape[:2]
         size = (height, width)
-    names, drawn = read_names(item, size, listing.mask_classes, problems)
+    names, drawn = read_names(item, size, listing.mask_classes, problems, listing.colors)
     labels = None if names is None else labels_of(names, listing.classes)
     if problems or size is None or labels is None:
         return ImportedImage(item.split, labels, None, tuple(problems), drawn)
@@ -196,7 +231,11 @@ def make_record(
 
 
 def read_names(
-    item: ListedImage, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+    item: ListedImage,
+    size: tuple[int, int] | None,
+    mask_classes: Sequence[str],
+    problems: list[str],
+    colors: ColorTable | None = None,
 ) -> tuple[frozenset[str] | None, frozenset[str] | None]:
     """Names of the classes that a listed image shows, and of those in its mask; checks size, mask and annotation.
 
@@ -211,7 +250,7 @@ def read_names(
     from_mask = item.names is None and item.xml is None
     if item.mask is not None and item.mask.exists():
         with noted(problems):
-            drawn = names_in_mask(item.mask, size, mask_classes, problems)
+            drawn = names_in_mask(item.mask, size, mask_classes, problems, colors)
             names = drawn if from_mask else names
     elif item.mask is not None and (item.scored or from_mask):
         why = "scores are taken on this image" if item.scored else "its labels come from it (data.labels: masks)"
@@ -223,10 +262,14 @@ def read_names(
 
 
 def names_in_mask(
-    path: Path, size: tuple[int, int] | None, mask_classes: Sequence[str], problems: list[str]
+    path: Path,
+    size: tuple[int, int] | None,
+    mask_classes: Sequence[str],
+    problems: list[str],
+    colors: ColorTable | None = None,
 ) -> frozenset[str]:
     """Classes that have a pixel; size (H, W) is the image's, None when it is unknown."""
-    mask = read_mask(path)
+    mask = read_values(path, colors)
     if size is not None and mask.shape != size:
         problems.append(
             f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image has {size[1]}x{size[0]}; "

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cpal.data.dataset import ENDINGS, id_problem
+from cpal.data.dataset import id_problem
+from cpal.data.images import ENDINGS
 from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.listing import ListedImage, Listing, missing_folder, some, twin_problems
+from cpal.sources.mask_colors import voc_colors
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -34,7 +36,8 @@ def list_voc(
         images = _list_images(root, settings, lists or {}, limit, problems)
     splits = {"train": settings.train_list, "score": settings.score_list, "val": settings.val_list}
     kept = () if unknown else tuple(images)
-    return Listing(root, kept, settings.classes or CLASSES, CLASSES, splits, tuple(problems))
+    colors = voc_colors(CLASSES) if settings.mask_colors else None
+    return Listing(root, kept, settings.classes or CLASSES, CLASSES, splits, tuple(problems), colors)
 
 
 def _list_images(

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from cpal.data.dataset import Dataset, Record, read_record_image
+from cpal.data.dataset import Dataset, Record
+from cpal.data.images import read_record_image
 from cpal.data.masks import VOID, LabelMaps
 from cpal.data.views import resize_image
 

@@ -21,7 +21,8 @@ from cpal.affinity.network import (
     weights_meta,
 )
 from cpal.affinity.random_walk import line, spread
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
 from cpal.maps.cams import map_size

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.hosts.amn import AmnHost, balanced_loss

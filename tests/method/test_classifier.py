@@ -9,7 +9,8 @@ import torch
 from test_taught_cam import Colors
 from torch import Tensor
 
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
 from cpal.hosts.build import build_host

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.masks import read_mask
 from cpal.data.views import image_views
 from cpal.errors import UserError
@@ -225,6 +226,22 @@ def test_unreadable_pictures_are_told_and_the_rest_is_done(here: Path) -> None:
     summary = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
     assert len(summary["images"]) == 2 and [row["file"] for row in summary["failed"]] == ["photos/broken.jpg"]
     assert sorted(path.name for path in Path("out/masks").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_pictures_that_are_not_read_are_named(here: Path) -> None:
+    Image.open("photos/a.jpg").save("photos/c.gif")
+    Image.open("photos/a.jpg").save("photos/d.jpg_large", format="JPEG")
+    Path("photos/a.cr2").write_bytes(b"raw")  # beside a.jpg, as cameras write them
+    Path("photos/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    with pytest.raises(UserError) as error:
+        run("photos")
+    assert str(error.value).splitlines()[0] == "2 of 6 file(s) are no readable pictures:"
+    summary = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
+    assert [row["file"] for row in summary["failed"]] == ["photos/IMG_1.HEIC", "photos/a.cr2"]
+    assert sorted(path.name for path in Path("out/masks").rglob("*.png")) == [
+        *("a.png", "b.png", "c.png"),
+        "d.jpg_large.png",
+    ]
 
 
 def test_results_below_the_photographs_are_not_photographs(here: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cpal.data.dataset import read_image
+from cpal.data.images import read_image
 from cpal.data.masks import read_mask
 from cpal.errors import UserError
 from cpal.settings.config import load_config

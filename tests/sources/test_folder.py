@@ -152,10 +152,131 @@ def test_masks_under_other_names(
     for path in (root / "masks").rglob("*.png"):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
     assert problems(**masks) == [
-        f"{root / 'masks'}: holds a mask of none of the 6 images; looked for a.png, b.png, d.png and 3 more"
+        f"{root / 'masks'}: holds a mask of none of the 6 images; looked for a.png, b.png, d.png and 3 more; there are "
+        "b_mask.png, d_mask.png, e_mask.png and 2 more: for 5 of them write data.mask_suffix: _mask"
+    ]
+    assert [r.image_id for r in imported(**masks, mask_suffix="_mask").records if r.scored] == [
+        *("b", "sub__a", "sub__deep__c", "d")
     ]
     (root / "masks/b_mask.png").rename(root / "masks/b.PNG")
     assert [r.image_id for r in imported(**masks).records if r.scored] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("rename", "there"),
+    [
+        ("{stem}.jpg.png", "for 5 of them write data.mask_suffix: .jpg"),
+        ("{stem}.jpg", "masks end in .png, .tif or .bmp, but these in .jpg; save them as PNG"),
+        ("mask_{stem}.png", "there are mask_b.png, mask_d.png, mask_e.png and 2 more"),
+        ("{stem}.npy", "no picture lies there"),
+    ],
+)
+def test_what_lies_where_masks_are_looked_for(
+    problems: Callable[..., list[str]], root: Path, rename: str, there: str
+) -> None:
+    for path in (root / "masks").rglob("*.png"):
+        path.rename(path.with_name(rename.format(stem=path.stem)))
+    (problem,) = problems(masks="masks", mask_classes=["cup", "table", "fork"])
+    assert problem.endswith(there)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".TIFF", ".bmp", ".BMP"])
+def test_masks_of_other_formats(imported: Callable[..., Dataset], root: Path, ending: str) -> None:
+    before = {path.stem: read_mask(path) for path in (root / "masks").glob("*.png")}
+    for path in list((root / "masks").rglob("*.png")):
+        Image.open(path).save(path.with_suffix(ending), format={"t": "TIFF", "b": "BMP"}[ending[1].lower()])
+        path.unlink()
+    dataset = imported(masks="masks", mask_classes=["fork", "table", "cup"], classes=["fork", "cup"])
+    records = {record.image_id: record for record in dataset.records}
+    assert [name for name, record in records.items() if record.scored] == ["b", "sub__a", "sub__deep__c", "d"]
+    expected = np.array([0, 1, 0, 2] + [0] * 251 + [VOID], np.uint8)[before["b"]]
+    np.testing.assert_array_equal(read_mask(dataset.mask_path(records["b"])), expected)
+
+
+def test_masks_beside_their_images(
+    imported: Callable[..., Dataset], problems: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    for n in range(6):
+        name = ("cup", "fork")[n % 2]
+        draw(tmp_path / f"pets/{name}/{n}.png", [name], tmp_path / f"pets/{name}/{n}_mask.png")
+    pets = {"root": str(tmp_path), "images": "pets", "labels": "folders", "labels_file": None}
+    masks = {"masks": "pets", "mask_classes": ["cup", "table", "fork"]}
+    message = problems(**pets, **masks)[0]
+    assert message.startswith(
+        f"{tmp_path / 'pets'}: data.masks and data.images are this folder, so that a picture would"
+    )
+    dataset = imported(**pets, **masks, mask_suffix="_mask")
+    assert len(dataset.records) == 6 and all(record.scored for record in dataset.records)
+
+
+def test_a_picture_is_never_its_own_mask(problems: Callable[..., list[str]], root: Path) -> None:
+    """Also not through a link; and masks in a folder inside that of the images are no images."""
+    Image.fromarray(np.ones((20, 24), np.uint8)).save(root / "photos/a.png")
+    (root / "photos/a.jpg").unlink()
+    write_table(root, [f"{file.split('.')[0]},{names},{SPLITS[file]}" for file, names in IMAGES.items()])
+    (root / "linked").mkdir()
+    (root / "linked/a.png").symlink_to(root / "photos/a.png")
+    (message,) = problems(masks="linked", mask_classes=["cup", "fork"])
+    assert message.startswith(f"{root / 'linked'}: holds a mask of none of the 6 images; looked for a.PNG")
+    assert message.endswith("no picture lies there")
+
+
+def test_masks_below_the_images_are_no_images(imported: Callable[..., Dataset], tmp_path: Path) -> None:
+    for n in range(6):
+        name = ("cup", "fork")[n % 2]
+        draw(tmp_path / f"pets/{name}/{n}.png", [name], tmp_path / f"pets/masks/{name}/{n}.png")
+    pets = {"root": str(tmp_path), "images": "pets", "labels": "folders", "labels_file": None}
+    dataset = imported(**pets, masks="pets/masks", mask_classes=["cup", "table", "fork"])
+    assert dataset.classes == ("cup", "fork") and all(record.scored for record in dataset.records)
+
+
+def test_masks_of_images_that_are_not_used(problems: Callable[..., list[str]], root: Path) -> None:
+    for path in (root / "masks").rglob("*.png"):
+        if path.stem != "e":  # its split is neither list
+            path.unlink()
+    assert problems(masks="masks", mask_classes=["cup", "fork"]) == [
+        f"{root / 'photos'}: none of the 5 images that are used has a mask, so that nothing would be scored; label "
+        "images that have one, or write data.masks: null"
+    ]
+
+
+def color_masks(root: Path, colors: dict[int, tuple[int, int, int]]) -> None:
+    table = np.zeros((256, 3), np.uint8)
+    for value, color in colors.items():
+        table[value] = color
+    for path in (root / "masks").rglob("*.png"):
+        Image.fromarray(table[read_mask(path)]).save(path)
+
+
+def test_masks_of_colors(imported: Callable[..., Dataset], problems: Callable[..., list[str]], root: Path) -> None:
+    before = read_mask(root / "masks/b.png")
+    color_masks(root, {1: (250, 50, 83), 3: (51, 221, 255), VOID: (1, 2, 3)})
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nfork:51,221,255::\nvoid:1,2,3::\ncup:250,50,83::\n"
+    )
+    assert problems(masks="masks", mask_classes=["cup", "fork"])[0].endswith(
+        "save it as an 8-bit palette PNG, or name the table of its colors in data.mask_colors"
+    )
+    colors = {"masks": "masks", "mask_colors": "labelmap.txt"}
+    assert problems(**colors, mask_classes=["cup", "dog"])[0] == (
+        "data.mask_classes or data.classes: dog has no color in labelmap.txt; it has fork, cup"
+    )
+    assert problems(**colors | {"mask_colors": "gone.txt"})[0].startswith(f"{root / 'gone.txt'}: no such file")
+    dataset = imported(**colors)
+    records = {record.image_id: record for record in dataset.records}
+    assert dataset.classes == ("cup", "fork") and records["b"].scored
+    expected = np.array([0, 1, 0, 2] + [0] * 251 + [VOID], np.uint8)[before]
+    np.testing.assert_array_equal(read_mask(dataset.mask_path(records["b"])), expected)
+
+
+def test_labels_of_masks_of_colors(imported: Callable[..., Dataset], root: Path) -> None:
+    draw(root / "photos/a.jpg", ["cup"], root / "masks/a.png")
+    color_masks(root, {1: (128, 0, 0), 3: (128, 128, 0), VOID: (224, 224, 192)})
+    colors = {"masks": "masks", "mask_colors": "voc", "mask_classes": ["cup", "table", "fork"], "labels": "masks"}
+    dataset = imported(**colors, labels_file=None)
+    assert {r.image_id: r.labels for r in dataset.records} == {
+        "a": (1,), "b": (1, 2), "sub__a": (2,), "sub__deep__c": (), "d": (1,), "e": (2,)
+    }  # fmt: skip
 
 
 def test_a_class_of_two_mask_values(imported: Callable[..., Dataset], root: Path) -> None:
@@ -266,6 +387,16 @@ def test_classes_that_masks_do_not_name(problems: Callable[..., list[str]]) -> N
         "no mask has a pixel of fork, which 2 scored image(s) are labeled with; objects must have the values 1, 2, ... "
         "of their classes, and 255 is void",
     ]
+
+
+def test_mask_values_in_another_order(problems: Callable[..., list[str]], root: Path) -> None:
+    """`prepare` refuses what would be scored as other classes."""
+    draw(root / "photos/a.jpg", ["cup"], root / "masks/a.png")
+    (message,) = problems(masks="masks", mask_classes=["fork", "table", "cup"])
+    assert message == (
+        "masks show other classes than the labels: cup: 3 images, 1 with cup in the mask, 3 with fork; fork: 2 images, "
+        "1 with fork in the mask, 2 with cup: put data.mask_classes in the order cup, table, fork"
+    )
 
 
 def test_masks_of_black_and_white(problems: Callable[..., list[str]], root: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.data.dataset import read_image
+from cpal.data.images import read_image
 from cpal.data.masks import VOID
 from cpal.errors import UserError
 from cpal.settings.config import Config
@@ -163,7 +163,7 @@ def test_files_that_stop_prepare(health: Callable[..., Health], root: Path) -> N
     (root / "JPEGImages/a.jpg").unlink()
     put(root, "b.jpg", b"")
     put(root, "c.jpg", whole[: len(whole) // 2])
-    put(root, "d.jpg", b"<html></html>")
+    put(root, "d.jpg", b"no picture")
     put(root, "e.png", _png(20_000, 20_000, 8, 2, b""))
     (root / "JPEGImages/f.jpg").unlink()
     (root / "JPEGImages/f.jpg").mkdir()
@@ -221,6 +221,30 @@ def test_masks_without_a_class_that_is_labeled(health: Callable[..., Health], ro
     assert "undrawn" not in kinds(health(**csv, limit=2)), "a few images may lack it"
 
 
+def test_labels_against_masks(health: Callable[..., Health], root: Path) -> None:
+    csv = {"data.labels": "csv", "data.labels_file": "labels.csv"}
+    shown = TRAIN | VAL
+    rows = [f"{i},{';'.join(CLASSES[n - 1] for n in labels)}" for i, labels in shown.items()]
+    (root / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    write_mask(root, "c", (CAT,))
+    write_mask(root, "g", (PERSON, DOG))
+    found = health(**csv)
+    assert kinds(found) == BASE | {"not_drawn", "not_labeled"}
+    assert (one(found, "not_drawn").severity, one(found, "not_drawn").names) == ("warning", ("c (person)",))
+    assert one(found, "not_labeled").names == ("g (dog)",)
+    assert found.scored == ((3, 3, 3), (3, 4, 3), (4, 3, 3))
+    assert "  person                       4                 3             3" in health_text(found)
+    exchanged = {CAT: DOG, DOG: PERSON, PERSON: CAT}
+    for image_id, labels in shown.items():
+        write_mask(root, image_id, [exchanged[label] for label in labels])
+    found = health(**csv)
+    wrong = one(found, "wrong_order")
+    assert kinds(found) == BASE | {"wrong_order"} and wrong.severity == "error"
+    assert wrong.names[0] == "cat: 3 images, 1 with cat in the mask, 3 with dog"
+    assert wrong.cure.startswith("put data.mask_classes in the order aeroplane, ")
+    assert "wrong_order" not in kinds(health(**csv, limit=3)), "a few images may tell nothing"
+
+
 def test_images_of_a_folder_without_a_mask(health: Callable[..., Health], root: Path) -> None:
     csv = {"data.source": "folder", "data.images": "JPEGImages", "data.labels": "csv", "data.labels_file": "labels.csv"}
     rows = [f"{i},{';'.join(CLASSES[n - 1] for n in labels)}" for i, labels in (TRAIN | VAL).items()]
@@ -241,6 +265,25 @@ def test_annotations_that_are_refused(health: Callable[..., Health], root: Path)
         "masks or annotations that are refused: 1, the first is b.xml: object 'zebra' is not among VOC's classes; "
         "rename or remove it"
     )
+
+
+def test_files_of_kinds_that_are_not_read(health: Callable[..., Health], root: Path) -> None:
+    put(root, "a.jpg", b"<html></html>")
+    put(root, "b.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1\n")
+    put(root, "c.jpg", b"<HTML><body>busy</body></HTML>")
+    page, pointer = [finding for finding in health().findings if finding.kind == "not_read"]
+    assert (page.severity, page.names, pointer.names) == ("error", ("a", "c"), ("b",))
+    assert page.text == "image files that are not read (a web page instead of the file): 2"
+    assert pointer.cure == "fetch the file itself: git lfs pull"
+
+
+def test_pictures_that_are_passed_over(health: Callable[..., Health], root: Path) -> None:
+    (root / "JPEGImages/IMG_1.cr2").write_bytes(b"raw")
+    (root / "JPEGImages/notes.txt").write_text("text")
+    found = health()
+    assert one(found, "other_files").names == ("notes.txt",)
+    assert (one(found, "passed_over").severity, one(found, "passed_over").names) == ("warning", ("IMG_1.cr2",))
+    assert one(found, "passed_over").text == "files not used (raw files of a camera): 1"
 
 
 # Form of the images

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.data.dataset import read_dataset, read_image
+from cpal.data.dataset import read_dataset
+from cpal.data.images import read_image
 from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.settings.config import Config
 from cpal.settings.data import ToyConfig

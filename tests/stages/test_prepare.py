@@ -157,6 +157,23 @@ def test_photographs_beside_the_outputs_are_used(
     assert len(read_dataset(Path("data/dataset")).records) == 4
 
 
+def test_pictures_that_are_not_used_are_named(
+    params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cup/a.jpg", "cup/b.jfif", "fork/c.gif", "fork/d.JPE"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / "mine" / name).open("wb") as stream:
+            Image.new("RGB", (40, 40)).save(stream, format="GIF" if name.endswith("gif") else "JPEG")
+    (tmp_path / "mine/fork/e.nef").write_bytes(b"raw")
+    path = params(**FOLDER | {"data.root": str(tmp_path), "data.images": "mine", "data.labels": "folders"})
+    prepare(path, workers=1, out=tmp_path / "out")
+    assert len(read_dataset(tmp_path / "out/dataset").records) == 4
+    assert "note: 1 file(s) not used, raw files of a camera: fork/e.nef; develop them" in capsys.readouterr().out
+    (tmp_path / "mine/cup/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    with pytest.raises(UserError, match="IMG_1.HEIC"):
+        prepare(path, workers=1, out=tmp_path / "out")
+
+
 def test_a_partial_result_does_not_become_an_output(params: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="--out data: there lies DVC's output data/dataset"):
         prepare(params(), workers=1, limit=1, out=Path("data"))
@@ -344,7 +361,7 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
         ),
         ({"data.labels_file": "images/a.png"}, "mine/images/a.png: not a csv file in UTF-8"),
         ({"data.labels": "coco", "data.labels_file": "labels.csv"}, "mine/labels.csv: damaged, or no JSON"),
-        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "no image has a label"),
+        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "would be its own mask"),
     ],
 )
 def test_check_where_no_class_is_known(

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.masks import VOID, LabelMaps, read_mask
 from cpal.training.samples import Augmentation, SampleStream, TrainingSamples
 

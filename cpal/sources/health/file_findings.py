@@ -11,11 +11,12 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.data.dataset import ENDINGS
+from cpal.data.images import ENDINGS, files_passed_over, passed_over
 from cpal.settings.data import DataConfig
 from cpal.sources.health.image_facts import ImageFacts, earlier_alike
+from cpal.sources.labels_and_masks import ScoredImage, contradictions
 from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing
+from cpal.sources.listing import ListedImage, Listing, order_of_masks, undrawn
 
 Severity = Literal["error", "warning", "note"]
 TINY = 64  # pixels of the short side: four feature cells at stride 16
@@ -93,6 +94,10 @@ def of_files(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
         hit = [one for one in seen if one.facts.trouble == trouble]
         names = [f"{one.name} ({one.facts.reason})" if one.facts.reason else one.name for one in hit]
         yield from found("error", trouble.replace(" ", "_"), text, names, cure)
+    kinds = dict.fromkeys((one.facts.reason, one.facts.cure) for one in seen if one.facts.trouble == "not read")
+    for reason, cure in kinds:
+        names = [one.name for one in seen if one.facts.trouble == "not read" and one.facts.reason == reason]
+        yield from found("error", "not_read", f"image files that are not read ({reason})", names, cure)
     for trait, (severity, text, cure) in TRAITS.items():
         yield from found(severity, trait, text, [one.name for one in seen if trait in one.facts.traits], cure)
     turned = [one for one in seen if "turned" in one.facts.traits]
@@ -108,6 +113,23 @@ def of_masks(seen: Sequence[CheckedImage], data: DataConfig) -> Iterator[Finding
     if data.source == "folder" and data.labels != "masks" and any(one.item.scored for one in seen):
         names = [one.name for one in seen if not one.item.scored]
         yield from found("note", "unscored", "images without a mask", names, "they are not scored")
+
+
+def of_agreement(listing: Listing, seen: Sequence[CheckedImage], scored: Sequence[ScoredImage]) -> Iterator[Finding]:
+    """Whether the masks of scored images have pixels of the classes that these are labeled with, and of no others."""
+    if wrong := order_of_masks(listing, scored):
+        names = tuple(map(printable, wrong.evidence))
+        yield Finding("error", "wrong_order", "masks show other classes than the labels", names, printable(wrong.cure))
+        return
+    problems = undrawn((one.labels or (), one.drawn) for one in seen if one.item.scored)
+    yield from (Finding("error", "undrawn", printable(problem)) for problem in problems)
+    drawn = frozenset().union(*(one.drawn for one in scored))
+    lacking, unlabeled = contradictions([name for name in listing.classes if name in drawn], scored)
+    cure = "one of the two is wrong, or the object is too small"
+    yield from found("warning", "not_drawn", "images labeled with a class that their mask lacks", lacking, cure)
+    cure = "label what is seen; else the image teaches that it is background"
+    text = "images whose mask shows a class that they are not labeled with"
+    yield from found("warning", "not_labeled", text, unlabeled, cure)
 
 
 def of_labels(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
@@ -189,7 +211,8 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     files = [path for folder in sorted({path.parent for path in listed}) for path in _files_in(folder)]
     names = [path.name for path in files if path not in listed and path.suffix.lower() in ENDINGS]
     yield from found("note", "unlisted", "image files on no list", names, "they are not used")
-    names = [path.name for path in files if path not in listed and path.suffix.lower() not in ENDINGS]
+    others = [path for path in files if path not in listed and path.suffix.lower() not in ENDINGS]
+    names = [path.name for path in others if passed_over(path) is None]
     text = "other files beside the images"
     yield from found("note", "other_files", text, names, f"images end in {', '.join(ENDINGS)}")
     if data.labels == "csv" and data.labels_file is not None:
@@ -209,6 +232,12 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
         names = [image for image, _, _ in rows if not {image, normalize("NFC", image)} & known]
         text = f"rows of {data.labels_file} that name no listed image"
         yield from found("note", "unlisted_rows", text, names, "they are not used")
+
+
+def of_passed_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
+    """Files below the folder of images that look like pictures and that no source lists."""
+    for why, names in files_passed_over(listing.root / data.images).items():
+        yield from found("warning", "passed_over", f"files not used ({why.what})", names, why.cure)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -16,16 +16,19 @@ from cpal.sources.health.file_findings import (
     CheckedImage,
     Finding,
     Severity,
+    of_agreement,
     of_copies,
     of_files,
     of_labels,
     of_left_over,
     of_masks,
+    of_passed_over,
     of_shapes,
     printable,
 )
 from cpal.sources.health.image_facts import read_facts
-from cpal.sources.listing import ListedImage, Listing, Progress, read_names, silent, some, undrawn
+from cpal.sources.labels_and_masks import class_counts
+from cpal.sources.listing import ListedImage, Listing, Progress, read_names, scored_images, silent, some
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 COLUMNS = 100
@@ -40,7 +43,9 @@ class Health:
 
     `together` (N, N): training images that show both classes, on the diagonal those that show the class.
 
-    `alone`, `val`: training images with no other class and validation images, by class. `short`, `long`: smallest,
+    `alone`, `val`: training images with no other class and validation images, by class.
+    `scored`: scored images that are labeled with a class, have its pixels, and both, by class; none where labels come
+    from masks. `short`, `long`: smallest,
     median and largest side in pixels, None without any readable image.
     """
 
@@ -53,6 +58,7 @@ class Health:
     together: tuple[tuple[int, ...], ...]
     alone: tuple[int, ...]
     val: tuple[int, ...]
+    scored: tuple[tuple[int, int, int], ...]
     short: tuple[int, int, int] | None
     long: tuple[int, int, int] | None
 
@@ -72,7 +78,7 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
 
 def look_at(listing: Listing, item: ListedImage) -> CheckedImage:
     facts, problems = read_facts(item.image), list[str]()
-    names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems)
+    names, drawn = read_names(item, facts.size and facts.size[::-1], listing.mask_classes, problems, listing.colors)
     if names is None:
         return CheckedImage(item, facts, None, tuple(problems), drawn)
     classes = set(listing.classes)
@@ -83,14 +89,14 @@ def examine(listing: Listing, seen: Sequence[CheckedImage], config: Config, *, c
     """All findings, errors first. `complete` False: only a part was listed, which says nothing of classes."""
     train, val = (multi_hot(listing.classes, seen, split) for split in ("train", "val"))
     sides = np.array([sorted(one.facts.size) for one in seen if one.facts.size]).reshape(-1, 2)
+    scored = scored_images((one.item, one.labels, one.drawn) for one in seen)
     findings = [Finding("error", "listing", printable(problem)) for problem in listing.problems]
     findings += [*of_copies(seen), *of_files(seen), *of_labels(seen), *of_masks(seen, config.data), *of_shapes(seen)]
     if complete and seen:
-        scored = ((one.labels or (), one.drawn) for one in seen if one.item.scored)
-        findings += [Finding("error", "undrawn", printable(problem)) for problem in undrawn(scored)]
+        findings += of_agreement(listing, seen, scored)
         findings += of_names(listing, seen, config.data)
         findings += of_classes(listing.classes, train, val, listing.splits, config)
-        findings += of_left_over(listing, config.data)
+        findings += [*of_left_over(listing, config.data), *of_passed_over(listing, config.data)]
         findings += of_length(len(train), config)
     if seen and not any(one.item.split == "val" for one in seen):
         findings.append(
@@ -110,6 +116,7 @@ def examine(listing: Listing, seen: Sequence[CheckedImage], config: Config, *, c
         together=tuple(map(tuple, (shown.T @ shown).tolist())),
         alone=tuple(shown[shown.sum(axis=1) == 1].sum(axis=0).tolist()),
         val=tuple(val.sum(axis=0).tolist()),
+        scored=tuple(class_counts(listing.classes, scored)) if scored else (),
         short=_spread(sides[:, 0]),
         long=_spread(sides[:, 1]),
     )
@@ -131,7 +138,7 @@ def health_text(health: Health) -> str:
             parts.append("\n".join([f"{severity.capitalize()}s", *findings]))
     if sum(health.images.values()):
         pairs = _pair_table if len(health.classes) <= TABLE else _pair_list
-        parts += [_class_table(health), pairs(health), _sizes(health)]
+        parts += [_class_table(health), _scored_table(health), pairs(health), _sizes(health)]
     numbers = [(health.count(severity), severity) for severity in SEVERITIES]
     parts.append(", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for number, severity in numbers))
     return "\n\n".join(part for part in parts if part)
@@ -160,6 +167,16 @@ def _class_table(health: Health) -> str:
     lines = [f"{'Classes':20s}{'training':>12s}{'of these alone':>18s}{'validation':>14s}"]
     for n, name in enumerate(health.classes):
         lines.append(f"  {printable(name):18s}{health.together[n][n]:12d}{health.alone[n]:18d}{health.val[n]:14d}")
+    return "\n".join(lines)
+
+
+def _scored_table(health: Health) -> str:
+    """Labels against masks; nothing where they agree on every image."""
+    if all(labeled == drawn == both for labeled, drawn, both in health.scored):
+        return ""
+    lines = [f"{'Scored images':20s}{'labeled':>12s}{'in the mask':>18s}{'both':>14s}"]
+    for name, (labeled, drawn, both) in zip(health.classes, health.scored, strict=True):
+        lines.append(f"  {printable(name):18s}{labeled:12d}{drawn:18d}{both:14d}")
     return "\n".join(lines)
 
 

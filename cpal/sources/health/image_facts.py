@@ -7,18 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cpal.data.dataset import FORMATS
+from cpal.data.images import PICTURES, open_image, refusal
 from cpal.files import file_sha256
 
-NAMED = {  # formats that an ending stands for; MPO: JPEG as some cameras write it
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
-    ".png": ("PNG",),
-    ".bmp": ("BMP",),
-    ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-    ".webp": ("WEBP",),
-}
 SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))  # in the description of a color profile, of either version
 ALIKE = 10  # of 128 bits: reached by copies at half the size or at JPEG quality 30, not by different photographs
 FLAT = 2.0  # standard deviation of the gray values below which a hash would be noise
@@ -27,7 +18,9 @@ BLOCK = 4_000_000  # pairs of hashes compared at once
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """`trouble`: missing, empty, truncated, too large or unreadable, with its `reason`; None: the image can be read.
+    """`trouble`: missing, empty, truncated, too large, unreadable or not read; None: the image can be read.
+
+    Files that are not read are of a kind that no reader opens: `reason` says which, and `cure` what to do.
 
     `size` is (width, height) once upright. `look` is a perceptual hash of 128 bits in two numbers, None where the image
     is too flat for one.
@@ -35,6 +28,7 @@ class ImageFacts:
 
     trouble: str | None = None
     reason: str = ""
+    cure: str = ""
     sha256: str | None = None
     size: tuple[int, int] | None = None
     traits: frozenset[str] = frozenset()
@@ -48,10 +42,12 @@ def read_facts(path: Path) -> ImageFacts:
             return ImageFacts("missing")
         if path.stat().st_size == 0:
             return ImageFacts("empty")
+        if why := refusal(path):
+            return ImageFacts("not read", why.what, why.cure)
         sha256 = file_sha256(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of damage that it can live with
-            with Image.open(path, formats=FORMATS) as image:
+            with open_image(path) as image:
                 return _decode(image, path, sha256)
     except Image.DecompressionBombError as error:
         return ImageFacts("too large", str(error))
@@ -65,7 +61,7 @@ def read_facts(path: Path) -> ImageFacts:
 def _decode(image: Image.Image, path: Path, sha256: str) -> ImageFacts:
     file_format = image.format
     present = {
-        "ending": file_format not in NAMED.get(path.suffix.lower(), (file_format,)),
+        "ending": file_format not in PICTURES.get(path.suffix.lower(), (file_format,)),
         "gray": image.mode in ("1", "L", "LA"),
         "palette": image.mode == "P",
         "cmyk": image.mode == "CMYK",

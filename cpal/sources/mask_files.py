@@ -1,0 +1,96 @@
+"""Which file is the mask of which image: NAME.png, or NAME_mask.png with a suffix, below the folder of masks."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from cpal.data.images import ENDINGS
+from cpal.settings.data import DataConfig
+from cpal.sources.listing import some
+
+MASK_ENDINGS = (".png", ".PNG", ".tif", ".tiff", ".TIF", ".TIFF", ".bmp", ".BMP")  # the first that is there is taken
+LOOKED_AT = 10_000  # files of a folder of masks, to say what is there
+
+
+def stem(file: str) -> str:
+    """A path without its ending."""
+    return str(PurePosixPath(file).with_suffix(""))
+
+
+def without_masks(files: Mapping[str, Path], root: Path, settings: DataConfig) -> dict[str, Path]:
+    """Images less what is a mask: files below a folder of masks inside that of the images, or of a mask's name."""
+    if settings.masks is None:
+        return dict(files)
+    images, masks, suffix = root / settings.images, root / settings.masks, settings.mask_suffix
+    if masks.resolve() == images.resolve():
+        stems = {stem(file) for file in files}
+        return {f: path for f, path in files.items() if not (suffix and _is_mask_of_another(stem(f), suffix, stems))}
+    return {file: path for file, path in files.items() if not path.is_relative_to(masks)}
+
+
+def _is_mask_of_another(name: str, suffix: str, stems: Collection[str]) -> bool:
+    return name.endswith(suffix) and name.removesuffix(suffix) in stems
+
+
+def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
+    """Where each image's mask lies, or would lie: the same path below the folder of masks, with suffix and ending."""
+    if settings.masks is None:
+        return {}
+    folder, suffix = root / settings.masks, settings.mask_suffix or ""
+    if not folder.is_dir():
+        problems.append(f"{folder}: no such folder; data.masks names the ground-truth masks, null says there are none")
+        return {}
+    if not suffix and folder.resolve() == (root / settings.images).resolve():
+        cure = _what_is_there(folder, images, suffix) or "name the folder of masks, or what their names add"
+        problems.append(
+            f"{folder}: data.masks and data.images are this folder, so that a picture would be its own mask; {cure} "
+            "(data.masks, data.mask_suffix)"
+        )
+        return {}
+    masks = {file: _mask_file(folder, stem(file) + suffix, image) for file, image in images.items()}
+    if masks and not any(mask.exists() for mask in masks.values()):
+        looked = some([mask.relative_to(folder).as_posix() for mask in masks.values()])
+        there = _what_is_there(folder, images, suffix) or "no picture lies there"
+        problems.append(f"{folder}: holds a mask of none of the {len(masks)} images; looked for {looked}; {there}")
+    return masks
+
+
+def _mask_file(folder: Path, name: str, image: Path) -> Path:
+    """The first candidate that is there and is not the image itself, through links as well."""
+    candidates = [folder / f"{name}{ending}" for ending in MASK_ENDINGS]
+    there = [path for path in candidates if path.exists()]
+    mine = [path for path in there if not path.samefile(image)]
+    return mine[0] if mine else next((path for path in candidates if path not in there), folder / name)
+
+
+def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str | None:
+    """Pictures below the folder of masks, and the suffix that would fit them; None where there is none."""
+    mine = {image.resolve() for image in images.values()}
+    there = [file for file in islice(_pictures(folder), LOOKED_AT) if (folder / file).resolve() not in mine]
+    if not there:
+        return None
+    stems = {stem(file) for file in images}
+    added = Counter(rest for file in there if (rest := _added(stem(file), stems)) is not None)
+    names = f"there are {some(there)}"
+    if not added:
+        return names
+    rest, count = added.most_common(1)[0]
+    if rest != suffix:
+        return f"{names}: for {count} of them write data.mask_suffix: {rest or 'null'}"
+    endings = sorted({PurePosixPath(file).suffix for file in there})
+    return f"{names}: masks end in .png, .tif or .bmp, but these in {', '.join(endings)}; save them as PNG"
+
+
+def _added(name: str, stems: Collection[str]) -> str | None:
+    """What a mask's name adds to the longest name of an image that it begins with."""
+    return next((name[end:] for end in range(len(name), 0, -1) if name[:end] in stems), None)
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                yield Path(parent, name).relative_to(folder).as_posix()
