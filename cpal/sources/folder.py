@@ -2,18 +2,25 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 import numpy as np
 
 from cpal.data.dataset import ENDINGS, MAX_ID
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
-from cpal.sources.instances_json import read_instances
-from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some, twin_problems
+from cpal.sources.image_labels import ImageLabels, labels_from_files
+from cpal.sources.listing import (
+    LabelOrigin,
+    ListedImage,
+    Listing,
+    missing_folder,
+    names_in_mask,
+    noted,
+    some,
+    twin_problems,
+)
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
@@ -29,7 +36,8 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return Listing(root, (), settings.classes or (), mask_classes, _splits(settings), tuple(no_root))
     files = image_files(root / settings.images, problems)
     masks = _mask_files(root, settings, files, problems)
-    names, told = _labels(root, settings, files, masks, problems)
+    labels = _labels(root, settings, files, masks, problems)
+    names, told = labels.names, labels.splits
     if not names and not problems:
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
         problems.append(f"{where}: labels no image below {root / settings.images}, so that nothing could be learned")
@@ -44,7 +52,9 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return ListedImage(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
 
     images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
-    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems))
+    return Listing(
+        root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), _origin(labels, parts, settings)
+    )
 
 
 def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
@@ -115,54 +125,11 @@ def _mask_files(root: Path, settings: DataConfig, files: Mapping[str, Path], pro
 
 def _labels(
     root: Path, settings: DataConfig, files: Mapping[str, Path], masks: Mapping[str, Path], problems: list[str]
-) -> tuple[dict[str, frozenset[str]], dict[str, str] | None]:
+) -> ImageLabels:
     """Classes of each labeled image, and the split that a table tells for it."""
-    if settings.labels == "folders":
-        return _names_of_folders(root / settings.images, files, problems), None
     if settings.labels == "masks":
-        return _names_of_masks(masks, settings.mask_classes or settings.classes or (), problems), None
-    assert settings.labels_file is not None, "the settings demand labels_file with these labels"
-    path = root / settings.labels_file
-    if settings.labels == "coco":
-        rows = _rows_of_json(path, problems)
-    else:
-        rows = read_labels_csv(path, problems)
-    by_stem = {str(PurePosixPath(file).with_suffix("")): file for file in files}
-    exact = by_stem | {file: file for file in files}
-    composed = {normalize("NFC", name): file for name, file in exact.items()}  # a Mac's archives hold decomposed names
-    found = {image: exact.get(image) or composed.get(normalize("NFC", image)) for image, _, _ in rows}
-    if missing := [image for image, file in found.items() if file is None]:
-        problems.append(f"{path}: {len(missing)} image(s) that are not below {root / settings.images}: {some(missing)}")
-    names, told = dict[str, frozenset[str]](), dict[str, str]()
-    for image, classes, split in rows:
-        file = found[image]
-        if file is None:
-            continue
-        if file in names:
-            problems.append(f"{path}: image {file} twice; with and without its ending is the same")
-        names[file] = classes
-        if split is not None:
-            told[file] = split
-    return names, told if any(split is not None for _, _, split in rows) else None
-
-
-def _rows_of_json(path: Path, problems: list[str]) -> list[tuple[str, frozenset[str], str | None]]:
-    """An instances JSON as the rows of a table; its boxes and outlines are not looked at."""
-    with noted(problems):
-        images, categories = read_instances(path, outlines=False)
-        return [(image.file_name, frozenset(categories[i.category] for i in image.instances), None) for image in images]
-    return []
-
-
-def _names_of_folders(folder: Path, files: Iterable[str], problems: list[str]) -> dict[str, frozenset[str]]:
-    """One sub-folder a class: the first part of an image's path is its only label."""
-    parts = {file: PurePosixPath(file).parts for file in files}
-    if loose := [file for file, part in parts.items() if len(part) == 1]:
-        problems.append(
-            f"{folder}: {len(loose)} image(s) in no sub-folder (data.labels: folders takes its name for the class): "
-            f"{some(loose)}"
-        )
-    return {file: frozenset(part[:1]) for file, part in parts.items() if len(part) > 1}
+        return ImageLabels(_names_of_masks(masks, settings.mask_classes or settings.classes or (), problems))
+    return labels_from_files(root, settings, list(files), problems)
 
 
 def _names_of_masks(
@@ -176,6 +143,19 @@ def _names_of_masks(
             with noted([]):
                 names[file] = names_in_mask(mask, None, mask_classes, [])
     return names
+
+
+def _origin(labels: ImageLabels, parts: Mapping[str, Sequence[str]], settings: DataConfig) -> LabelOrigin:
+    """How the labels were understood, and which rows of their table are not used."""
+    used = {file for part in parts.values() for file in part}
+    told = [
+        (labels.written.get(file, file), split) for file, split in (labels.splits or {}).items() if file not in used
+    ]
+    known = set(_splits(settings).values())
+    told += [(image, split) for image, split in labels.lost if split is not None and split not in known]
+    other = dict(told)
+    unlisted = tuple(image for image, _ in labels.lost if image not in other)
+    return LabelOrigin(labels.told, tuple(f"{image} ({split or 'empty'})" for image, split in told), unlisted)
 
 
 def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str]) -> list[str]:
