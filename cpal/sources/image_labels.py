@@ -187,7 +187,7 @@ def _check_depth(
         top = next(iter(tops))
         problems.append(
             f"{folder}: all images are below {top}, which would be the only class; if its folders "
-            f"({some(inner)}) are the classes, set data.images to {folder / top}; if {top} is the class, set "
+            f"({some(inner)}) are the classes, let data.images end in {folder.name}/{top}; if {top} is the class, set "
             f"data.classes: [{top}]"
         )
 

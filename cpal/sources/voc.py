@@ -28,7 +28,10 @@ def list_voc(
     """
     root, problems = Path(settings.root), list[str]()
     if unknown := [name for name in settings.classes or () if name not in CLASSES]:
-        problems.append(f"data.classes: {', '.join(unknown)} not among VOC's classes {', '.join(CLASSES)}")
+        problems.append(
+            f"data.classes: {', '.join(unknown)} not among VOC's classes {', '.join(CLASSES)}; "
+            "data.source: folder takes classes of your own"
+        )
     images, origin = list[ListedImage](), LabelOrigin()
     if no_root := missing_folder(root, f"set it to the folder that holds {settings.images}"):
         problems += no_root

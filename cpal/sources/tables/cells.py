@@ -1,10 +1,11 @@
 """The names in a cell of labels: separated by a sign, by blanks, or written as a list."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from cpal.sources.tables.grid import Cell
+from cpal.sources.tables.grid import Cell, cell_of_json
 
 SIGNS = (";", ",", "|")
 DOUBTFUL = re.compile(r"\s*[/+&:_]\s*|\s+(?:and|und|et|y|e|og|och|en)\s+")  # between names, or in a name
@@ -30,7 +31,7 @@ def split_cells(
     told = "lists of names" if any(names is not None for names in lists) else ""
     parts = {text: _parted(text, separator) for text in texts} | {"": frozenset[str]()}
     if any(len(names) > 1 for names in parts.values()):
-        told = f"names separated by {'blanks' if separator == ' ' else separator}"
+        told = f"names separated by {'blanks' if separator == ' ' else repr(separator)}"
     found = [
         frozenset(filter(None, names)) if names is not None else parts[str(cell)]
         for cell, names in zip(cells, lists, strict=True)
@@ -52,6 +53,11 @@ def _listed(text: str) -> tuple[str, ...] | None:
 
     They are looked for and not evaluated: Python reads `['a' 'b']` as one name.
     """
+    if text[:2] in ('{"', '["'):
+        try:
+            return tuple(filter(None, cell_of_json(json.loads(text))))
+        except (ValueError, RecursionError):
+            pass
     found = LIST.match(text)
     if found is None:
         return None

@@ -148,7 +148,8 @@ def _label_columns(
     texts = [n for n in free if n not in numbers]
     if len(texts) == 1 and not (numbers and all(_is_flag(n, sample) for n in numbers)):
         return (texts[0],), ()
-    if not texts and numbers and any(header[n] for n in numbers):
+    if not texts and (named := [n for n in numbers if header[n]]):
+        numbers = named
         only_ids = len(numbers) == 1 and not _within_one(numbers[0], sample)
         return (tuple(numbers), ()) if only_ids else ((), tuple(numbers))
     if len(texts) > 1 or texts and numbers:

@@ -38,14 +38,14 @@ def _full_rows(grid: Grid, columns: Columns, path: Path, problems: list[str]) ->
     needed = max(columns.image, columns.split or 0, *columns.labels, *columns.classes)
     rows = list[Numbered]()
     for line, row in list(zip(grid.lines, grid.rows, strict=True))[columns.first :]:
-        cells = row + [""] * (width - len(row))
+        cells = row + [""] * (max(width, needed + 1) - len(row))
         if len(_trimmed(row)) > max(width, needed + 1):
             wanted = ",".join(map(str, grid.rows[0][:width]))
             problems.append(f"{path}, line {line}: {len(row)} columns; write {wanted[:80]} with ; between class names")
         elif not cells[columns.image]:
             problems.append(f"{path}, line {line}: names no image")
         elif isinstance(cells[columns.image], str):
-            rows.append((line, cells + [""] * (needed + 1 - len(cells))))
+            rows.append((line, cells))
         else:
             problems.append(f"{path}, line {line}: holds a list in place of an image")
     return rows

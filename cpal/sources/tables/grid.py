@@ -82,11 +82,12 @@ def _delimiter(text: str, named: Callable[[str], bool], worded: Callable[[Sequen
 def grid_of_records(records: Sequence[dict[str, Any]], told: str) -> Grid:
     """Objects of JSON as rows; the first row holds the keys of all of them."""
     keys = list(dict.fromkeys(key for record in records for key in record))
-    rows = [[_cell(record.get(key)) for key in keys] for record in records]
+    rows = [[cell_of_json(record.get(key)) for key in keys] for record in records]
     return Grid([list(keys), *rows], [0, *range(1, len(rows) + 1)], told)
 
 
-def _cell(value: Any) -> Cell:
+def cell_of_json(value: Any) -> Cell:
+    """A value of JSON as a cell; objects, such as Label Studio's choices, as the names that they hold."""
     if value is None:
         return ""
     if isinstance(value, str):
