@@ -40,6 +40,11 @@ def without_negatives(
     counts = Counter(name for shown in names.values() for name in shown)
     if negatives is None:
         asked = [name for name in counts if plain(name) in ASKED]
+        if counts.keys() == {"0", "1"} and classes is None:
+            problems.append(
+                'labels 0 and 1 can be two classes, or 1 a class and 0 none: if 0 is none, set data.negatives: ["0"]; '
+                "if both are classes, set data.negatives: []"
+            )
         if asked and classes is None:
             problems.append(_question(asked, counts))
             return {image: shown - set(asked) for image, shown in names.items()}, ""

@@ -130,6 +130,9 @@ FORMS: dict[str, str | bytes] = {
     "no header": "a.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
     "blank lines": "image,labels,,\n\na.jpg,cat,,\nb.jpg,cat;dog,,\nc.jpg,dog,,\nd.jpg,,,\n,,,\n",
     "several columns": "image,label_1,label_2\na.jpg,cat,\nb.jpg,cat,dog\nc.jpg,dog,\nd.jpg,,\n",
+    "columns of one name": "image,labels,labels.1\na.jpg,cat,\nb.jpg,cat,dog\nc.jpg,dog,\nd.jpg,,\n",  # read_csv
+    "line breaks": 'image,labels\na.jpg,cat\nb.jpg,"cat\ndog"\nc.jpg,dog\nd.jpg,\n',
+    "a remark above": "# exported 2024, by me\nimage,labels\na.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
     "Label Studio's CSV": "annotation_id,annotator,choice,created_at,id,image,lead_time,updated_at\n"
     "1,1,cat,2024,1,/data/upload/1/0a1b2c3d-a.jpg,1.5,2024\n"
     '2,1,"{""choices"":[""cat"",""dog""]}",2024,2,/data/upload/1/0a1b2c3d-b.jpg,1.5,2024\n'
@@ -256,7 +259,7 @@ def test_xml_with_own_classes(listed: Callable[..., Listing], tmp_path: Path, pl
             "set data.label_separator to ' '",
         ),
         ('image,labels\na,"tench, Tinca tinca"\nb,cat\n', "'tench, Tinca tinca' can be one name or the names"),
-        ("image,labels\na,cat;dog\nb,cat|dog\n", "labels hold ; and |"),
+        ("image,labels\na,cat;dog\nb,cat|dog\n", "labels hold ';' and '|'"),
         ("image,labels\na,cat/dog\nb,cat\nc,dog\n", "'cat/dog' can be one name or the names 'cat' and 'dog'"),
         ("image,cat,dog\na,0.9,0.2\nb,0.1,0.8\n", "set data.label_threshold"),
         (
@@ -271,6 +274,8 @@ def test_xml_with_own_classes(listed: Callable[..., Listing], tmp_path: Path, pl
         ("image,labels\na,cat\nb,nan\n", 'set data.negatives: ["nan"]'),
         ("image,labels\na,cat\nb,dog,x\n", "line 3: 3 columns; write image,labels with ; between"),
         ("what,ever\nx,y\n", "no column names the images"),
+        ("image,label\na,0\nb,1\n", "labels 0 and 1 can be two classes"),
+        ("image,label\na,Vögel\n".encode("mac_roman"), "'Vögel' (mac_roman)"),
         (b"PK\x03\x04", "a workbook or an archive"),
         ("image,labels\na,chèvre\n".encode("cp1252"), "'chèvre' (cp1252) or 'chčvre' (cp1250)"),
         ("image,labels\na,кошка\n".encode("cp1251"), "set data.label_encoding"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from cpal.sources.tables.grid import Cell, cell_of_json
 
-SIGNS = (";", ",", "|")
+SIGNS = (";", ",", "|", "\n")
 DOUBTFUL = re.compile(r"\s*[/+&:_]\s*|\s+(?:and|und|et|y|e|og|och|en)\s+")  # between names, or in a name
 LIST = re.compile(r"^[\[({]\s*(.*?)\s*,?\s*[\])}]$", re.DOTALL)
 QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
@@ -78,8 +78,8 @@ def _separator(texts: Sequence[str], alone: set[str], where: str, problems: list
     if len(used) > 1:
         example = next(text for text in texts if used[1] in text)
         problems.append(
-            f"{where}: labels hold {' and '.join(used)}, as in {example[:60]!r}; set {SET} to the one that separates "
-            "names"
+            f"{where}: labels hold {' and '.join(map(repr, used))}, as in {example[:60]!r}; set {SET} to the one that "
+            "separates names"
         )
         return used[0]
     if used:

@@ -133,7 +133,7 @@ def _label_columns(
     header: Sequence[Cell], free: Sequence[int], sample: Sequence[Sequence[Cell]], path: Path
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Columns with names, or one column a class; one of the two is empty."""
-    worded = [n for n in free if word(header[n]) in LABELS and word(header[n]) not in ("x", "y")]
+    worded = [n for n in free if re.sub(r"\d+$", "", word(header[n])) in LABELS and word(header[n])[0] not in "xy"]
     worded = worded or [n for n in free if _ends_as_label(header[n])] or [n for n in free if word(header[n]) == "y"]
     if worded and not _numbered(header, worded):
         texts = [n for n in worded if not _is_numeric(n, sample)]

@@ -33,10 +33,12 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
     `named` tells whether a cell names a picture that is there, `worded` whether a row looks like a header. Raises
     UserError for what is no CSV.
     """
-    first, _, rest = text.partition("\n")
     before, told = 0, ""
+    while text.startswith("#") and not worded(text.partition("\n")[0].split(",")):  # remarks above the table
+        text, before = text.partition("\n")[2], before + 1
+    first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own way to name the delimiter
-        delimiter, text, before = first.strip()[4], rest, 1
+        delimiter, text, before = first.strip()[4], rest, before + 1
     else:
         delimiter = _delimiter(text, named, worded)
     if delimiter != ",":

@@ -9,6 +9,7 @@ import ijson
 
 from cpal.errors import UserError
 from cpal.sources.tables.coco_labels import read_coco_labels
+from cpal.sources.tables.columns import is_header
 from cpal.sources.tables.forms import table_of_grid
 from cpal.sources.tables.grid import grid_of_records
 from cpal.sources.tables.rows import Reading, Row, Table
@@ -87,6 +88,8 @@ def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Nam
         return _of_samples(samples, path)
     if isinstance(labels, dict) and isinstance(classes, list | None):
         return _of_mapping(labels, classes, path, "FiftyOne's labels.json")
+    if is_header(list(content)):  # a single record
+        return _of_list([content], path, reading, named, problems)
     if content and all(isinstance(value, str | list) for value in content.values()):
         return _of_mapping(content, None, path, "JSON, names by image")
     for key in ("data", "images", "items", "rows"):

@@ -27,6 +27,7 @@ OTHER_FILES = {  # first bytes of files that people take for a table
     b"\x89PNG": "a picture and no table; name the table in data.labels_file",
     b"\xff\xd8\xff": "a picture and no table; name the table in data.labels_file",
 }
+LATIN = ("cp1252", "cp1250", "mac_roman")
 LANGUAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "cp949"]
 SIGNS = "\u2018\u2019\u201c\u201d\u2013\u2014\u00a0\u00b0"  # quotes, dashes, hard blank, degrees
 SAMPLE = 100_000  # bytes that tell the code page
@@ -73,21 +74,19 @@ def _decoded(path: Path, data: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def _guessed(path: Path, data: bytes) -> tuple[str, str]:
-    """charset-normalizer names the code pages that fit; on short tables it errs, so that a choice is left to the user.
+    """Western Europe's cp1252 where its words look like that, and no other page of Latin letters says another thing.
 
-    Western Europe's cp1252 is taken where its words look like that, and Central Europe's page gives the same ones.
+    All else is left to the user: charset-normalizer names the code pages that fit, but errs on short tables.
     """
     odd = b"\n".join(line for line in data.splitlines() if not line.isascii())[:SAMPLE]
-    readings = {name: text for name in ("cp1252", "cp1250") if (text := _western(odd, name)) is not None}
+    readings = {name: text for name in LATIN if (text := _western(odd, name)) is not None}
+    if "cp1252" in readings and len(set(readings.values())) == 1:
+        return data.decode("cp1252"), "cp1252"
     if "cp1252" not in readings:
-        for match in from_bytes(odd, cp_isolation=LANGUAGES):
-            readings.setdefault(match.encoding, str(match))
+        readings |= {match.encoding: str(match) for match in from_bytes(odd, cp_isolation=LANGUAGES)}
     if not readings:
         raise UserError(f"{path}: not a csv file in UTF-8, nor in another code page; save it as one")
-    if len(set(readings.values())) == 1:
-        name = next(iter(readings))
-        return data.decode(name), name
-    shown = " or ".join(f"{_word(text)!r} ({name})" for name, text in list(readings.items())[:3])
+    shown = " or ".join(f"{_word(text)!r} ({name})" for name, text in list(readings.items())[:4])
     raise UserError(
         f"{path}: not in UTF-8, and its code page is not certain: a word in it reads {shown}; save the file as UTF-8, "
         f"or set data.label_encoding, such as {next(iter(readings))}"
