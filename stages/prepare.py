@@ -57,9 +57,10 @@ def _import_coco(job: Job, folder: Path) -> None:
 
 
 def summary_line(dataset: Dataset) -> str:
-    """Images per split and per class, as a table."""
+    """How the labels were understood, and images per split and per class, as a table."""
     splits = {"train": dataset.split("train"), "score": dataset.scored("train"), "val": dataset.split("val")}
-    lines = [_row("", splits), _row("list", [dataset.splits[name] for name in splits])]
+    lines = [f"Labels: {dataset.source}", ""] if dataset.source else []
+    lines += [_row("", splits), _row("list", [dataset.splits[name] for name in splits])]
     lines.append(_row("images", [len(records) for records in splits.values()]))
     for n, name in enumerate(dataset.classes, 1):
         lines.append(_row(name, [sum(n in record.labels for record in records) for records in splits.values()]))

@@ -53,13 +53,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All records, in a fixed order. `splits` gives the lists' own names for train, score and val."""
+    """All records, in a fixed order. `splits` gives the lists' own names for train, score and val.
+
+    `source`: how prepare understood the file of the labels, a sentence; empty where there is nothing to tell.
+    """
 
     classes: tuple[str, ...]
     splits: dict[str, str]
     image_root: Path
     mask_root: Path
     records: tuple[Record, ...]
+    source: str = ""
 
     @property
     def num_foreground(self) -> int:
@@ -102,6 +106,7 @@ class _Stored:
     splits: dict[str, str]
     image_root: str | None
     records: tuple[Record, ...]
+    source: str = ""  # files of earlier versions have none
 
 
 def write_dataset(
@@ -111,6 +116,7 @@ def write_dataset(
     classes: Iterable[str],
     splits: dict[str, str],
     image_root: str | None,
+    source: str = "",
 ) -> None:
     """Write folder/dataset.json; image_root None: the images lie in the folder itself."""
     content = {
@@ -118,6 +124,7 @@ def write_dataset(
         "classes": list(classes),
         "splits": splits,
         "image_root": image_root,
+        "source": source,
         "records": [asdict(record) for record in records],
     }
     write_json(folder / "dataset.json", content)
@@ -159,7 +166,7 @@ def read_dataset(folder: Path) -> Dataset:
     for problem in _stored_problems(stored):
         raise UserError(f"{path}: {problem}; {again('prepare')}")
     image_root = folder if stored.image_root is None else Path(stored.image_root)
-    return Dataset(stored.classes, stored.splits, image_root, folder, stored.records)
+    return Dataset(stored.classes, stored.splits, image_root, folder, stored.records, stored.source)
 
 
 def _stored_problems(stored: _Stored) -> Iterator[str]:

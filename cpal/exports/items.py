@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from cpal.data.dataset import FORMATS
+from cpal.data.images import open_image
 from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.errors import UserError
 from cpal.exports.regions import Found, find_regions
@@ -79,7 +79,7 @@ def copy_picture(item: Item, folder: Path) -> None:
     target = folder / item.file_name
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(item.image, formats=FORMATS) as picture:
+        with open_image(item.image) as picture:
             if picture.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
                 upright = ImageOps.exif_transpose(picture)
                 upright.save(target, format=picture.format, quality=95)

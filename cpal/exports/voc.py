@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from cpal.data.dataset import FORMATS
+from cpal.data.images import open_image
 from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.exports.items import Counts, Item, Options, copy_picture
@@ -66,7 +65,7 @@ def _colors(file: Path) -> np.ndarray:
     """Each pixel's color as one number, int32 (H, W)."""
     check_readable(file, missing="no such file")
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with open_image(file) as image:
             rgb = np.array(image.convert("RGB"), np.int32)
     except Exception as error:  # for damaged files Pillow raises almost any kind
         raise UserError(f"{file}: unreadable mask ({error}); export it again") from None

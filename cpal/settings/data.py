@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cpal.settings.base import Names, Positive, Section, Share
 
@@ -11,8 +11,20 @@ LABELS = {  # where each data.source can take image-level labels from
     "voc": ("masks", "xml", "csv"),
     "voc2012": ("xml", "masks", "csv"),
     "coco2014": ("coco",),
-    "folder": ("csv", "folders", "coco", "masks"),
+    "folder": ("csv", "folders", "coco", "xml", "masks"),
 }
+
+
+def _code_page(name: str) -> str:
+    """A code page that Python reads text in."""
+    try:
+        "a".encode(name)
+    except (LookupError, UnicodeError, ValueError):
+        raise ValueError(f"{name[:40]!r} is no code page; write utf-8, cp1252, cp1250, shift_jis, ...") from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_code_page)]
 
 
 class DataConfig(Section):
@@ -30,6 +42,10 @@ class DataConfig(Section):
     other_classes: Literal["background", "void"]
     labels: Literal["masks", "xml", "csv", "folders", "coco"]
     labels_file: str | None
+    label_separator: Annotated[str, Field(min_length=1, max_length=8)] | None
+    label_threshold: Annotated[float, Field(ge=-1e6, le=1e6)] | None
+    label_encoding: Encoding | None
+    negatives: Annotated[tuple[str, ...], Field(strict=False, max_length=254)] | None
     without_labels: Literal["keep", "drop"]
     val_share: Annotated[float, Field(gt=0, lt=1)]
 
@@ -46,6 +62,10 @@ class DataConfig(Section):
             raise ValueError("labels: masks needs masks, the folder that holds them")
         if self.source != "coco2014" and self.labels in ("csv", "coco") and self.labels_file is None:
             raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
+        if self.negatives and (self.source != "folder" or self.labels == "masks"):
+            raise ValueError(
+                "negatives: only source: folder reads them, and not with labels: masks; write negatives: null"
+            )
         if self.source in ("coco2014", "folder") and self.score_list != self.train_list:
             raise ValueError(
                 f"score_list: {self.score_list} is another list than train_list; source: {self.source} scores every "

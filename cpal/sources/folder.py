@@ -2,9 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 import numpy as np
 
@@ -12,9 +11,17 @@ from cpal.data.dataset import MAX_ID
 from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
-from cpal.sources.instances_json import read_instances
-from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, names_in_mask, noted, some, twin_problems
+from cpal.sources.image_labels import ImageLabels, labels_from_files
+from cpal.sources.listing import (
+    LabelOrigin,
+    ListedImage,
+    Listing,
+    missing_folder,
+    names_in_mask,
+    noted,
+    some,
+    twin_problems,
+)
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
 
@@ -32,11 +39,11 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     colors, mask_classes = _mask_values(root, settings, problems)
     files = without_masks(image_files(root / settings.images, problems), root, settings)
     masks = mask_files(root, settings, files, problems)
-    told: dict[str, str] | None = None
     if settings.labels == "masks":
-        names = _names_of_masks(masks, mask_classes, problems, colors)
+        labels = ImageLabels(_names_of_masks(masks, mask_classes, problems, colors))
     else:
-        names, told = _labels(root, settings, files, problems)
+        labels = labels_from_files(root, settings, list(files), problems)
+    names, told = labels.names, labels.splits
     if not names and not problems:
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
         problems.append(f"{where}: labels no image below {root / settings.images}, so that nothing could be learned")
@@ -56,7 +63,8 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
             f"{root / settings.images}: none of the {len(images)} images that are used has a mask, so that nothing "
             "would be scored; label images that have one, or write data.masks: null"
         )
-    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), colors)
+    origin = _origin(labels, parts, settings)
+    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), origin, colors)
 
 
 def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
@@ -128,56 +136,6 @@ def _image_id(file: str) -> str:
     return str(PurePosixPath(file).with_suffix("")).replace("/", "__")
 
 
-def _labels(
-    root: Path, settings: DataConfig, files: Mapping[str, Path], problems: list[str]
-) -> tuple[dict[str, frozenset[str]], dict[str, str] | None]:
-    """Classes of each labeled image, and the split that a table tells for it."""
-    if settings.labels == "folders":
-        return _names_of_folders(root / settings.images, files, problems), None
-    assert settings.labels_file is not None, "the settings demand labels_file with these labels"
-    path = root / settings.labels_file
-    if settings.labels == "coco":
-        rows = _rows_of_json(path, problems)
-    else:
-        rows = read_labels_csv(path, problems)
-    by_stem = {str(PurePosixPath(file).with_suffix("")): file for file in files}
-    exact = by_stem | {file: file for file in files}
-    composed = {normalize("NFC", name): file for name, file in exact.items()}  # a Mac's archives hold decomposed names
-    found = {image: exact.get(image) or composed.get(normalize("NFC", image)) for image, _, _ in rows}
-    if missing := [image for image, file in found.items() if file is None]:
-        problems.append(f"{path}: {len(missing)} image(s) that are not below {root / settings.images}: {some(missing)}")
-    names, told = dict[str, frozenset[str]](), dict[str, str]()
-    for image, classes, split in rows:
-        file = found[image]
-        if file is None:
-            continue
-        if file in names:
-            problems.append(f"{path}: image {file} twice; with and without its ending is the same")
-        names[file] = classes
-        if split is not None:
-            told[file] = split
-    return names, told if any(split is not None for _, _, split in rows) else None
-
-
-def _rows_of_json(path: Path, problems: list[str]) -> list[tuple[str, frozenset[str], str | None]]:
-    """An instances JSON as the rows of a table; its boxes and outlines are not looked at."""
-    with noted(problems):
-        images, categories = read_instances(path, outlines=False)
-        return [(image.file_name, frozenset(categories[i.category] for i in image.instances), None) for image in images]
-    return []
-
-
-def _names_of_folders(folder: Path, files: Iterable[str], problems: list[str]) -> dict[str, frozenset[str]]:
-    """One sub-folder a class: the first part of an image's path is its only label."""
-    parts = {file: PurePosixPath(file).parts for file in files}
-    if loose := [file for file, part in parts.items() if len(part) == 1]:
-        problems.append(
-            f"{folder}: {len(loose)} image(s) in no sub-folder (data.labels: folders takes its name for the class): "
-            f"{some(loose)}"
-        )
-    return {file: frozenset(part[:1]) for file, part in parts.items() if len(part) > 1}
-
-
 def _names_of_masks(
     masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
 ) -> dict[str, frozenset[str]]:
@@ -189,6 +147,19 @@ def _names_of_masks(
             with noted([]):
                 names[file] = names_in_mask(mask, None, mask_classes, [], colors)
     return names
+
+
+def _origin(labels: ImageLabels, parts: Mapping[str, Sequence[str]], settings: DataConfig) -> LabelOrigin:
+    """How the labels were understood, and which rows of their table are not used."""
+    used = {file for part in parts.values() for file in part}
+    told = [
+        (labels.written.get(file, file), split) for file, split in (labels.splits or {}).items() if file not in used
+    ]
+    known = set(_splits(settings).values())
+    told += [(image, split) for image, split in labels.lost if split is not None and split not in known]
+    other = dict(told)
+    unlisted = tuple(image for image, _ in labels.lost if image not in other)
+    return LabelOrigin(labels.told, tuple(f"{image} ({split or 'empty'})" for image, split in told), unlisted)
 
 
 def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cpal.data.dataset import ENDINGS
+from cpal.data.images import ENDINGS
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig
 from cpal.sources.dispatch import list_images
@@ -68,9 +68,15 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
             continue
         if listing.problems:
             failed.append(f"labels from {_where(keys)}: {listing.problems[0]}")
-        elif listing.images:
+        elif listing.images and not any(_same(listing, other.listing) for other in found):
             found.append(Reading(keys, listing))
     return found, failed
+
+
+def _same(first: Listing, second: Listing) -> bool:
+    """Whether two ways of reading give the same labels; a COCO file is also a table."""
+    labels = ({(image.image_id, image.names, image.mask) for image in listing.images} for listing in (first, second))
+    return len(set(map(frozenset, labels))) == 1
 
 
 def _where(keys: dict[str, Any]) -> str:
@@ -114,8 +120,6 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     folder |= {"val_list": "val"}
     for table in _tables(root):
         yield folder | {"labels": "csv", "labels_file": table.as_posix()}
-        if table.suffix == ".json":
-            yield folder | {"labels": "coco", "labels_file": table.as_posix()}
     names = {path.name.lower() for path in (root / images).iterdir() if path.is_dir() and not path.name.startswith(".")}
     if not names & NO_CLASSES and not any(map(_of_masks, names)):
         yield folder | {"labels": "folders"}

@@ -48,6 +48,18 @@ class ListedImage:
 
 
 @dataclass(frozen=True)
+class LabelOrigin:
+    """How the labels' file was understood, in one sentence, and what of it is not used.
+
+    `other_splits`: images of a split that is not read, `unlisted`: rows that name no listed image.
+    """
+
+    told: str = ""
+    other_splits: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Listing:
     """A data set by names. `classes` are kept, in order; `mask_classes` name the source's mask values 1, 2, ...
 
@@ -60,6 +72,7 @@ class Listing:
     mask_classes: tuple[str, ...]
     splits: dict[str, str]
     problems: tuple[str, ...]
+    origin: LabelOrigin = LabelOrigin()
     colors: ColorTable | None = None
 
 
@@ -102,7 +115,7 @@ def import_listing(
     parallel = processes(workers)
     found: list[ImportedImage] = []
     if listing.images:  # joblib warns of a generator that nobody reads
-        shared = replace(listing, images=())  # goes to the workers with every image
+        shared = replace(listing, images=(), origin=LabelOrigin())  # goes to the workers with every image
         results = parallel(delayed(read_one)(shared, item) for item in listing.images)
         found = list(progress(results, total=len(listing.images), what="read images"))
     problems += [problem for one in found for problem in one.problems]
@@ -119,7 +132,14 @@ def import_listing(
         written = parallel(delayed(_write_remapped)(source, target, table, listing.colors) for source, target in masks)
         for _ in progress(written, total=len(masks), what="write masks"):
             pass
-    write_dataset(folder, records, classes=listing.classes, splits=listing.splits, image_root=str(listing.root))
+    write_dataset(
+        folder,
+        records,
+        classes=listing.classes,
+        splits=listing.splits,
+        image_root=str(listing.root),
+        source=listing.origin.told,
+    )
 
 
 def _mask_problems(listing: Listing, found: Sequence[ImportedImage]) -> list[str]:
@@ -297,7 +317,8 @@ def _names_in_xml(path: Path, known: Sequence[str]) -> frozenset[str]:
     names = frozenset(node.findtext("name", "").strip() for node in objects)
     if strange := sorted(names - set(known)):
         raise UserError(
-            f"{path}: object {', '.join(map(repr, strange))} is not among VOC's classes; rename or remove it"
+            f"{path}: object {', '.join(map(repr, strange))} is not among VOC's classes; rename or remove it, or set "
+            "data.source: folder, which takes classes of your own"
         )
     return names
 

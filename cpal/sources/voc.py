@@ -9,9 +9,11 @@ from cpal.data.images import ENDINGS
 from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
-from cpal.sources.labels_csv import read_labels_csv
-from cpal.sources.listing import ListedImage, Listing, missing_folder, some, twin_problems
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing, missing_folder, some, twin_problems
 from cpal.sources.mask_colors import voc_colors
+from cpal.sources.tables.file_names import FileNames
+from cpal.sources.tables.read import read_table
+from cpal.sources.tables.rows import reading_of
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -28,16 +30,19 @@ def list_voc(
     """
     root, problems = Path(settings.root), list[str]()
     if unknown := [name for name in settings.classes or () if name not in CLASSES]:
-        problems.append(f"data.classes: {', '.join(unknown)} not among VOC's classes {', '.join(CLASSES)}")
-    images: list[ListedImage] = []
+        problems.append(
+            f"data.classes: {', '.join(unknown)} not among VOC's classes {', '.join(CLASSES)}; "
+            "data.source: folder takes classes of your own"
+        )
+    images, origin = list[ListedImage](), LabelOrigin()
     if no_root := missing_folder(root, f"set it to the folder that holds {settings.images}"):
         problems += no_root
     else:
-        images = _list_images(root, settings, lists or {}, limit, problems)
+        images, origin = _list_images(root, settings, lists or {}, limit, problems)
     splits = {"train": settings.train_list, "score": settings.score_list, "val": settings.val_list}
     kept = () if unknown else tuple(images)
     colors = voc_colors(CLASSES) if settings.mask_colors else None
-    return Listing(root, kept, settings.classes or CLASSES, CLASSES, splits, tuple(problems), colors)
+    return Listing(root, kept, settings.classes or CLASSES, CLASSES, splits, tuple(problems), origin, colors)
 
 
 def _list_images(
@@ -46,7 +51,7 @@ def _list_images(
     known: Mapping[str, Sequence[str]],
     limit: int | None,
     problems: list[str],
-) -> list[ListedImage]:
+) -> tuple[list[ListedImage], LabelOrigin]:
     needed = {settings.images: "images"}
     if settings.masks is not None:
         needed[settings.masks] = "ground-truth masks (data.masks)"
@@ -68,7 +73,7 @@ def _list_images(
     if ended := [i for i in ended if (folder / i).exists() and not _image_file(folder, i).exists()]:
         problems.append(f"{len(ended)} image(s) are listed with their ending; lists hold a for a.jpg: {some(ended)}")
     problems += twin_problems(dict.fromkeys([*train, *val]))
-    names = _names_from_csv(root, settings, [*train, *val], problems)
+    names, origin = _names_from_csv(root, settings, [*train, *val], problems)
     masked = settings.masks is not None
 
     def listed(image_id: str, split: str) -> ListedImage:
@@ -83,26 +88,30 @@ def _list_images(
         )
 
     images = [listed(image_id, "train") for image_id in train[:limit]]
-    return [] if absent else images + [listed(image_id, "val") for image_id in val[:limit]]
+    return ([] if absent else images + [listed(image_id, "val") for image_id in val[:limit]]), origin
 
 
 def _names_from_csv(
     root: Path, settings: DataConfig, image_ids: Sequence[str], problems: list[str]
-) -> dict[str, frozenset[str]]:
+) -> tuple[dict[str, frozenset[str]], LabelOrigin]:
     """With labels: csv, the classes of each image; every one of `image_ids` needs a line."""
     if settings.labels != "csv":
-        return {}
+        return {}, LabelOrigin()
     assert settings.labels_file is not None, "the settings demand labels_file with labels: csv"
     path, before = root / settings.labels_file, len(problems)
-    rows = read_labels_csv(path, problems)
+    places = FileNames(dict.fromkeys(image_ids), settings.images)
+    table = read_table(path, reading_of(settings), lambda text: places.find(text).file is not None, problems)
+    rows = [] if table is None else table.rows
     for image_id, names, _ in rows:
         if strange := sorted(names - set(CLASSES)):
             problems.append(f"{path}, image {image_id}: {', '.join(strange)} not among VOC's classes")
-    by_id = {image_id: names for image_id, names, _ in rows}
+    found = [(row, places.find(row.image).file) for row in rows]
+    by_id = {image_id: row.names for row, image_id in found if image_id is not None}
     lacking = [image_id for image_id in image_ids if image_id not in by_id]
     if lacking and (rows or len(problems) == before):
         problems.append(f"{path}: no line for {len(lacking)} listed image(s): {some(lacking)}")
-    return by_id
+    unlisted = tuple(row.image for row, image_id in found if image_id is None)
+    return by_id, LabelOrigin("" if table is None else table.told, (), unlisted)
 
 
 def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:

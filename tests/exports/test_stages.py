@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cpal.data.dataset import Dataset, read_image
+from cpal.data.dataset import Dataset
+from cpal.data.images import read_image
 from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format

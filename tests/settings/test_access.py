@@ -13,13 +13,14 @@ from cpal.errors import UserError
 from cpal.settings.config import load_config
 from cpal.settings.profiles import read_settings
 from cpal.sources.instances_json import read_instances
-from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.pickled import read_pickled
+from cpal.sources.tables.read import read_table
+from cpal.sources.tables.rows import Reading
 
 
 def csv_problem(path: Path) -> None:
     problems: list[str] = []
-    assert read_labels_csv(path, problems) == []
+    assert read_table(path, Reading(), bool, problems) is None
     raise UserError(*problems)
 
 
@@ -30,7 +31,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "profile": read_settings,
     "instances JSON": lambda path: read_instances(path, outlines=False),
     "pickle": lambda path: read_pickled(path, what="labels"),
-    "labels csv": csv_problem,
+    "table of labels": csv_problem,
 }
 
 

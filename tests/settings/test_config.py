@@ -220,8 +220,8 @@ class TestProblems:
                 "without masks write masks: null",
             ),
             (
-                {"data.source": "folder", "data.labels": "xml"},
-                "data: labels: xml does not go with source: folder; take csv or folders or coco or masks",
+                {"data.source": "coco2014", "data.labels": "xml"},
+                "data: labels: xml does not go with source: coco2014; take coco",
             ),
             (
                 {"data.source": "voc", "data.masks": None},

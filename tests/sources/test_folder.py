@@ -312,7 +312,14 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     write_table(root, ["a.jpg,,train", "b.PNG,,val"])
     assert problems() == ["no image has a label; each needs the names of what it shows"]
     write_table(root, ["a.jpg,background,train", "b.PNG,,val"])
-    assert problems() == ["a class is named background, which is what no class covers; leave it away, or rename it"]
+    assert problems() == [
+        "label background (1 image): if it says that an image shows none of the classes, set data.negatives: "
+        '["background"]; if it is a class, set data.negatives: []',
+        "no image has a label; each needs the names of what it shows",
+    ]
+    assert problems(negatives=[]) == [
+        "a class is named background, which is what no class covers; leave it away, or rename it"
+    ]
 
 
 def test_a_table_without_images(problems: Callable[..., list[str]], root: Path) -> None:

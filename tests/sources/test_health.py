@@ -263,7 +263,7 @@ def test_annotations_that_are_refused(health: Callable[..., Health], root: Path)
         )
     assert one(health(**{"data.labels": "xml"}), "labels").text == (
         "masks or annotations that are refused: 1, the first is b.xml: object 'zebra' is not among VOC's classes; "
-        "rename or remove it"
+        "rename or remove it, or set data.source: folder, which takes classes of your own"
     )
 
 

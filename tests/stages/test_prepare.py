@@ -359,7 +359,7 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
             {"data.labels_file": "none.csv"},
             "mine/none.csv: no such file; put it there, or name another one in data.labels_file",
         ),
-        ({"data.labels_file": "images/a.png"}, "mine/images/a.png: not a csv file in UTF-8"),
+        ({"data.labels_file": "images/a.png"}, "mine/images/a.png: a picture and no table"),
         ({"data.labels": "coco", "data.labels_file": "labels.csv"}, "mine/labels.csv: damaged, or no JSON"),
         ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "would be its own mask"),
     ],

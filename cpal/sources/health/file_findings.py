@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from unicodedata import normalize
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from cpal.data.images import ENDINGS, files_passed_over, passed_over
 from cpal.settings.data import DataConfig
 from cpal.sources.health.image_facts import ImageFacts, earlier_alike
 from cpal.sources.labels_and_masks import ScoredImage, contradictions
-from cpal.sources.labels_csv import read_labels_csv
 from cpal.sources.listing import ListedImage, Listing, order_of_masks, undrawn
 
 Severity = Literal["error", "warning", "note"]
@@ -215,23 +213,10 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     names = [path.name for path in others if passed_over(path) is None]
     text = "other files beside the images"
     yield from found("note", "other_files", text, names, f"images end in {', '.join(ENDINGS)}")
-    if data.labels == "csv" and data.labels_file is not None:
-        bases = (listing.root, listing.root / data.images)
-        known = {item.image_id for item in listing.images}
-        below = [path.relative_to(base) for base in bases for path in listed if path.is_relative_to(base)]
-        known |= {name.as_posix() for path in below for name in (path, path.with_suffix(""))}
-        known |= {normalize("NFC", name) for name in known}
-        rows = read_labels_csv(listing.root / data.labels_file, [])
-        lists = (data.train_list, data.val_list)
-        other = {image: split for image, _, split in rows if split is not None and split not in lists}
-        if data.source == "folder":
-            text = f"rows of {data.labels_file} whose split is neither {' nor '.join(lists)}"
-            names = [f"{image} ({split or 'empty'})" for image, split in other.items()]
-            yield from found("warning", "other_split", text, names, "they are not used")
-            known |= other.keys()
-        names = [image for image, _, _ in rows if not {image, normalize("NFC", image)} & known]
-        text = f"rows of {data.labels_file} that name no listed image"
-        yield from found("note", "unlisted_rows", text, names, "they are not used")
+    text = f"rows of {data.labels_file} whose split is neither {data.train_list} nor {data.val_list}"
+    yield from found("warning", "other_split", text, listing.origin.other_splits, "they are not used")
+    text = f"rows of {data.labels_file} that name no listed image"
+    yield from found("note", "unlisted_rows", text, listing.origin.unlisted, "they are not used")
 
 
 def of_passed_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:

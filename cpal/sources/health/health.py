@@ -28,7 +28,7 @@ from cpal.sources.health.file_findings import (
 )
 from cpal.sources.health.image_facts import read_facts
 from cpal.sources.labels_and_masks import class_counts
-from cpal.sources.listing import ListedImage, Listing, Progress, read_names, scored_images, silent, some
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing, Progress, read_names, scored_images, silent, some
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 COLUMNS = 100
@@ -39,7 +39,7 @@ PAIRS = 20  # strongest pairs that are printed for more classes
 
 @dataclass(frozen=True)
 class Health:
-    """`complete`: every listed image was looked at.
+    """`complete`: every listed image was looked at. `labels`: how their file was understood.
 
     `together` (N, N): training images that show both classes, on the diagonal those that show the class.
 
@@ -50,6 +50,7 @@ class Health:
     """
 
     root: str
+    labels: str
     complete: bool
     lists: dict[str, str]
     images: dict[Split, int]
@@ -71,7 +72,7 @@ def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) 
     items = sorted(listing.images, key=lambda item: item.split != "train")
     if not items:  # joblib warns of a generator that nobody reads
         return []
-    shared = replace(listing, images=())  # each task is sent its own image, not all of them
+    shared = replace(listing, images=(), origin=LabelOrigin())  # each task is sent its own image, not all of them
     looks = processes(workers)(delayed(look_at)(shared, item) for item in items)
     return list(progress(looks, total=len(items), what="check images"))
 
@@ -108,6 +109,7 @@ def examine(listing: Listing, seen: Sequence[CheckedImage], config: Config, *, c
     shown = train.astype(int)
     return Health(
         root=printable(str(listing.root)),
+        labels=printable(listing.origin.told),
         complete=complete,
         lists=listing.splits,
         images={split: sum(one.item.split == split for one in seen) for split in ("train", "val")},
@@ -130,6 +132,8 @@ def health_text(health: Health) -> str:
     """Plain text of at most 100 columns, but for long paths."""
     train, val = (f"{health.images[split]} images of {printable(health.lists[split])}" for split in ("train", "val"))
     parts = [f"{health.root}: {train} to learn from, {val} to validate"]
+    if health.labels:
+        parts.append(f"Labels: {health.labels}")
     if not health.complete:
         parts.append("Only the first images of each list: nothing is said of classes and left-over files.")
     for severity in SEVERITIES:

@@ -1,0 +1,87 @@
+"""COCO's JSON read for its labels alone: images, categories, and which stand in a joint annotation.
+
+Neither sizes nor boxes nor outlines are looked at, and ids may be text. It is read in pieces: it may have gigabytes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from cpal.errors import UserError
+from cpal.sources.tables.rows import Row, Table, counted
+
+
+def read_coco_labels(path: Path) -> Table:
+    """Every image of the file; one without annotation shows none of the classes.
+
+    Raises UserError for an entry without name or id, and for annotations of images or categories that are not there.
+    """
+    images: dict[str, str] = {}
+    for entry in _entries(path, "images"):
+        name, number = entry.get("file_name"), _id(entry.get("id"))
+        if not isinstance(name, str) or not name.strip() or number is None or number in images:
+            raise _wrong(path, f"image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
+        images[number] = name
+    categories, twice = _categories(path)
+    shown: dict[str, set[str]] = {number: set() for number in images}
+    for entry in _entries(path, "annotations"):
+        image, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
+        where = f"annotation {entry.get('id')!r}"
+        if image is None or image not in shown:
+            raise _wrong(path, f"{where}: no image {entry.get('image_id')!r} in the file")
+        if category is None or category not in categories:
+            raise _wrong(path, f"{where}: no category {entry.get('category_id')!r} in the file")
+        shown[image].add(categories[category])
+    if not images:
+        raise _wrong(path, "lists no images; it should be a JSON of COCO's form")
+    told = f"COCO's JSON; {counted(len(categories), 'category', 'categories')}"
+    used = set().union(*shown.values())
+    if unused := [name for name in dict.fromkeys(categories.values()) if name not in used]:
+        told += f", not used by any annotation: {', '.join(unused[:3])}{', ...' * (len(unused) > 3)}"
+    if twice:
+        told += f"; categories of one name are joined: {', '.join(twice[:3])}"
+    return Table(tuple(Row(images[number], frozenset(names)) for number, names in shown.items()), told)
+
+
+def _categories(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Names by id, and the names that several ids have."""
+    found: dict[str, str] = {}
+    for entry in _entries(path, "categories"):
+        number, name = _id(entry.get("id")), entry.get("name")
+        if not isinstance(name, str) or not name.strip() or number is None or number in found:
+            raise _wrong(path, f"category {entry.get('id')!r}: name {name!r} or id is missing or there twice")
+        found[number] = name.strip()
+    if not found:
+        raise _wrong(path, "lists no categories; it should be a JSON of COCO's form")
+    return found, [name for name, count in Counter(found.values()).items() if count > 1]
+
+
+def _id(value: Any) -> str | None:
+    """An id as text: 7, 7.0 and "7" are the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return str(value) if not isinstance(value, int) or abs(value) < 1 << 62 else None
+
+
+def _entries(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open("rb") as stream:
+            if stream.read(3) != b"\xef\xbb\xbf":
+                stream.seek(0)
+            for entry in ijson.items(stream, f"{key}.item", use_float=True):
+                if not isinstance(entry, dict):
+                    raise _wrong(path, f"{key} holds {str(entry)[:40]!r}, which is no object")
+                yield entry
+    except (ijson.JSONError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise _wrong(path, f"damaged, or no JSON ({error})") from None
+
+
+def _wrong(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: {what}; correct the file, or export it again")

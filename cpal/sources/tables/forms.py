@@ -1,0 +1,160 @@
+"""The forms of a table: one row an image, one row a label, one column a class."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cpal.errors import UserError
+from cpal.sources.tables.cells import split_cells
+from cpal.sources.tables.columns import NO, YES, Columns, find_columns, number
+from cpal.sources.tables.grid import Cell, Grid
+from cpal.sources.tables.rows import Reading, Row, Table, counted, joined
+
+OFTEN = 0.05  # share of images with several rows from which on a table has one row a label
+
+
+def table_of_grid(grid: Grid, path: Path, reading: Reading, named: Callable[[str], bool], problems: list[str]) -> Table:
+    """The table's images. Raises UserError where its columns or numbers can be read in two ways."""
+    if not grid.rows:
+        raise UserError(f"{path}: is empty; write a first line image,labels or image,labels,split")
+    columns = find_columns(grid, lambda cell: isinstance(cell, str) and bool(cell) and named(cell), path)
+    rows = _full_rows(grid, columns, path, problems)
+    if columns.classes:
+        header = [str(cell).strip() for cell in grid.rows[0]]
+        found, form = _column_a_class(rows, columns, header, path, reading)
+        images = joined(found, str(path), problems)
+    else:
+        images, form = _rows_of_names(rows, columns, path, reading, problems)
+    parts = (grid.told, columns.told, form)
+    return Table(tuple(images), "; ".join(part for part in parts if part))
+
+
+Numbered = tuple[int, list[Cell]]  # line of the file, cells
+
+
+def _full_rows(grid: Grid, columns: Columns, path: Path, problems: list[str]) -> list[Numbered]:
+    """Rows that name an image, filled up with empty cells; others, and cells without a header, are problems."""
+    width = len(_trimmed(grid.rows[0])) if columns.first else max(map(len, grid.rows))
+    needed = max(columns.image, columns.split or 0, *columns.labels, *columns.classes)
+    rows = list[Numbered]()
+    for line, row in list(zip(grid.lines, grid.rows, strict=True))[columns.first :]:
+        cells = row + [""] * (max(width, needed + 1) - len(row))
+        if len(_trimmed(row)) > max(width, needed + 1):
+            wanted = ",".join(map(str, grid.rows[0][:width]))
+            problems.append(f"{path}, line {line}: {len(row)} columns; write {wanted[:80]} with ; between class names")
+        elif not cells[columns.image]:
+            problems.append(f"{path}, line {line}: names no image")
+        elif isinstance(cells[columns.image], str):
+            rows.append((line, cells))
+        else:
+            problems.append(f"{path}, line {line}: holds a list in place of an image")
+    return rows
+
+
+def _trimmed(row: Sequence[Cell]) -> list[Cell]:
+    """Without empty cells at its end."""
+    end = next((n for n in range(len(row), 0, -1) if row[n - 1]), 0)
+    return list(row[:end])
+
+
+def _split(cells: Sequence[Cell], columns: Columns) -> str | None:
+    if columns.split is None:
+        return None
+    cell = str(cells[columns.split])
+    return cell if not columns.asked else columns.asked if cell.lower() in YES else "train"
+
+
+def _column_a_class(
+    rows: Sequence[Numbered], columns: Columns, header: Sequence[str], path: Path, reading: Reading
+) -> tuple[list[Row], str]:
+    """The classes whose column says yes: 1, true, x; with a threshold, a number from it on."""
+    used = {str(cells[n]).lower() for _, cells in rows for n in columns.classes}
+    minus = bool(used & {"-1", "-1.0"})
+    yes_no = used <= {*YES, *NO} and not (minus and used & {"0", "0.0"}) and not ("" in used and used & {"0", "0.0"})
+    if not yes_no and reading.threshold is None:
+        odd = sorted(used - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
+        raise UserError(
+            f"{path}: the columns of classes hold {', '.join(map(repr, odd[:4]))}, not 0 and 1 only; set "
+            "data.label_threshold, such as 0.5, to the number from which on an image shows the class (an empty cell "
+            "then counts as 0)"
+        )
+
+    def shows(cell: str) -> bool:
+        if reading.threshold is not None and (value := number(cell)) is not None:
+            return value >= reading.threshold
+        return cell.lower() in YES
+
+    found = [
+        Row(
+            str(cells[columns.image]),
+            frozenset(header[n] for n in columns.classes if shows(str(cells[n]))),
+            _split(cells, columns),
+        )
+        for _, cells in rows
+    ]
+    told = f"one column a class ({len(columns.classes)})"
+    if not yes_no:
+        told += f", shown from {reading.threshold:g} on"
+    return found, told
+
+
+def _rows_of_names(
+    rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading, problems: list[str]
+) -> tuple[list[Row], str]:
+    """One row an image or one row a label, told apart by whether images come again."""
+    kept, told_confidence = _sure(rows, columns, path, reading)
+    cells = [cell for _, row in rows for cell in (row[n] for n in columns.labels)]
+    names, separated = split_cells(cells, reading.separator, str(path), problems)
+    each = len(columns.labels)
+    together = [frozenset[str]().union(*names[n * each : n * each + each]) for n in range(len(rows))]
+    found = [
+        Row(str(row[columns.image]), shown if sure else frozenset(), _split(row, columns))
+        for (_, row), shown, sure in zip(rows, together, kept, strict=True)
+    ]
+    counts = Counter(row.image for row in found)
+    again = sum(count > 1 for count in counts.values())
+    one_label = all(len(row.names) <= 1 for row in found) and again > 0
+    clear = not columns.many or again >= 2 and again >= OFTEN * len(counts)
+    if again and not (one_label and clear):
+        return _once(found, rows, path, problems), _form("one row an image", separated)
+    if not again:
+        return found, _form("one row an image", separated, told_confidence)
+    images = joined(found, str(path), problems)
+    return images, _form(f"one row a label, {counted(again, 'image')} with several", separated, told_confidence)
+
+
+def _form(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str]) -> list[Row]:
+    """Each image's last row; an image that comes again is a problem."""
+    images: dict[str, Row] = {}
+    for row, (line, _) in zip(found, rows, strict=True):
+        if row.image in images:
+            problems.append(
+                f"{path}, line {line}: image {row.image} for the second time; take out one line, or, if each line "
+                "holds one of an image's labels, name this column label"
+            )
+        images[row.image] = row
+    return list(images.values())
+
+
+def _sure(rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading) -> tuple[list[bool], str]:
+    """Which rows count by their confidence, and a phrase on that."""
+    place = columns.confidence
+    if place is None:
+        return [True] * len(rows), ""
+    values = [number(str(row[place])) for _, row in rows]
+    if None in values:
+        line, row = rows[values.index(None)]
+        raise UserError(f"{path}, line {line}: the confidence {str(row[place])[:40]!r} is no number; correct it")
+    told = [value for value in values if value is not None]
+    if reading.threshold is None and not set(told) <= {0, 1}:
+        raise UserError(
+            f"{path}: the confidence goes from {min(told):g} to {max(told):g}; set data.label_threshold to the number "
+            "from which on a label counts, such as 0.5, or 0 for all of them"
+        )
+    least = 1 if reading.threshold is None else reading.threshold
+    kept = [value >= least for value in told]
+    return kept, f"{counted(kept.count(False), 'label')} left out with a confidence below {least:g}"

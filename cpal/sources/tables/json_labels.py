@@ -1,0 +1,154 @@
+"""JSON of several tools: what it is, told from its content, and its labels."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from cpal.errors import UserError
+from cpal.sources.tables.coco_labels import read_coco_labels
+from cpal.sources.tables.columns import is_header
+from cpal.sources.tables.forms import table_of_grid
+from cpal.sources.tables.grid import grid_of_records
+from cpal.sources.tables.rows import Reading, Row, Table
+from cpal.sources.tables.tasks import is_short_task, is_task, read_short_tasks, read_tasks
+from cpal.sources.tables.text import read_text
+
+COCO = {"images", "annotations", "categories"}
+Named = Callable[[str], bool]
+
+
+def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
+    """Labels of COCO, Label Studio, FiftyOne, Hugging Face, or of objects that hold image and labels.
+
+    Raises UserError for a file that is damaged or none of these.
+    """
+    try:
+        if _first_key(path) in COCO:
+            return read_coco_labels(path)
+        text, _ = read_text(path, reading.encoding)
+        content = (
+            json.loads(text) if not _is_lines(text) else [json.loads(line) for line in text.split("\n") if line.strip()]
+        )
+    except (ValueError, RecursionError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged, or no JSON ({error}); export it again") from None
+    if isinstance(content, dict):
+        return _of_object(content, path, reading, named, problems)
+    return _of_list(content, path, reading, named, problems)
+
+
+def _first_key(path: Path) -> str:
+    """The first key of the outer object that COCO has, else empty; of a large file only a start is read."""
+    with path.open("rb") as stream:
+        if stream.read(3) != b"\xef\xbb\xbf":
+            stream.seek(0)
+        try:
+            for prefix, event, value in ijson.parse(stream):
+                if prefix == "" and event not in ("start_map", "map_key"):
+                    return ""
+                if prefix == "" and event == "map_key" and value in COCO:
+                    return str(value)
+        except ijson.JSONError:  # lines of JSON, another code page, or damage: told by who reads it whole
+            return ""
+    return ""
+
+
+def _is_lines(text: str) -> bool:
+    """One object a line, as in metadata.jsonl."""
+    first, _, rest = text.strip().partition("\n")
+    try:
+        return isinstance(json.loads(first), dict) and bool(rest.strip())
+    except (ValueError, RecursionError):
+        return False
+
+
+def _of_list(content: Any, path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
+    entries = [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
+    if not isinstance(content, list) or len(entries) < len(content) or not entries:
+        raise UserError(f"{path}: holds no list of objects with an image and its labels; export it again")
+    if all(is_task(entry) for entry in entries):
+        return read_tasks(entries, path, problems)
+    if all(is_short_task(entry) for entry in entries):
+        return read_short_tasks(entries, path, problems)
+    return table_of_grid(grid_of_records(_flat(entries), "JSON, one object a row"), path, reading, named, problems)
+
+
+def _flat(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """FiftyOne's samples hold labels in fields of `_cls`, and the split as a tag."""
+    return [{key: value for key, value in entry.items() if not key.startswith("_")} for entry in entries]
+
+
+def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
+    samples, labels, classes = content.get("samples"), content.get("labels"), content.get("classes")
+    if isinstance(samples, list):
+        return _of_samples(samples, path)
+    if isinstance(labels, dict) and isinstance(classes, list | None):
+        return _of_mapping(labels, classes, path, "FiftyOne's labels.json")
+    if is_header(list(content)):  # a single record
+        return _of_list([content], path, reading, named, problems)
+    if content and all(isinstance(value, str | list) for value in content.values()):
+        return _of_mapping(content, None, path, "JSON, names by image")
+    for key in ("data", "images", "items", "rows"):
+        if isinstance(content.get(key), list):
+            return _of_list(content[key], path, reading, named, problems)
+    raise UserError(
+        f"{path}: JSON of an unknown form (its keys: {', '.join(map(str, list(content)[:6]))}); take COCO's, Label "
+        "Studio's, FiftyOne's, or write a table image,labels"
+    )
+
+
+def _of_samples(samples: Sequence[Any], path: Path) -> Table:
+    """FiftyOneDataset's samples.json: labels are objects with `_cls`, splits are tags."""
+    parts = ("train", "val", "validation", "valid", "test")
+    rows = list[Row]()
+    for sample in samples:
+        name = sample.get("filepath") if isinstance(sample, dict) else None
+        if not isinstance(name, str):
+            raise UserError(f"{path}: a sample names no file (filepath); export it again")
+        tags = sample.get("tags")
+        split = [tag for tag in tags if tag in parts] if isinstance(tags, list) else []
+        rows.append(Row(name, _labels_of(sample), split[0] if len(split) == 1 else None))
+    if any(row.split is None for row in rows):
+        rows = [row._replace(split=None) for row in rows]
+    fields = sorted(
+        {
+            key
+            for sample in samples
+            for key, value in sample.items()
+            if isinstance(value, dict) and _labels_of({key: value})
+        }
+    )
+    if len(fields) > 1:
+        raise UserError(f"{path}: samples have labels in the fields {', '.join(fields)}; export with one label_field")
+    return Table(tuple(rows), f"FiftyOne's samples, field {', '.join(fields) or '(none)'}")
+
+
+def _labels_of(value: Any) -> frozenset[str]:
+    """Every `label` of a Classification or Detection anywhere in a sample."""
+    if isinstance(value, list):
+        return frozenset[str]().union(*map(_labels_of, value))
+    if not isinstance(value, dict):
+        return frozenset()
+    own = {value["label"]} if isinstance(value.get("label"), str) and "_cls" in value else set()
+    return frozenset(own).union(*(_labels_of(inner) for inner in value.values()))
+
+
+def _of_mapping(labels: dict[str, Any], classes: list[Any] | None, path: Path, told: str) -> Table:
+    """Names, or places in `classes`, by image."""
+
+    def name(value: Any) -> str:
+        if isinstance(value, int) and not isinstance(value, bool) and classes is not None and 0 <= value < len(classes):
+            return str(classes[value])
+        if not isinstance(value, str):
+            raise UserError(f"{path}: label {str(value)[:40]!r} is no name and no place in classes; export it again")
+        return value.strip()
+
+    rows = list[Row]()
+    for image, value in labels.items():
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        rows.append(Row(image, frozenset(map(name, values)) - {""}))
+    return Table(tuple(rows), told)

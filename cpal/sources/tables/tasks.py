@@ -1,0 +1,99 @@
+"""Label Studio's exports: JSON with tasks and annotations, and JSON-MIN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cpal.sources.tables.rows import Row, Table, counted
+
+ABOUT = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "meta", "inner_id", "agreement"}
+PICTURE_KEYS = ("image", "img", "picture", "photo", "url", "captioning", "ocr")
+
+
+def is_task(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("data"), dict) and any(
+        key in entry for key in ("annotations", "completions", "predictions")
+    )
+
+
+def is_short_task(entry: dict[str, Any]) -> bool:
+    """JSON-MIN: an image's address and the results by the names of their tags."""
+    return {"annotation_id", "annotator"} <= entry.keys() or {"id", "lead_time"} <= entry.keys()
+
+
+def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
+    """Tasks of the full JSON; those that nobody labeled are left out, and people who disagree are a problem."""
+    rows, empty = list[Row](), 0
+    for entry in entries:
+        name = _picture(entry.get("data"))
+        if name is None:
+            problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
+            continue
+        done = [
+            one for one in _list(entry, "annotations") + _list(entry, "completions") if not one.get("was_cancelled")
+        ]
+        answers = [_names_of_results(_list(one, "result")) for one in done]
+        empty += not answers
+        rows += _agreed(name, answers, path, problems)
+    told = f"Label Studio's JSON, {counted(len(rows), 'labeled task')}"
+    return Table(tuple(rows), told + (f", {empty} without annotation left out" if empty else ""))
+
+
+def read_short_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
+    """JSON-MIN: one entry an annotation."""
+    answers: dict[str, list[frozenset[str]]] = {}
+    for entry in entries:
+        name = _picture(entry)
+        if name is None:
+            problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
+            continue
+        shown = [_names(value) for key, value in entry.items() if key not in ABOUT and value != entry.get(_key(entry))]
+        answers.setdefault(name, []).append(frozenset[str]().union(*shown))
+    rows = [row for name, given in answers.items() for row in _agreed(name, given, path, problems)]
+    return Table(tuple(rows), f"Label Studio's JSON-MIN, {counted(len(rows), 'labeled task')}")
+
+
+def _agreed(name: str, answers: Sequence[frozenset[str]], path: Path, problems: list[str]) -> list[Row]:
+    if len(set(answers)) > 1:
+        shown = " and ".join(f"[{', '.join(sorted(one))}]" for one in dict.fromkeys(answers))
+        problems.append(f"{path}: {name} was labeled {len(answers)} times, as {shown[:120]}; keep one annotation")
+    return [Row(name, answers[0])] if answers else []
+
+
+def _key(entry: dict[str, Any]) -> str:
+    """Under which the picture's address stands."""
+    texts = [key for key, value in entry.items() if isinstance(value, str) and key not in ABOUT]
+    known = [key for key in PICTURE_KEYS if key in texts]
+    paths = [key for key in texts if "/" in entry[key] or "." in entry[key]]
+    return next(iter([*known, *paths]), "")
+
+
+def _picture(data: Any) -> str | None:
+    value = data.get(_key(data)) if isinstance(data, dict) else None
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _list(entry: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = entry.get(key)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _names_of_results(results: Sequence[dict[str, Any]]) -> frozenset[str]:
+    """Choices and the labels of regions; ratings, texts and relations hold no class."""
+    values = [(one.get("type"), one.get("value")) for one in results]
+    kinds = [(kind, value) for kind, value in values if isinstance(kind, str) and isinstance(value, dict)]
+    return frozenset[str]().union(
+        *(_names(value.get(kind)) for kind, value in kinds if kind == "choices" or "labels" in kind)
+    )
+
+
+def _names(value: Any) -> frozenset[str]:
+    """Names in a choice of JSON-MIN: text, a list of them, or of regions with `rectanglelabels` and the like."""
+    if isinstance(value, str):
+        return frozenset({value.strip()} - {""})
+    if isinstance(value, dict):
+        held = [inner for key, inner in value.items() if key == "choices" or key.endswith("labels")]
+        return frozenset[str]().union(*map(_names, held))
+    if isinstance(value, list):
+        return frozenset[str]().union(*map(_names, value))
+    return frozenset()

@@ -1,0 +1,58 @@
+"""XML: CVAT's "for images 1.1", and VOC's annotation of one image."""
+
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+from cpal.errors import UserError
+from cpal.sources.tables.rows import Row, Table, counted
+from cpal.sources.tables.text import read_text
+
+SHAPES = ("box", "polygon", "polyline", "points", "mask", "cuboid", "ellipse", "skeleton")
+
+
+def read_root(path: Path) -> ElementTree.Element:
+    """The outermost element. Raises UserError for what is no XML, and for a document type, which can grow unbounded."""
+    try:
+        text, _ = read_text(path, None)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise UserError(f"{path}: has a document type (DOCTYPE), which annotations never have; remove it")
+        start = text.find("?>") if text.lstrip().startswith("<?xml") else -2
+        return ElementTree.fromstring(text[start + 2 :].strip())
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a readable XML file ({error}); replace it") from None
+
+
+def read_cvat(path: Path) -> Table:
+    """Tags and shapes of each image; `subset` is its split where all have one. Raises UserError for another XML."""
+    root = read_root(path)
+    if root.tag == "annotation":
+        raise UserError(f"{path}: VOC's annotation of one image; set data.labels: xml, which reads one file an image")
+    images = root.findall("image")
+    if root.tag != "annotations" or not images:
+        raise UserError(f"{path}: XML without images; export it as CVAT for images 1.1")
+    counts = Counter(child.tag for image in images for child in image if child.tag in ("tag", *SHAPES))
+    splits = [image.get("subset") for image in images]
+    told = None not in splits and set(splits) != {"default"}
+    rows = [
+        Row(
+            image.get("name", ""),
+            frozenset(child.get("label", "").strip() for child in image if child.tag in ("tag", *SHAPES)) - {""},
+            split if told else None,
+        )
+        for image, split in zip(images, splits, strict=True)
+    ]
+    if not all(row.image for row in rows):
+        raise UserError(f"{path}: an image has no name; export it again")
+    found = " and ".join(counted(count, kind, "boxes" if kind == "box" else None) for kind, count in counts.items())
+    return Table(tuple(rows), f"CVAT's XML, {found or 'no label'}")
+
+
+def names_of_annotation(path: Path) -> frozenset[str]:
+    """Names of the objects in VOC's annotation of one image."""
+    root = read_root(path)
+    if root.tag != "annotation":
+        raise UserError(f"{path}: not VOC's annotation of one image (its first tag is {root.tag[:40]}); replace it")
+    return frozenset(node.findtext("name", "").strip() for node in root.findall("object")) - {""}

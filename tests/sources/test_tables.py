@@ -1,0 +1,426 @@
+"""Image-level labels in the forms that tools write. Each form says where it is documented."""
+
+import codecs
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cpal.settings.data import DataConfig
+from cpal.sources.folder import list_folder
+from cpal.sources.listing import Listing
+from cpal.sources.tables.file_names import FileNames
+from cpal.sources.tables.read import read_table
+from cpal.sources.tables.rows import Reading
+
+FILES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+SHOWN = {"a.jpg": "cat", "b.jpg": "cat dog", "c.jpg": "dog", "d.jpg": ""}
+
+
+@pytest.fixture
+def listed(data_settings: Callable[..., DataConfig], tmp_path: Path) -> Callable[..., Listing]:
+    """`listed("image,labels\\n...")`: the listing of pictures a, b, c, d with this file of labels."""
+
+    def run(content: str | bytes, files: tuple[str, ...] = FILES, **changes: Any) -> Listing:
+        for file in files:
+            (tmp_path / "images" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "images" / file).touch()
+        (tmp_path / "labels.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+        values = {"source": "folder", "images": "images", "labels": "csv", "labels_file": "labels.csv", "masks": None}
+        return list_folder(data_settings(**(values | {"root": str(tmp_path)} | changes)), seed=0)
+
+    return run
+
+
+def shown(listing: Listing) -> dict[str, str]:
+    """Names by file, in order, with a blank between."""
+    assert listing.problems == ()
+    return {
+        item.image.name: " ".join(sorted(item.names or ())) for item in sorted(listing.images, key=lambda i: i.image)
+    }
+
+
+ROBOFLOW = "filename, cat, dog\na.jpg, 1, 0\nb.jpg, 1, 1\nc.jpg, 0, 1\nd.jpg, 0, 0\n"
+TASKS: list[Any] = [  # labelstud.io/guide/task_format; an upload gets eight digits in front of its name
+    {
+        "id": n,
+        "data": {"image": f"/data/upload/3/1b2c3d4{n}-{file}"},
+        "annotations": [
+            {
+                "id": n,
+                "was_cancelled": False,
+                "result": [
+                    {"from_name": "x", "to_name": "image", "type": "choices", "value": {"choices": names.split()}}
+                ]
+                if names
+                else [],
+            }
+        ],
+        "predictions": [],
+    }
+    for n, (file, names) in enumerate(SHOWN.items())
+]
+SHORT_TASKS = [  # labelstud.io/guide/export, JSON-MIN: one choice is text, several are an object
+    {
+        "image": f"/data/local-files/?d=images/{file}",
+        "id": n,
+        **({"choice": names if " " not in names else {"choices": names.split()}} if names else {}),
+        "annotator": 1,
+        "annotation_id": n,
+        "created_at": "2024-01-02T10:00:00.000000Z",
+        "updated_at": "2024-01-02T10:00:00.000000Z",
+        "lead_time": 2.5,
+    }
+    for n, (file, names) in enumerate(SHOWN.items())
+]
+COCO: dict[str, Any] = {  # Roboflow's: a root category that no annotation uses
+    "info": {"year": "2024"},
+    "licenses": [],
+    "categories": [
+        {"id": 0, "name": "animals", "supercategory": "none"},
+        {"id": 1, "name": "cat", "supercategory": "animals"},
+        {"id": 2, "name": "dog", "supercategory": "animals"},
+        {"id": 3, "name": "dog", "supercategory": "animals"},
+    ],
+    "images": [{"id": n, "file_name": file} for n, file in enumerate(SHOWN)],
+    "annotations": [
+        {"id": 1, "image_id": 0, "category_id": 1},
+        {"id": 2, "image_id": "1", "category_id": "1"},
+        {"id": 3, "image_id": 1, "category_id": 2},
+        {"id": 4, "image_id": 2, "category_id": 3},
+    ],
+}
+CVAT = (  # docs.cvat.ai/docs/other/xml_format, "CVAT for images 1.1"
+    '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version><meta><task></task></meta>'
+    '<image id="0" name="images/a.jpg" width="9" height="9"><tag label="cat" source="manual"></tag></image>'
+    '<image id="1" name="images/b.jpg" width="9" height="9"><tag label="cat" source="manual"></tag>'
+    '<box label="dog" source="manual" occluded="0" xtl="1" ytl="1" xbr="5" ybr="5" z_order="0"></box></image>'
+    '<image id="2" name="images/c.jpg" width="9" height="9"><tag label="dog" source="manual"></tag></image>'
+    '<image id="3" name="images/d.jpg" width="9" height="9"></image></annotations>'
+)
+FORMS: dict[str, str | bytes] = {
+    "plain": "image,labels\na.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
+    "comma": 'image,labels\na.jpg,cat\nb.jpg,"cat,dog"\nc.jpg,dog\nd.jpg,\n',
+    "bar": "image,labels\na.jpg,cat\nb.jpg,cat|dog\nc.jpg,dog\nd.jpg,\n",
+    "blank": "image,labels\na.jpg,cat\nb.jpg,cat dog\nc.jpg,dog\nd.jpg,\n",
+    "Python's lists": "image,labels\na.jpg,['cat']\nb.jpg,\"['cat', 'dog']\"\nc.jpg,['dog']\nd.jpg,[]\n",
+    "NumPy's lists": "image,labels\na.jpg,['cat']\nb.jpg,['cat' 'dog']\nc.jpg,['dog']\nd.jpg,[]\n",
+    "JSON's lists": 'image,labels\na.jpg,"[""cat""]"\nb.jpg,"[""cat"", ""dog""]"\nc.jpg,"[""dog""]"\nd.jpg,[]\n',
+    "one row a label": "ImageID,Source,LabelName,Confidence\n"  # storage.googleapis.com/openimages/web/download_v7
+    "a,verification,cat,1\na,verification,dog,0\nb,verification,cat,1\nb,verification,dog,1\nc,verification,dog,1\n"
+    "d,verification,cat,0\n",
+    "boxes": "filename,width,height,class,xmin,ymin,xmax,ymax\n"  # Roboflow's TensorFlow CSV
+    "a.jpg,9,9,cat,1,1,5,5\nb.jpg,9,9,cat,1,1,5,5\nb.jpg,9,9,dog,1,1,5,5\nb.jpg,9,9,dog,2,2,5,5\nc.jpg,9,9,dog,1,1,5,5\n"
+    "d.jpg,9,9,,,,,\n",
+    "RetinaNet": "images/a.jpg,1,1,5,5,cat\nimages/b.jpg,1,1,5,5,cat\nimages/b.jpg,1,2,5,5,dog\n"  # keras-retinanet
+    "images/c.jpg,1,1,5,5,dog\nimages/d.jpg,,,,,\n",
+    "one column a class": ROBOFLOW,  # Roboflow's "Multi-Label Classification CSV": blanks after commas
+    "ticks": "Bild;cat;dog\na;x;\nb;x;x\nc;;x\nd;;\n",
+    "minus one": "image_id,cat,dog\na.jpg,1,-1\nb.jpg,1,1\nc.jpg,-1,1\nd.jpg,-1,-1\n",  # CelebA's attributes
+    "index": ",image,labels\n0,a.jpg,cat\n1,b.jpg,cat;dog\n2,c.jpg,dog\n3,d.jpg,\n",  # DataFrame.to_csv
+    "other words": "Bild;Art\r\na.jpg;cat\r\nb.jpg;cat,dog\r\nc.jpg;dog\r\nd.jpg;\r\n",
+    "Excel's sep": 'sep=;\r\nimage;labels\r\na.jpg;cat\r\nb.jpg;"cat;dog"\r\nc.jpg;dog\r\nd.jpg;\r\n',
+    "UTF-16": codecs.BOM_UTF16_LE
+    + "image\tlabels\na.jpg\tcat\nb.jpg\tcat;dog\nc.jpg\tdog\nd.jpg\t\n".encode("utf-16-le"),
+    "UTF-16 without mark": "image\tlabels\na.jpg\tcat\nb.jpg\tcat;dog\nc.jpg\tdog\nd.jpg\t\n".encode("utf-16-le"),
+    "no header": "a.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
+    "blank lines": "image,labels,,\n\na.jpg,cat,,\nb.jpg,cat;dog,,\nc.jpg,dog,,\nd.jpg,,,\n,,,\n",
+    "several columns": "image,label_1,label_2\na.jpg,cat,\nb.jpg,cat,dog\nc.jpg,dog,\nd.jpg,,\n",
+    "columns of one name": "image,labels,labels.1\na.jpg,cat,\nb.jpg,cat,dog\nc.jpg,dog,\nd.jpg,,\n",  # read_csv
+    "line breaks": 'image,labels\na.jpg,cat\nb.jpg,"cat\ndog"\nc.jpg,dog\nd.jpg,\n',
+    "a remark above": "# exported 2024, by me\nimage,labels\na.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
+    "Label Studio's CSV": "annotation_id,annotator,choice,created_at,id,image,lead_time,updated_at\n"
+    "1,1,cat,2024,1,/data/upload/1/0a1b2c3d-a.jpg,1.5,2024\n"
+    '2,1,"{""choices"":[""cat"",""dog""]}",2024,2,/data/upload/1/0a1b2c3d-b.jpg,1.5,2024\n'
+    "3,1,dog,2024,3,/data/upload/1/0a1b2c3d-c.jpg,1.5,2024\n4,1,,2024,4,/data/upload/1/0a1b2c3d-d.jpg,1.5,2024\n",
+    "metadata.csv": "file_name,label\na.jpg,cat\nb.jpg,cat|dog\nc.jpg,dog\nd.jpg,\n",  # huggingface.co/docs/datasets
+    "metadata.jsonl": '{"file_name": "a.jpg", "labels": ["cat"]}\n{"file_name": "b.jpg", "labels": ["cat", "dog"]}\n'
+    '{"file_name": "c.jpg", "labels": ["dog"]}\n{"file_name": "d.jpg", "labels": []}\n',
+    "metadata.jsonl with objects": '{"file_name": "a.jpg", "objects": {"bbox": [[1, 1, 2]], "categories": ["cat"]}}\n'
+    '{"file_name": "b.jpg", "objects": {"bbox": [[1, 1, 2, 2], [1, 1, 2, 2]], "categories": ["cat", "dog"]}}\n'
+    '{"file_name": "c.jpg", "objects": {"bbox": [[1, 1, 2, 2]], "categories": ["dog"]}}\n'
+    '{"file_name": "d.jpg", "objects": {"bbox": [], "categories": []}}\n',
+    "records": json.dumps([{"image": file, "labels": names.split()} for file, names in SHOWN.items()]),
+    "mapping": json.dumps({file: names.split() for file, names in SHOWN.items()}, indent=2),
+    "FiftyOne's labels.json": json.dumps(  # docs.voxel51.com, FiftyOneImageClassificationDataset
+        {"classes": ["cat", "dog"], "labels": {"a": 0, "b": [0, 1], "c": "dog", "d": None}}
+    ),
+    "FiftyOne's samples.json": json.dumps(  # docs.voxel51.com, FiftyOneDataset
+        {
+            "samples": [
+                {
+                    "filepath": f"data/{file}",
+                    "tags": [],
+                    "_media_type": "image",
+                    "ground_truth": {
+                        "_cls": "Classifications",
+                        "classifications": [{"_cls": "Classification", "label": name} for name in names.split()],
+                    },
+                }
+                for file, names in SHOWN.items()
+            ]
+        }
+    ),
+    "Label Studio's JSON": json.dumps(TASKS),
+    "JSON-MIN": json.dumps(SHORT_TASKS),
+    "COCO": json.dumps(COCO),
+    "CVAT": CVAT,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms(listed: Callable[..., Listing], form: str) -> None:
+    listing = listed(FORMS[form])
+    assert shown(listing) == SHOWN
+    assert listing.classes == ("cat", "dog")
+    assert listing.origin.told.endswith("4 images, 2 classes; 1 without a label")
+
+
+def test_what_was_understood_is_told(listed: Callable[..., Listing]) -> None:
+    table = "Bild;Art\r\na.jpg;café\r\nb.jpg;Hündin\r\nc.jpg;café\r\n".encode("cp1252")
+    assert listed(table).origin.told == "cp1252; semicolon; columns Bild, Art; one row an image; 3 images, 2 classes"
+    assert "category" in (told := listed(FORMS["COCO"]).origin.told) or "categories" in told
+    assert "not used by any annotation: animals; categories of one name are joined: dog" in told
+
+
+def test_splits(listed: Callable[..., Listing]) -> None:
+    for text in (
+        "image,labels,split\na,cat,train\nb,cat,valid\nc,dog,train\nd,dog,valid\n",
+        "fname,labels,is_valid\na,cat,False\nb,cat,True\nc,dog,False\nd,dog,True\n",  # docs.fast.ai, PASCAL_2007
+        "a,cat,train\nb,cat,val\nc,dog,train\nd,dog,val\n",
+    ):
+        listing = listed(text)
+        assert not listing.problems
+        assert {item.image_id: item.split for item in listing.images} == dict(a="train", b="val", c="train", d="val")
+
+
+def test_a_table_in_each_split_folder(listed: Callable[..., Listing], tmp_path: Path) -> None:
+    files = ("train/a.jpg", "train/b.jpg", "valid/c.jpg", "test/d.jpg")
+    (tmp_path / "images").mkdir()
+    for part in ("train", "valid", "test"):
+        (tmp_path / "images" / part).mkdir()
+        rows = [f"{Path(f).name}, {int('a.' in f)}, {int('a.' not in f)}" for f in files if f.startswith(part)]
+        (tmp_path / f"images/{part}/_classes.csv").write_text("\n".join(["filename, cat, dog", *rows]))
+    listing = listed("", files, labels_file="_classes.csv")
+    assert not listing.problems
+    found = {item.image_id: (item.split, sorted(item.names or ())) for item in listing.images}
+    assert found == {"train__a": ("train", ["cat"]), "train__b": ("train", ["dog"]), "valid__c": ("val", ["dog"])}
+    assert listing.origin.other_splits == ("d.jpg (test)",)
+
+
+def test_class_folders_in_split_folders(listed: Callable[..., Listing]) -> None:
+    files = ("train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg", "val/dog/d.jpg")
+    listing = listed("", files, labels="folders", labels_file=None)
+    assert not listing.problems and listing.classes == ("cat", "dog")
+    assert {item.image_id[:5] for item in listing.images if item.split == "train"} == {"train"}
+
+
+def test_folders_that_are_no_classes(listed: Callable[..., Listing]) -> None:
+    (problem, *_) = listed("", ("train/a.jpg", "val/b.jpg"), labels="folders", labels_file=None).problems
+    assert "folders train, val are splits and no classes" in problem
+
+
+def test_one_folder_too_many(listed: Callable[..., Listing]) -> None:
+    files = ("animals/cat/a.jpg", "animals/dog/b.jpg")
+    (problem,) = listed("", files, labels="folders", labels_file=None).problems
+    assert "end in images/animals; if animals is the class" in problem
+
+
+VOC = "<annotation><folder>x</folder><filename>q.jpg</filename><object><name>{}</name></object></annotation>"
+
+
+@pytest.mark.parametrize(
+    "place", ["images", "Annotations"]
+)  # Roboflow writes them beside the images, labelImg where told
+def test_xml_with_own_classes(listed: Callable[..., Listing], tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    for file, name in {"a": "lynx", "b": "yak", "c": "lynx"}.items():
+        (tmp_path / place / f"{file}.xml").write_text(VOC.format(name))
+    (tmp_path / place / "d.xml").write_text("<annotation/>")
+    listing = listed("", labels="xml", labels_file=None)
+    assert shown(listing) == {"a.jpg": "lynx", "b.jpg": "yak", "c.jpg": "lynx", "d.jpg": ""}
+    (tmp_path / place / "e.xml").write_text("<annotation/>")
+    assert "1 XML file(s) of no image" in listed("", labels="xml", labels_file=None).problems[0]
+
+
+# Two readings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,labels\na,cat\nb,cat mouse\n", "'cat mouse' can be one name or the names 'cat' and 'mouse'"),
+        (
+            "image,tags\na,haze primary\nb,clear primary\nc,clear water\nd,haze water\n",
+            "set data.label_separator to ' '",
+        ),
+        ('image,labels\na,"tench, Tinca tinca"\nb,cat\n', "'tench, Tinca tinca' can be one name or the names"),
+        ("image,labels\na,cat;dog\nb,cat|dog\n", "labels hold ';' and '|'"),
+        ("image,labels\na,cat/dog\nb,cat\nc,dog\n", "'cat/dog' can be one name or the names 'cat' and 'dog'"),
+        ("image,cat,dog\na,0.9,0.2\nb,0.1,0.8\n", "set data.label_threshold"),
+        (
+            "image,label,confidence\na,cat,0.9\nb,dog,0.4\n",
+            "the confidence goes from 0.4 to 0.9; set data.label_threshold",
+        ),
+        ("image,cat,dog\na,1,-1\nb,0,1\n", "hold '-1'"),
+        ("image,class,tags\na,cat,fast\nb,dog,slow\n", "columns class, tags can each tell"),
+        ("image,color,kind\na,red,cat\nb,blue,dog\n", "columns color, kind can each tell"),
+        ("image,labels\na,cat\na,dog\n" + "".join(f"{n},cat\n" for n in "bcd"), "line 3: image a for the second time"),
+        ("image,labels\na,cat\nb,none\n", 'set data.negatives: ["none"]'),
+        ("image,labels\na,cat\nb,nan\n", 'set data.negatives: ["nan"]'),
+        ("image,labels\na,cat\nb,dog,x\n", "line 3: 3 columns; write image,labels with ; between"),
+        ("what,ever\nx,y\n", "no column names the images"),
+        ("image,label\na,0\nb,1\n", "labels 0 and 1 can be two classes"),
+        ("image,label\na,Vögel\n".encode("mac_roman"), "'Vögel' (mac_roman)"),
+        (b"PK\x03\x04", "a workbook or an archive"),
+        ("image,labels\na,chèvre\n".encode("cp1252"), "'chèvre' (cp1252) or 'chčvre' (cp1250)"),
+        ("image,labels\na,кошка\n".encode("cp1251"), "set data.label_encoding"),
+        (VOC.format("cat"), "set data.labels: xml"),
+        (json.dumps(COCO | {"annotations": [{"image_id": 77, "category_id": 1}]}), "no image 77 in the file"),
+        (
+            json.dumps([TASKS[0] | {"annotations": [*TASKS[0]["annotations"], *TASKS[2]["annotations"]]}]),
+            "labeled 2 times",
+        ),
+    ],
+)
+def test_two_readings_are_asked_about(listed: Callable[..., Listing], text: str | bytes, message: str) -> None:
+    problems = listed(text).problems
+    assert any(message in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("text", "decided", "found"),
+    [
+        ("image,labels\na,cat\nb,cat mouse\n", {"label_separator": " "}, {"a.jpg": "cat", "b.jpg": "cat mouse"}),
+        ("image,labels\na,dog\nb,hot dog\n", {"label_separator": ";"}, {"a.jpg": "dog", "b.jpg": "hot dog"}),
+        ("image,cat,dog\na,0.9,0.2\nb,0.6,0.8\n", {"label_threshold": 0.5}, {"a.jpg": "cat", "b.jpg": "cat dog"}),
+        ("image,label,score\na,cat,0.9\nb,dog,0.4\n", {"label_threshold": 0.5}, {"a.jpg": "cat", "b.jpg": ""}),
+        ("image,labels\na,cat\nb,none\n", {"negatives": ["None"]}, {"a.jpg": "cat", "b.jpg": ""}),
+        ("image,labels\na,cat\nb,none\n", {"negatives": []}, {"a.jpg": "cat", "b.jpg": "none"}),
+        (
+            "image,labels\na,кошка\nb,кот\n".encode("cp1251"),
+            {"label_encoding": "cp1251"},
+            {"a.jpg": "кошка", "b.jpg": "кот"},
+        ),
+    ],
+)
+def test_settings_decide(
+    listed: Callable[..., Listing], text: str | bytes, decided: dict[str, Any], found: dict[str, str]
+) -> None:
+    assert shown(listed(text, **decided)) == found
+
+
+def test_negatives_that_label_nothing(listed: Callable[..., Listing]) -> None:
+    (problem,) = listed("image,labels\na,cat\n", negatives=["healthy"]).problems
+    assert problem == "data.negatives: healthy labels no image; correct it, or take it out"
+
+
+# Names of files
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("farm/a.JPG", "farm/a.JPG"),
+        ("farm\\a.JPG", "farm/a.JPG"),
+        ("./farm/a.JPG", "farm/a.JPG"),
+        ("../images/farm/a.JPG", "farm/a.JPG"),
+        ("images/farm/a.JPG", "farm/a.JPG"),
+        ("a.JPG", "farm/a.JPG"),
+        ("/other/place/farm/a.JPG", "farm/a.JPG"),
+        ("C:\\Users\\me\\farm\\a.jpg", "farm/a.JPG"),
+        ("https://host/bucket/farm/a.JPG?alt=media&token=1", "farm/a.JPG"),
+        ("https://host/o/farm%2Fa.JPG", "farm/a.JPG"),
+        ("s3://bucket/farm/a.JPG", "farm/a.JPG"),
+        ("FARM/A.jpg", "farm/a.JPG"),
+        ("a.png", "farm/a.JPG"),
+        ("/data/upload/7/0123abcd-a.JPG", "farm/a.JPG"),
+        ("/data/local-files/?d=farm%2Fa.JPG", "farm/a.JPG"),
+        ("my%20cat.jpg", "my cat.jpg"),
+        ("100%.jpg", "100%.jpg"),
+        ("same.jpg", None),
+        ("x/same.jpg", "x/same.jpg"),
+        ("z/same.jpg", None),
+        ("gone.jpg", None),
+        ("", None),
+        ("https://[", None),
+    ],
+)
+def test_names_of_files(name: str, file: str | None) -> None:
+    files = FileNames(["farm/a.JPG", "my cat.jpg", "100%.jpg", "x/same.jpg", "y/same.jpg"], "/set/images")
+    assert files.find(name).file == file
+
+
+def test_names_with_two_candidates(listed: Callable[..., Listing]) -> None:
+    files = ("x/a.jpg", "y/a.jpg", "b.jpg")
+    problems = listed("image,labels\na.jpg,cat\nb.jpg,dog\nz/b.png,dog\n", files).problems
+    assert "name can mean the files in brackets" in problems[0] and "a.jpg (x/a.jpg, y/a.jpg)" in problems[0]
+    assert "image b.jpg twice; z/b.png means the same file" in problems[1]
+
+
+def test_many_names_are_found_fast() -> None:
+    files = [f"{n % 97}/{n}/image.jpg" for n in range(20_000)]
+    began = time.monotonic()
+    names = FileNames(files, "/set/images")
+    assert all(names.find(f"elsewhere\\{file}").file == file for file in files)
+    assert names.find("image.jpg").file is None
+    assert time.monotonic() - began < 20
+
+
+# Damage
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 4))):
+        place, end = sorted(int(n) for n in rng.integers(0, len(data) + 1, 2))
+        kind = int(rng.integers(6))
+        if kind == 0 and data:
+            data[min(place, len(data) - 1)] = int(rng.integers(256))
+        elif kind == 1:
+            del data[place : min(end, place + 30)]
+        elif kind == 2:
+            data[place:place] = data[place : min(end, place + 60)]
+        elif kind == 3:
+            tokens = (
+                b'"',
+                b",",
+                b";",
+                b"\n",
+                b"\0",
+                b"[",
+                b"]",
+                b"{",
+                b"}",
+                b"\xff\xfe",
+                b"1e999",
+                b"null",
+                b"<",
+                b"\r",
+            )
+            data[place:place] = tokens[int(rng.integers(len(tokens)))]
+        elif kind == 4:
+            data[place:place] = b"[" * int(rng.integers(1, 3000))
+        else:
+            del data[place:]
+    return bytes(data)
+
+
+def test_damaged_files_of_all_forms(tmp_path: Path) -> None:
+    """Rows or a problem with words in it, and never anything else."""
+    rng, path, names = np.random.default_rng(0), tmp_path / "labels", FileNames(FILES, "images")
+    forms = [form.encode() if isinstance(form, str) else form for form in FORMS.values()]
+    read, began = 0, time.monotonic()
+    for n in range(2000):
+        path.write_bytes(mutated(forms[n % len(forms)], rng))
+        problems = list[str]()
+        table = read_table(path, Reading(), lambda text: names.find(text).file is not None, problems)
+        assert table is not None or problems
+        assert all(len(problem) > 30 for problem in problems)
+        read += table is not None and not problems
+    assert 200 < read < 1900
+    assert time.monotonic() - began < 60
