@@ -46,6 +46,7 @@ def main(
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
+    from cpal.maps.fonts import note
     from cpal.segmentation.deeplab import load_segmentor  # seconds, which --help need not wait for
     from cpal.segmentation.inference import label_photo
     from cpal.segmentation.onnx_export import export_checked
@@ -87,6 +88,8 @@ def main(
         "failed": failed,
     }
     write_json(out / "summary.json", summary)
+    if numbers := note(meta["classes"]):
+        print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
     if reduced := sum(row["crf_size"] is not None for row in rows):
         print(f"{reduced} of them too large for the CRF: refined at the smaller crf_size that the summary names")
