@@ -57,6 +57,7 @@ def main(
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
+    from cpal.maps.fonts import note
     from cpal.segmentation.deeplab import load_segmentor  # seconds, which --help need not wait for
     from cpal.segmentation.inference import label_photo
     from cpal.segmentation.onnx_export import export_checked
@@ -100,6 +101,8 @@ def main(
         "failed": failed,
     }
     write_json(out / "summary.json", summary)
+    if numbers := note(meta["classes"]):
+        print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
     if format is not None and rows:
         export_for_tool(format, out / format, *read_predicted(out), Options(tolerance, min_area, pictures=True))

@@ -5,11 +5,13 @@ Panels of one strip have one size: bring the image there with `fit`, then draw o
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cpal.data.masks import BACKGROUND, VOID
+from cpal.maps.fonts import TEXT_SIZE, own_font, parts
 
 # Strong enough to read on a gray picture; neighbors in the list are far apart in hue.
 COLORS = np.array(
@@ -23,7 +25,7 @@ PALE = (236, 232, 218)  # void
 RAMP = np.array([(16, 10, 46), (88, 20, 116), (174, 44, 104), (230, 98, 58), (250, 172, 56), (250, 245, 176)])
 
 WHITE, INK = (255, 255, 255), (60, 64, 72)
-TEXT_SIZE, GAP = 15, 6
+GAP = 6
 
 
 def class_palette() -> np.ndarray:
@@ -106,11 +108,10 @@ def stack(strips: Sequence[np.ndarray]) -> np.ndarray:
 
 def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarray:
     """Class names with their colors (len(names), 3) on white, in as many lines as the width asks for."""
-    font = ImageFont.load_default(TEXT_SIZE)
     line, side = _title_height(), TEXT_SIZE - 2
     places, left, top = [], 0, 0
     for name in names:
-        needed = side + GAP + math.ceil(font.getlength(name)) + 3 * GAP
+        needed = side + GAP + math.ceil(_length(name)) + 3 * GAP
         if left and left + needed > width:
             left, top = 0, top + line
         places.append((left, top))
@@ -120,7 +121,7 @@ def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarra
     for (x, y), name, color in zip(places, names, colors, strict=True):
         middle = y + line / 2
         draw.rectangle((x, middle - side / 2, x + side, middle + side / 2), fill=tuple(int(c) for c in color))
-        draw.text((x + side + GAP, middle), name, fill=INK, font=font, anchor="lm")
+        _draw_text(draw, x + side + GAP, middle, name)
     return np.array(sheet)
 
 
@@ -167,7 +168,25 @@ def _title_height() -> int:
 def _write(sheet: np.ndarray, texts: Sequence[tuple[str, tuple[float, float]]]) -> np.ndarray:
     """Texts centered on their points (x, y)."""
     picture = Image.fromarray(sheet)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT_SIZE)
-    for text, place in texts:
-        draw.text(place, text, fill=INK, font=font, anchor="mm")
+    draw = ImageDraw.Draw(picture)
+    for text, (x, y) in texts:
+        if len(_parts(text)) == 1:
+            draw.text((x, y), text, fill=INK, font=_parts(text)[0][1], anchor="mm")
+        else:
+            _draw_text(draw, x - _length(text) / 2, y, text)
     return np.array(picture)
+
+
+def _parts(text: str) -> list[tuple[str, Any]]:
+    """The text with the fonts that have it; with Pillow's own where none has."""
+    return parts(text) or [(text, own_font())]
+
+
+def _length(text: str) -> float:
+    return sum(font.getlength(part) for part, font in _parts(text))
+
+
+def _draw_text(draw: ImageDraw.ImageDraw, left: float, middle: float, text: str) -> None:
+    for part, font in _parts(text):
+        draw.text((left, middle), part, fill=INK, font=font, anchor="lm")
+        left += font.getlength(part)

@@ -57,11 +57,11 @@ def _load(path: Path) -> Any:
 def _reason(error: Exception) -> str:
     """One sentence with the cure. Torch's own message advises to load the file unsafely."""
     found = re.search(r"GLOBAL (\S+)|class (\S+) was not|allowlist.*?\[(\S+)\]", str(error))
-    if found is not None or "weights_only" in str(error):
-        what = f" ({next(filter(None, found.groups()))})" if found else ""
-        cure = "use a file of tensors alone, such as a .safetensors"
-        return f"it holds more than tensors{what}, and reading that could run code; {cure}"
-    return f"it may be damaged or of another kind ({type(error).__name__}: {error}); download it again"
+    if found is not None:
+        what, cure = next(filter(None, found.groups())), "use a file of tensors alone, such as a .safetensors"
+        return f"it holds more than tensors ({what}), and reading that could run code; {cure}"
+    what = type(error).__name__ if "weights_only" in str(error) else f"{type(error).__name__}: {error}"
+    return f"it may be damaged or of another kind ({what}); download it again"
 
 
 def _only_state_dict(stored: dict[Any, Any]) -> dict[Any, Any]:

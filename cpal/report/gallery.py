@@ -12,6 +12,7 @@ from cpal.data.masks import BACKGROUND, VOID, LabelMaps, read_truth
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
 from cpal.maps.drawing import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
+from cpal.maps.fonts import drawable
 from cpal.maps.refined import read_crf
 from cpal.report.page import Gallery, Strip
 
@@ -134,7 +135,7 @@ def strip_rows(
     titles = [title for title in ways[0].pictures if all(title in way.pictures for way in ways)]
     rows = [strip([way.pictures[t] for t in titles], titles if i == 0 else ()) for i, way in enumerate(ways)]
     values = sorted({value for way in ways for value in way.classes})
-    names = [dataset.classes[value - 1] for value in values]
+    names = [drawable(dataset.classes[value - 1], value) for value in values]
     return stack([*rows, legend(names, class_palette()[values], width=rows[0].shape[1])])
 
 
@@ -150,5 +151,7 @@ def samples(dataset: Dataset) -> np.ndarray:
             mask = fit(read_truth(dataset, record), width=SAMPLE_SIDE, height=SAMPLE_SIDE)
             pictures.append(overlay(image, mask, class_palette()))
         cells.append(strip(pictures))
-        captions.append(", ".join(dataset.classes[label - 1] for label in record.labels) or "no object")
+        captions.append(
+            ", ".join(drawable(dataset.classes[label - 1], label) for label in record.labels) or "no object"
+        )
     return contact_sheet(cells, captions, columns=SAMPLE_COLUMNS)

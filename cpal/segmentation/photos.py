@@ -14,6 +14,7 @@ from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
+from cpal.maps.fonts import drawable
 from cpal.segmentation.inference import Labeled
 
 OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
@@ -131,7 +132,7 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
     picture = overlay(small, fit(labeled.labels, width=width), class_palette())
-    named = [f"{classes[n - 1]} {labeled.confidence[n]:.0f}%" for n in present]
+    named = [f"{drawable(classes[n - 1], n)} {labeled.confidence[n]:.0f}%" for n in present]
     with whole_file(drawn, out) as temporary:
         page = stack([picture, legend(named, class_palette()[present], width=width)]) if named else picture
         Image.fromarray(page).save(temporary, format="PNG")

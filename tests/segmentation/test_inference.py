@@ -21,6 +21,7 @@ from cpal.data.masks import read_mask
 from cpal.data.views import image_views
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format
+from cpal.maps import fonts
 from cpal.maps.crf import refine_probabilities
 from cpal.networks.weights import load_weights, save_weights
 from cpal.segmentation import inference, onnx_export
@@ -242,6 +243,18 @@ def test_pictures_that_are_not_read_are_named(here: Path) -> None:
         *("a.png", "b.png", "c.png"),
         "d.jpg_large.png",
     ]
+
+
+def test_a_class_name_that_no_font_has(
+    here: Path, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cpal.maps.fonts._font_files", lambda: ())
+    fonts._system_font.cache_clear()
+    save_model(settings(), ("猫", "green"))
+    assert "猫" in run("photos")["images"][0]["classes"]
+    assert "note: no font here has the characters of some classes: pictures show their numbers (1 猫)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_results_below_the_photographs_are_not_photographs(here: Path) -> None:
