@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -27,32 +28,28 @@ def spellings(path: str) -> tuple[str, str, str, str]:
     return path, bare, path.casefold(), bare.casefold()
 
 
-@dataclass
+Index = list[dict[str, list[str]]]  # for each spelling: a path or the end of one -> the files it can be
+
+
 class FileNames:
-    """Files by all spellings of their path, and of the ends of it. `folder`: where they lie, such as `/set/images`."""
+    """Files by the spellings of their paths."""
 
-    files: Iterable[str]
-    folder: str = ""
-    _exact: dict[str, str] = field(init=False)
-    _ends: list[dict[str, list[str]]] = field(init=False)
+    def __init__(self, files: Iterable[str], folder: str = "") -> None:
+        """`folder`: where the files lie, such as `/set/images`; names may begin with a part of it."""
+        self.files = list(files)
+        self.folder = folder
+        exact = {str(PurePosixPath(file).with_suffix("")): file for file in self.files} | {f: f for f in self.files}
+        self._exact = {normalize("NFC", name): file for name, file in exact.items()} | exact
 
-    def __post_init__(self) -> None:
-        files = list(self.files)
-        self._exact = {str(PurePosixPath(file).with_suffix("")): file for file in files} | {f: f for f in files}
-        composed = {normalize("NFC", name): file for name, file in self._exact.items()}
-        self._exact = composed | self._exact
-        self._ends = [{} for _ in range(4)]
+    @cached_property
+    def _whole(self) -> Index:
+        return _index((file, normalize("NFC", file)) for file in self.files)
+
+    @cached_property
+    def _ends(self) -> Index:
         above = normalize("NFC", self.folder).strip("/").split("/")[-DEPTH:]
-        for file in files:
-            parts = normalize("NFC", file).split("/")
-            whole = [*above, *parts]
-            for start in range(max(0, len(whole) - DEPTH), len(whole)):
-                for index, end in zip(self._ends, spellings("/".join(whole[start:])), strict=True):
-                    index.setdefault(end, []).append(file)
-        self._whole = [dict[str, list[str]]() for _ in range(4)]
-        for file in files:
-            for index, end in zip(self._whole, spellings(normalize("NFC", file)), strict=True):
-                index.setdefault(end, []).append(file)
+        paths = ((file, [*above, *normalize("NFC", file).split("/")]) for file in self.files)
+        return _index((file, "/".join(path[start:])) for file, path in paths for start in range(len(path))[-DEPTH:])
 
     def exact(self, name: str) -> str | None:
         """The file of this very path, with or without its ending, whatever the form of its accents."""
@@ -71,13 +68,22 @@ class FileNames:
             return Match(None)
         parts = path.split("/")[-DEPTH:]
         rests = ["/".join(parts[start:]) for start in range(1, len(parts))]
-        for tried, indexes in [(path, self._whole), (path, self._ends), *((rest, self._whole) for rest in rests)]:
+        for tried, ends in [(path, False), (path, True), *((rest, False) for rest in rests)]:
+            indexes = self._ends if ends else self._whole
             for index, key in zip(indexes, spellings(tried), strict=True):
                 if found := index.get(key):
                     return Match(found[0]) if len(found) == 1 else Match(None, candidates=tuple(found))
         if UPLOADED.match(parts[-1]):
             return self.find(UPLOADED.sub("", parts[-1]))
         return Match(None, candidates=tuple(self._ends[3].get(spellings(parts[-1])[3], ())))
+
+
+def _index(paths: Iterable[tuple[str, str]]) -> Index:
+    index: Index = [{} for _ in range(4)]
+    for file, path in paths:
+        for one, key in zip(index, spellings(path), strict=True):
+            one.setdefault(key, []).append(file)
+    return index
 
 
 def cleaned(name: str) -> str:
