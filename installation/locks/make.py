@@ -48,7 +48,7 @@ def resolve() -> str:
         wanted.write_text("\n".join(WANTED))
         overrides.write_text("\n".join(OVERRIDES))
         lock.write_text("".join(path.read_text() for path in map(path_of, LOCKS) if path.exists()))
-        command = [sys.executable, "-m", "uv", "pip", "compile", PYPROJECT, wanted, "--all-extras", "--universal"]
+        command = [sys.executable, "-m", "uv", "pip", "compile", PYPROJECT, wanted, "--extra", "dev", "--universal"]
         command += ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
         command += ["--override", overrides, "--output-file", lock]
         command += ["--upgrade"] if upgrade == "1" else ["--upgrade-package", upgrade] if upgrade else []
