@@ -1,5 +1,7 @@
 """A training's checkpoints, step_N-HASH.pth: a killed training goes on from the newest one that is whole."""
 
+import hashlib
+import io
 import logging
 import os
 import pickle
@@ -13,7 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from cpal.errors import UserError
-from cpal.files import file_sha256, temporary_name
+from cpal.files import file_sha256, whole_file
 
 KEPT = 2  # the newest, and one to go back to
 
@@ -58,16 +60,13 @@ def _plain(model: Any) -> torch.nn.Module:
 
 def write_checkpoint(folder: Path, step: int, state: State) -> None:
     """Write a checkpoint, whole or not at all, and drop all but the KEPT newest ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / temporary_name()
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())  # a loss of power costs hours of training, and this some milliseconds
-        temporary.replace(folder / f"step_{step:08d}-{file_sha256(temporary)[:16]}.pth")
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()  # a full disk is an OSError only where Python writes
+    torch.save(state, content)
+    name = f"step_{step:08d}-{hashlib.sha256(content.getbuffer()).hexdigest()[:16]}.pth"
+    with whole_file(folder / name, folder.parent) as temporary, temporary.open("wb") as stream:
+        stream.write(content.getbuffer())
+        stream.flush()
+        os.fsync(stream.fileno())  # a loss of power costs hours of training, and this some milliseconds
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()
 

@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
-from stages.job.stopping import stoppable
+from stages.job.stopping import STOPPED, say_stopped, stoppable
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
 Workers = Annotated[
@@ -43,6 +43,9 @@ def run(main: Callable[..., None], *, help: str | None = None, before: Callable[
         if before is not None:
             before()
         app()
+    except KeyboardInterrupt:  # before the command itself, or behind it
+        say_stopped()
+        sys.exit(STOPPED)
     except UserError as error:
         _fail(str(error))
     except OSError as error:

@@ -28,11 +28,17 @@ def stoppable(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*arguments, **options)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the rest takes a moment
-            tqdm.write("stopped: finished work is kept; the same command continues it", file=sys.stderr)
+            say_stopped()
             raise typer.Exit(STOPPED) from None
 
     return run
+
+
+def say_stopped() -> None:
+    """The one line; a second signal no longer counts, since the rest takes a moment."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    tqdm.write("stopped: finished work is kept; the same command continues it", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

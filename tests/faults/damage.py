@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from faults.project import Tiny, copy, own, scratch, stage_run
 from faults.records import ONLY, Fault, judged
-from PIL import Image
 
 FLIPS = 20
 WHOLE = ("half", "empty", "zeros", "missing")
@@ -103,6 +104,8 @@ def told(fault_id: str, outcome: Any, detail: str, output: str, folder: Path) ->
 def damaged(path: Path, damage: str, *, other: Path | None = None) -> bytes | None:
     """The file's new bytes, None for no file; its own where the damage does not apply to it."""
     data = path.read_bytes()
+    if not data:  # as a lock
+        return data
     kind, _, number = damage.partition("_")
     if damage == "half":
         return data[: len(data) // 2]

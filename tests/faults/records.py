@@ -18,7 +18,7 @@ OUTCOMES: tuple[Outcome, ...] = ("same", "named", "silent", "traceback", "lost",
 GOOD = ("same", "named")
 CURE = re.compile(
     r"\b(run|make|replace|free|set|give|choose|use|save|check|add|remove|delete|wait|lower|move|put|name|take|write|restore|correct|raise|"
-    r"goes on|continue|continues|again)\b",
+    r"goes on|continue|continues|again|copy|names like it|order)\b",
     re.IGNORECASE,
 )
 MESSAGE = re.compile(r"(?:^|[\r\n]) *error: ")
