@@ -204,6 +204,7 @@ def build(name: str, *changes: str, alone: bool = True) -> Tiny:
     folder = scratch() / name
     folder.mkdir()
     link_code(folder)
+    (folder / "data/corrected_masks").mkdir(parents=True)  # in git
     (folder / "params.yaml").write_text(settings_text(*changes), encoding="utf-8")
     lock = {"schema": "2.0", "stages": {name: {"cmd": s["cmd"], "outs": _locked(name)} for name, s in STAGES.items()}}
     (folder / "dvc.lock").write_text(json.dumps(lock, indent=1), encoding="utf-8")  # which is YAML too
