@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from faults.runner import PARSED, TIMEOUT, Ending, start
 from ruamel.yaml import YAML
 
 from cpal.settings.profiles import merged, plain_yaml
+from faults.runner import PARSED, TIMEOUT, Ending, start
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
