@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.disk import unmount_all
 from faults.project import Tiny, build, scratch
 from faults.records import FOUND, ONLY, REPORT, alike_faults, table, write_report

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from faults.damage import told
 from faults.project import Tiny, copy, own, scratch, settings_text, stage_run, tree
 from faults.records import Fault, judged, refused

@@ -1,6 +1,7 @@
 """Killed before each of its changes to files, a stage started again ends with the bytes of an undisturbed run."""
 
 import pytest
+
 from faults.crash import crash_and_rerun, points
 from faults.project import Tiny
 from faults.records import check, spread, wanted

@@ -1,6 +1,7 @@
 """A stage that reads a damaged file says which and what to do, or gives the right result all the same."""
 
 import pytest
+
 from faults.damage import damage_and_run, damages
 from faults.project import OTHER, Tiny, build
 from faults.records import check, spread, stage_wanted, wanted

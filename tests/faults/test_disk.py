@@ -1,6 +1,7 @@
 """A full disk is said, spoils nothing, and with room again the stage goes on."""
 
 import pytest
+
 from faults.disk import INODES, PAGES, Full, fill_and_run, mounts_here
 from faults.project import Tiny
 from faults.records import check, spread, wanted

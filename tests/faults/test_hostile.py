@@ -1,6 +1,7 @@
 """Hostile settings, ids and files are refused, and run no code."""
 
 import pytest
+
 from faults.hostile import cases, run_case, run_poisoned
 from faults.project import Tiny
 from faults.records import FOUND, check, spread, stage_wanted, wanted

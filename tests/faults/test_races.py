@@ -1,6 +1,7 @@
 """Two runs of a stage at once both end with whole outputs, or one says that it waits for nobody."""
 
 import pytest
+
 from faults.project import Tiny
 from faults.races import Race, race
 from faults.records import check, spread, wanted

@@ -1,6 +1,7 @@
 """A signal at any time loses no work, and SIGTERM and Ctrl-C end with a word on how to go on."""
 
 import pytest
+
 from faults.project import ON_PROCESSOR, Tiny
 from faults.records import check, spread, wanted
 from faults.signals import SIGNALS, Shot, shoot
