@@ -19,7 +19,7 @@ from cpal.files import whole_file
 from cpal.maps.cams import map_size, read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
-from cpal.maps.walked import is_walk, write_walk
+from cpal.maps.walked import read_walk, write_walk
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF
@@ -30,7 +30,8 @@ def main(job: NetworkJob) -> None:
     target = job.target(AFFINITY)
     folder = job.work([affinity.model_dump(), settings.model_dump(), job.config.seeds.model_dump()])
     done = folder / "affinity"
-    left = job.left(job.train, done, partial(is_walk, done))
+    read = read_crf if affinity.method == "none" else read_walk
+    left = job.left(job.train, done, partial(read, done))
     if affinity.method == "none":
         for record in left:
             source = CRF / f"{record.image_id}.npz"
