@@ -126,12 +126,17 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
 
 
 def _tables(root: Path) -> list[Path]:
-    """Files that may be a table of labels, those nearest to the root first."""
+    """Files that may be a table of labels, those nearest to the root first.
+
+    A file that lies in several folders under one name, such as train/_classes.csv and valid/_classes.csv, is one table.
+    """
     found = []
     for parent, folders, names in os.walk(root):
         below = Path(parent).relative_to(root)
         folders[:] = [name for name in folders if not name.startswith(".") and len(below.parts) < DEEPEST]
         found += [below / name for name in names if os.path.splitext(name)[1].lower() in TABLES]
+    counts = Counter(path.name for path in found)
+    found = [path for path in found if counts[path.name] == 1] + [Path(n) for n, count in counts.items() if count > 1]
     found.sort(key=lambda path: (len(path.parts), path.as_posix()))
     return found[:MOST_TABLES]
 

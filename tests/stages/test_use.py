@@ -78,6 +78,17 @@ def test_coco(tmp_path: Path) -> None:
     assert labels(root) == {f"{n}": {"car"} if n % 2 else {"bus"} for n in range(6)}
 
 
+def test_a_table_in_each_folder_of_a_split(tmp_path: Path) -> None:
+    """As Roboflow exports a data set for classification with several labels."""
+    root = tmp_path / "mine"
+    for split, count in (("train", 6), ("valid", 4)):
+        pictures(*(root / split / f"{split}{n}.jpg" for n in range(count)))
+        rows = [f"{split}{n}.jpg, {n % 2}, {(n + 1) % 2}" for n in range(count)]
+        (root / split / "_classes.csv").write_text("\n".join(["filename, cat, dog", *rows]))
+    found = labels(root)
+    assert len(found) == 10 and found["train__train1"] == {"cat"} and found["valid__valid2"] == {"dog"}
+
+
 def test_voc_layout(tmp_path: Path) -> None:
     root = tmp_path / "voc"
     ids = {"train": ["a", "b"], "val": ["c", "d"]}
