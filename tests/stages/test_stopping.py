@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def begun(folder: Path, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
     )
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     return process
@@ -41,7 +43,10 @@ def begun(folder: Path, **environment: str) -> subprocess.Popen[str]:
 def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     process = begun(tmp_path)
     process.send_signal(number)
-    _, error = process.communicate(timeout=10)
+    try:
+        _, error = process.communicate(timeout=10)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert error == "stopped: finished work is kept; the same command continues it\n"
 
