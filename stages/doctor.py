@@ -1,151 +1,32 @@
 """Tell what this machine and checkout have, and what a profile lacks here; exit code 2 when a run would fail."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from importlib import metadata
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import psutil
 import typer
 
 from cpal.errors import UserError
-from cpal.report.provenance import commit, versions
-from cpal.settings.config import parse_config
-from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
-from stages.job.options import DEFAULT_WORKERS, Params, run
-from stages.job.paths import CACHE, DATA, PARAMS, PIPELINE
-
-LOCKS = Path("installation/locks")
-PROFILES = Path("profiles")
-ROOM = 2e9  # bytes that the toy's run takes, with DVC's cache
-MEMORY = 4e9  # bytes that its largest stage takes
-
-
-class Finding(NamedTuple):
-    """One line. `cure` is None where all is well; `needed`: without it nothing runs."""
-
-    what: str
-    found: str
-    cure: str | None = None
-    needed: bool = False
+from cpal.settings.profiles import read_settings
+from stages.job import findings
+from stages.job.options import Params, run
+from stages.job.paths import PARAMS
 
 
 def main(
     profiles: Annotated[bool, typer.Option("--profiles", help="Also tell what each profile lacks.")] = False,
     params: Params = PARAMS,
 ) -> None:
-    findings = [*_packages(), *_machine(), *_disks(), *_project()]
-    findings += [_settings("params.yaml", read_settings(params))]
+    found = [*findings.packages(), *findings.machine(), *findings.disks(), *findings.project()]
+    found += [findings.settings("params.yaml", read_settings(params))]
     if profiles:
-        findings += [_profile(path, params) for path in sorted(PROFILES.glob("*.yaml"))]
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
+        found += [findings.profile(path, params) for path in sorted(findings.PROFILES.glob("*.yaml"))]
+    width = max(len(finding.what) for finding in found)
+    for finding in found:
         mark = "ok" if finding.cure is None else "MISSING" if finding.needed else "note"
         print(f"{mark:<8}{finding.what:<{width}}  {finding.found}")
         if finding.cure is not None:
             print(f"{'':<8}{'':<{width}}  -> {finding.cure}")
-    if missing := [finding.what for finding in findings if finding.needed and finding.cure is not None]:
+    if missing := [finding.what for finding in found if finding.needed and finding.cure is not None]:
         raise UserError(f"{', '.join(missing)}: a run would fail; the lines above tell the cure")
-
-
-def _packages() -> Iterator[Finding]:
-    locked = {name: version for path in sorted(LOCKS.glob("*.txt")) for name, version in _locked(path)}
-    for name, version in versions().items():
-        if version == "not installed":
-            yield Finding(name, version, "make setup", needed=True)
-        elif name in locked and locked[name] != version.partition("+")[0]:
-            yield Finding(name, f"{version}, but {locked[name]} is tested", "make setup")
-        else:
-            yield Finding(name, version)
-
-
-def _locked(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if found := re.match(r"([\w.-]+)==([\w.]+)", line):
-            yield found[1], found[2]
-
-
-def _machine() -> Iterator[Finding]:
-    threads = os.environ.get("OMP_NUM_THREADS")
-    yield Finding("processors", f"{DEFAULT_WORKERS}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
-    total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
-    cure = "close other programs, or lower batch_size and crop_size" if free < MEMORY else None
-    yield Finding("memory", f"{total / 1e9:.0f} GB, {free / 1e9:.1f} GB free", cure)
-    try:
-        import torch
-    except ImportError:
-        return
-    gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    if gpus or torch.backends.mps.is_available():
-        yield Finding("device", ", ".join(gpus) or "Apple's GPU (mps)")
-        return
-    cure = None
-    if torch.version.cuda and shutil.which("nvidia-smi"):
-        cure = "the driver is too old for this torch: update it, or TORCH=cpu make setup"
-    yield Finding("device", "cpu", cure)
-
-
-def _disks() -> Iterator[Finding]:
-    for what, folder in (("disk of data", DATA), ("disk of .cache", CACHE)):
-        existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-        free = shutil.disk_usage(existing).free
-        cure = "free some space, or set CPAL_CACHE to a folder on a roomier disk" if free < ROOM else None
-        yield Finding(what, f"{free / 1e9:.1f} GB free in {existing.resolve()}", cure)
-
-
-def _project() -> Iterator[Finding]:
-    here = commit(results=("data", str(PIPELINE.with_suffix(".lock"))))
-    cure = "git init && git add . && git commit -m start" if here.startswith("unknown") else None
-    yield Finding("git", here[:120], cure, needed=True)
-    links = _said(sys.executable, "-m", "dvc", "config", "cache.type") if Path(".dvc").is_dir() else None
-    cure = None if links is not None else "dvc init, then git add .dvc"
-    yield Finding("DVC", f"cache links: {links or 'copy'}" if links is not None else "no .dvc here", cure, needed=True)
-
-
-def _said(*command: str) -> str | None:
-    """What a command prints; None where there is no such command."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        return None
-
-
-def _profile(path: Path, params: Path) -> Finding:
-    try:
-        text, _ = merged(read_settings(params), load_profile(path), name=str(path))
-    except UserError as error:
-        return Finding(path.stem, str(error).splitlines()[-1].strip(" -"), f"put it right: {path}")
-    return _settings(path.stem, text)
-
-
-def _settings(what: str, text: str) -> Finding:
-    """Whether the files that settings name are here, and the packages of their host."""
-    config = parse_config(plain_yaml(text), name=what)
-    lacking = []
-    if config.data.source != "toy" and not Path(config.data.root).is_dir():
-        lacking.append(f"data.root {config.data.root}")
-    for key, weights in (
-        (f"hosts.{config.host}.weights", config.chosen_host.weights),
-        ("segmentation.weights", config.segmentation.weights),
-    ):
-        if "/" in weights and not Path(weights).is_file():
-            lacking.append(f"{key} {weights}")
-    if config.host == "clip_es" and not _installed("open_clip_torch"):
-        lacking.append("the package open_clip_torch")
-    found = f"data.source {config.data.source}, host {config.host}"
-    return Finding(what, found, f"lacks {'; '.join(lacking)}" if lacking else None, needed=what == "params.yaml")
-
-
-def _installed(package: str) -> bool:
-    try:
-        return bool(metadata.version(package))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 if __name__ == "__main__":

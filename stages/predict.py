@@ -15,7 +15,7 @@ from cpal.errors import UserError
 from cpal.exports.dispatch import Format, check_new
 from cpal.exports.items import Options
 from cpal.exports.predicted import read_predicted
-from cpal.files import file_sha256, sweep, write_json
+from cpal.files import sweep, write_json
 from cpal.settings.config import load_config
 from stages.job.exporting import MinArea, Tolerance, export_for_tool
 from stages.job.job import Device
@@ -61,7 +61,7 @@ def main(
     from cpal.segmentation.deeplab import load_segmentor  # seconds, which --help need not wait for
     from cpal.segmentation.inference import label_photo
     from cpal.segmentation.onnx_export import export_checked
-    from cpal.segmentation.photos import check_folder, class_colors, find_photos, label_photos, utf8
+    from cpal.segmentation.photos import check_folder, find_photos, label_photos, summary
     from stages.job.device import torch_device
 
     config = load_config(params)
@@ -90,17 +90,7 @@ def main(
         lambda image: label_photo(segmentor, image, final, long_side=side),
         meta["classes"],
     )
-    summary = {
-        "weights": utf8(weights),
-        "sha256": file_sha256(weights),
-        "backbone": meta["backbone"],
-        "long_side": side,
-        "final_test": final.model_dump(),
-        "classes": class_colors(meta["classes"]),
-        "images": rows,
-        "failed": failed,
-    }
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", summary(weights, meta, final, rows, failed, long_side=side))
     if numbers := note(meta["classes"]):
         print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import assert_never
 
 from cpal.errors import UserError
 from cpal.exports import coco, cvat, labelme, labelstudio, png, voc, yolo
@@ -22,6 +21,25 @@ class Format(StrEnum):
     png = "png"
 
 
+WRITERS = {
+    Format.coco: coco.write,
+    Format.yolo: yolo.write,
+    Format.cvat: cvat.write,
+    Format.labelstudio: labelstudio.write,
+    Format.labelme: labelme.write,
+    Format.voc: voc.write,
+    Format.png: png.write,
+}
+READERS = {
+    Format.coco: coco.read,
+    Format.cvat: cvat.read,
+    Format.labelstudio: labelstudio.read,
+    Format.labelme: labelme.read,
+    Format.voc: voc.read,
+    Format.png: png.read,
+}
+
+
 def check_new(out: Path) -> None:
     """Refuse a folder that holds anything: it may be corrected masks, which an export would replace."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -34,23 +52,7 @@ def write_export(
     """Write the whole folder `out`, which must be new, or nothing. Raises UserError for masks that do not fit."""
     check_new(out)
     with whole_folder(out) as folder:
-        match format:
-            case Format.coco:
-                return coco.write(folder, items, classes, options)
-            case Format.yolo:
-                return yolo.write(folder, items, classes, options)
-            case Format.cvat:
-                return cvat.write(folder, items, classes, options)
-            case Format.labelstudio:
-                return labelstudio.write(folder, items, classes, options)
-            case Format.labelme:
-                return labelme.write(folder, items, classes, options)
-            case Format.voc:
-                return voc.write(folder, items, classes, options)
-            case Format.png:
-                return png.write(folder, items, classes, options)
-            case _:
-                assert_never(format)
+        return WRITERS[format](folder, items, classes, options)
 
 
 def read_drawn(format: Format, path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImage]:
@@ -60,20 +62,4 @@ def read_drawn(format: Format, path: Path, sizes: Mapping[str, tuple[int, int]])
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; name what the annotation tool exported")
-    match format:
-        case Format.coco:
-            return coco.read(path)
-        case Format.yolo:
-            return yolo.read(path, sizes)
-        case Format.cvat:
-            return cvat.read(path)
-        case Format.labelstudio:
-            return labelstudio.read(path)
-        case Format.labelme:
-            return labelme.read(path)
-        case Format.voc:
-            return voc.read(path)
-        case Format.png:
-            return png.read(path)
-        case _:
-            assert_never(format)
+    return yolo.read(path, sizes) if format == Format.yolo else READERS[format](path)

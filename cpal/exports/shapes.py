@@ -121,4 +121,5 @@ def _is_point(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e9 and math.isfinite(value)  # type: ignore[arg-type]
+    """Whether it is a finite number of a picture's size; a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e9

@@ -12,10 +12,11 @@ from PIL import Image
 from cpal.data.images import ENDINGS, passed_over, read_image
 from cpal.data.masks import voc_palette, write_mask
 from cpal.errors import UserError
-from cpal.files import whole_file
+from cpal.files import file_sha256, whole_file
 from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
 from cpal.maps.fonts import drawable
 from cpal.segmentation.inference import Labeled
+from cpal.settings.config import FinalTestConfig
 
 OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
 
@@ -122,6 +123,31 @@ def label_photos(
                 continue
             rows.append({"file": utf8(path)} | write_result(out, name, image, label(image), classes))
     return rows, failed
+
+
+def summary(
+    weights: Path,
+    meta: dict[str, Any],
+    final: FinalTestConfig,
+    rows: list[dict[str, Any]],
+    failed: list[dict[str, str]],
+    *,
+    long_side: int,
+) -> dict[str, Any]:
+    """Content of summary.json: the weights and their description `meta`, the settings, and the rows of `label_photos`.
+
+    long_side: long side, in pixels, at which the network sees larger photographs.
+    """
+    return {
+        "weights": utf8(weights),
+        "sha256": file_sha256(weights),
+        "backbone": meta["backbone"],
+        "long_side": long_side,
+        "final_test": final.model_dump(),
+        "classes": class_colors(meta["classes"]),
+        "images": rows,
+        "failed": failed,
+    }
 
 
 def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:

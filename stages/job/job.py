@@ -17,7 +17,8 @@ from cpal.parallel import processes
 from cpal.settings.config import Config, load_config
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
 from stages.job.paths import DATA, DATASET, PARAMS
-from stages.job.workdir import check_room, publish, work_folder
+from stages.job.publishing import publish
+from stages.job.workdir import check_room, work_folder
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,7 @@ class Job:
         return self.out or DATA
 
     def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
-        """Make folder/NAME the output of each name, see `workdir.publish`."""
+        """Make folder/NAME the output of each name, see `publishing.publish`."""
         publish(folder, outs, scratch=self.scratch, keep=keep)
 
     def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:

@@ -160,14 +160,17 @@ def test_a_folder_of_predictions_that_was_moved(here: Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "nowhere"}, "nowhere/summary.json: no such file; name a folder of stages.predict"),
-        ({"source": "predictions"}, "data/predictions: holds no masks .* dvc repro predict_segmentation"),
-        ({"out": "data/pseudo_masks/coco"}, "lies in data/pseudo_masks, which results replace"),
+        ({"source": "nowhere", "out": "out"}, "nowhere/summary.json: no such file; name a folder of stages.predict"),
+        ({"source": "predictions", "out": "out"}, "data/predictions: holds no masks .* dvc repro predict_segmentation"),
+        (
+            {"source": "pseudo_masks", "out": "data/pseudo_masks/coco"},
+            "lies in data/pseudo_masks, which results replace",
+        ),
     ],
 )
 def test_exports_that_cannot_be(here: Dataset, options: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        export(**({"format": Format.coco, "out": "out"} | options))  # type: ignore[arg-type]
+        export(Format.coco, **options)
     assert not Path("out").exists()
 
 

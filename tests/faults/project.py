@@ -37,29 +37,19 @@ CHEAP = ("write_pseudo_masks",)  # takes seconds for all images and does not go 
 ON_PROCESSOR = {"prepare", "refine_crf", "write_pseudo_masks", "report"} | {
     f"evaluate_{name}" for name in ("seed", "crf", "pseudo_mask", "segmentation")
 }
-TINY = """
-toy: {train_images: 4, val_images: 2, min_side: 64, max_side: 72}
+NETWORK = "{backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32, resize_long: [32, 48]}"
+TINY = f"""
+toy: {{train_images: 4, val_images: 2, min_side: 64, max_side: 72}}
 host: amn
 hosts:
-  irn:
-    backbone: test_efficientnet
-    weights: none
-    epochs: 2
-    batch_size: 2
-    crop_size: 32
-    resize_long: [32, 48]
-  amn:
-    backbone: test_efficientnet
-    weights: none
-    epochs: 2
-    batch_size: 2
-    crop_size: 32
-    resize_long: [32, 48]
-cpal: {refinements: 1, bank_length: 12, num_prototypes: 4, topk: 2}
-cam: {scales: [1.0], long_side: 48}
-crf: {iterations: 2}
-affinity: {method: irn, backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32, radius: 3}
-walk: {steps: 8, radius: 3}
+  irn: {NETWORK}
+  amn: {NETWORK}
+cpal: {{refinements: 1, bank_length: 12, num_prototypes: 4, topk: 2}}
+cam: {{scales: [1.0], long_side: 48}}
+crf: {{iterations: 2}}
+affinity: {{method: irn, backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32,
+  radius: 3}}
+walk: {{steps: 8, radius: 3}}
 segmentation:
   backbone: test_efficientnet
   weights: none
@@ -67,9 +57,9 @@ segmentation:
   checkpoint_interval: 2
   batch_size: 2
   crop_size: 32
-final_test: {scales: [1.0]}
-evaluate: {threshold_step: 0.1}
-report: {images: 2}
+final_test: {{scales: [1.0]}}
+evaluate: {{threshold_step: 0.1}}
+report: {{images: 2}}
 """
 OTHER = """
 hosts:

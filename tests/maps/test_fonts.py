@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -27,7 +28,6 @@ def system(tmp_path: Path, monkeypatch: MonkeyPatch) -> Iterator[Path]:
 
 def install(folder: Path) -> None:
     """DejaVu Sans, which has Greek, Cyrillic and Arabic letters, as Matplotlib brings it."""
-    matplotlib = pytest.importorskip("matplotlib")
     (folder / "damaged.ttf").write_bytes(b"no font")
     (folder / "DejaVuSans.ttf").symlink_to(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
 

@@ -42,10 +42,10 @@ class Oracle(Host):
         return HostOutput([features], cam, cam.mean((2, 3)))
 
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
-        raise NotImplementedError
+        return self(images, image_label), {}
 
     def new_layers(self) -> list[nn.Module]:
-        raise NotImplementedError
+        return []
 
 
 def look(settings: Settings, dataset: Dataset, spill: float, **keys: Any) -> Diagnosis:

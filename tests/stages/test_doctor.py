@@ -8,6 +8,7 @@ import pytest
 from cpal.errors import UserError
 from cpal.report import provenance
 from stages import doctor
+from stages.job import findings
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def test_data_and_packages_that_are_missing(
     assert "source: voc " in text
     Path("params.yaml").write_text(text)
     found = provenance.versions() | {"torch": "not installed", "timm": "0.1"}
-    monkeypatch.setattr(doctor, "versions", lambda: found)
+    monkeypatch.setattr(findings, "versions", lambda: found)
     with pytest.raises(UserError, match="^torch, git, DVC, params.yaml: a run would fail"):
         doctor.main(params=Path("params.yaml"))
     out = capsys.readouterr().out

@@ -17,7 +17,8 @@ from cpal.networks.state_dicts import given_files
 from cpal.settings.config import Config
 from cpal.training.loop import Run
 from stages.job.job import NetworkJob
-from stages.job.workdir import KEPT, check_room, publish, work_folder
+from stages.job.publishing import KEPT, publish
+from stages.job.workdir import check_room, work_folder
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = """\

@@ -1,0 +1,71 @@
+"""How finished work becomes a stage's output: whole, and with the right files only."""
+
+import errno
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from cpal.errors import UserError
+from cpal.files import put, remove, temporary_name
+from stages.job.workdir import drop_old_works, give_back
+
+KEPT = 4  # works of a stage that stay, the newest ones
+
+
+def publish(
+    folder: Path, outs: dict[str, Path], *, scratch: Path, files: Collection[str] | None = None, keep: bool = False
+) -> None:
+    """Move folder/NAME to each output, then remove the folder and the oldest other works of the stage.
+
+    files: names that each output folder must hold; other files are not published. scratch: a folder on the disk of the
+    outputs, for unfinished copies. With `keep` the outputs are copies, and a later run with the same fingerprint finds
+    the finished work. Works in use by another process stay.
+    Raises UserError if a file is missing.
+    """
+    for name in outs:
+        if files is not None:
+            _check_files(folder / name, files)
+    drop_old_works(folder, KEPT - keep)
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name, out in outs.items():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _put(folder / name, out, scratch, keep=keep)
+    if not keep:
+        remove(folder)
+    give_back(folder)
+
+
+def _put(source: Path, out: Path, scratch: Path, *, keep: bool) -> None:
+    """Rename, or copy if `keep` is set or the output is on another disk.
+
+    shutil.copytree would collect the errors of a full disk in one that names no file.
+    """
+    if not keep:
+        try:
+            return put(source, out, scratch)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    copy = scratch / temporary_name()
+    try:
+        if source.is_dir():
+            copy.mkdir()
+            for path in sorted(source.rglob("*")):
+                target = copy / path.relative_to(source)
+                target.mkdir() if path.is_dir() else shutil.copyfile(path, target)
+        else:
+            shutil.copyfile(source, copy)
+        put(copy, out, scratch)
+    finally:
+        remove(copy)
+
+
+def _check_files(folder: Path, files: Collection[str]) -> None:
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if missing := sorted(set(files) - found):
+        raise UserError(
+            f"{folder}: lacks {len(missing)} of {len(files)} files, such as {missing[0]}, which something else has "
+            "removed; run the stage again"
+        )
+    for name in found - set(files):
+        remove(folder / name)
