@@ -16,17 +16,8 @@ from cpal.sources.dispatch import list_images
 from cpal.sources.listing import Listing
 
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml")
-MASKS = (
-    "mask",
-    "segmentationclass",
-    "segmentationobject",
-    "groundtruth",
-    "ground_truth",
-    "gt",
-    "annotations",
-    "labels",
-)
-NO_CLASSES = {"images", "jpegimages", "train", "training", "val", "valid", "validation", "test", "testing", "data"}
+MASKS = ("mask", "segmentation", "groundtruth", "ground_truth", "gt", "annotation", "label")  # how names begin
+LAYOUT = ("JPEGImages", "images", "ImageSets")  # parts of a layout, which are no classes
 DEEPEST = 3  # folders below the given one in which a table may lie
 MOST_TABLES = 50
 
@@ -90,19 +81,35 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()
 
 
-def _image_folder(root: Path) -> str:
-    """The folder below root that holds the images, as deep as all but masks lie in it; `.` for root itself."""
-    counts: Counter[Path] = Counter()
+def _pictures(root: Path) -> dict[str, set[str]]:
+    """Paths without ending of the pictures, by the folder in root that holds them; "" stands for root itself."""
+    found: dict[str, set[str]] = {}
     for parent, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _of_masks(name)]
-        counts[Path(parent).relative_to(root)] += sum(os.path.splitext(name)[1].lower() in ENDINGS for name in names)
-    folders_with = [folder for folder, count in counts.items() if count]
-    if not folders_with:
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        top, *below = Path(parent).relative_to(root).parts or ("",)
+        stems = {"/".join([*below, os.path.splitext(n)[0]]) for n in names if n.lower().endswith(ENDINGS)}
+        if stems:
+            found.setdefault(top, set()).update(stems)
+    return found
+
+
+def mask_folders(root: Path) -> list[str]:
+    """Folders in root with a name of masks, most of whose pictures have the name of a picture elsewhere in root."""
+    pictures = _pictures(root)
+    found = []
+    for top, stems in pictures.items():
+        others = set().union(*(names for other, names in pictures.items() if other != top))
+        if top.lower().startswith(MASKS) and len(stems & others) > len(stems) / 2:
+            found.append(top)
+    return sorted(found)
+
+
+def _image_folder(root: Path) -> str:
+    """The folder in root that holds all pictures except masks; `.` if there are several."""
+    tops = _pictures(root).keys() - set(mask_folders(root))
+    if not tops:
         raise UserError(f"{root}: holds no image ({' '.join(ENDINGS)}); name the folder of your photographs")
-    tops = {folder.parts[:1] for folder in folders_with}
-    if len(tops) > 1 or tops == {()}:
-        return "."
-    return tops.pop()[0]
+    return next(iter(tops)) or "." if len(tops) == 1 else "."
 
 
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
@@ -120,8 +127,8 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     folder |= {"val_list": "val"}
     for table in _tables(root):
         yield folder | {"labels": "csv", "labels_file": table.as_posix()}
-    names = {path.name.lower() for path in (root / images).iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if not names & NO_CLASSES and not any(map(_of_masks, names)):
+    yield folder | {"labels": "xml", "labels_file": None}
+    if not any((root / images / name).is_dir() for name in LAYOUT):
         yield folder | {"labels": "folders"}
 
 
@@ -139,12 +146,3 @@ def _tables(root: Path) -> list[Path]:
     found = [path for path in found if counts[path.name] == 1] + [Path(n) for n, count in counts.items() if count > 1]
     found.sort(key=lambda path: (len(path.parts), path.as_posix()))
     return found[:MOST_TABLES]
-
-
-def mask_folders(root: Path) -> list[str]:
-    """Folders in root whose name says that they hold ground-truth masks."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and _of_masks(path.name))
-
-
-def _of_masks(name: str) -> bool:
-    return name.lower().startswith(MASKS)

@@ -127,6 +127,33 @@ def test_two_ways_are_both_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert Path("params.yaml").read_bytes() == before
 
 
+def test_class_folders_inside_splits(tmp_path: Path) -> None:
+    paths = [f"{split}/{name}/{name}{n}.jpg" for split in ("train", "val") for name in ("cat", "dog") for n in range(3)]
+    pictures(*(tmp_path / "mine" / path for path in paths))
+    assert set(map(frozenset, labels(tmp_path / "mine").values())) == {frozenset({"cat"}), frozenset({"dog"})}
+
+
+def test_a_class_may_be_called_mask(tmp_path: Path) -> None:
+    """Pictures of people with and without one; no picture has the name of another, as ground truth would."""
+    paths = [f"{name}/{name}{n}.jpg" for name in ("mask", "no_mask") for n in range(4)]
+    pictures(*(tmp_path / "mine" / path for path in paths))
+    assert set(map(frozenset, labels(tmp_path / "mine").values())) == {frozenset({"mask"}), frozenset({"no_mask"})}
+
+
+def test_xml_with_own_classes_and_masks_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / "photos" / f"p{n}.jpg" for n in range(6)))
+    (root / "Annotations").mkdir()
+    for n in range(6):
+        name = "bolt" if n % 2 else "nut"
+        (root / "Annotations" / f"p{n}.xml").write_text(
+            f"<annotation><object><name>{name}</name></object></annotation>"
+        )
+        write_mask(root / "masks" / f"p{n}.png", np.ones((30, 40), np.uint8))
+    assert labels(root) == {f"p{n}": {"bolt"} if n % 2 else {"nut"} for n in range(6)}
+    assert "masks may be ground truth" in capsys.readouterr().out
+
+
 def test_train_and_val_are_no_classes(tmp_path: Path) -> None:
     pictures(*(tmp_path / "mine" / name / f"{name}{n}.jpg" for name in ("train", "val") for n in range(4)))
     with pytest.raises(UserError, match="no labels could be read"):
