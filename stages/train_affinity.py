@@ -5,7 +5,6 @@ from pathlib import Path
 from cpal.data.dataset import Record
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
-from cpal.files import whole_file
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import sure_seed_labels
 from cpal.maps.seeds import SeedRule
@@ -22,8 +21,7 @@ def main(job: NetworkJob) -> None:
     config, settings = job.config, job.config.affinity
     target = job.target(AFFINITY_NET)
     if settings.method == "none":
-        with whole_file(target, job.scratch) as temporary:
-            save_weights(temporary, {}, {"method": "none"})
+        save_weights(target, {}, {"method": "none"})
         return
     source, maps, crf = config.seeds.source, job.maps, config.crf
     learned = [config.seed, settings.model_dump(), crf.model_dump(), source]

@@ -51,20 +51,30 @@ def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
 
 
 def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
-    """The description that `save_weights` wrote.
+    """The description that `save_weights` wrote, read without the tensors and without the check of the checksum.
 
     Raises UserError when the file is missing, damaged, or a folder; `stage` makes it anew.
     """
-    return read_tensors(path, stage=stage)[0]
+    return _read(path, stage, tensors=False)[0]["meta"]
 
 
 def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
-    """Description and tensors, on the CPU, that `write_tensors` wrote; raises as `read_meta` does."""
+    """Description and tensors, on the CPU, that `write_tensors` wrote.
+
+    Raises as `read_meta` does, and UserError when the content does not fit the checksum.
+    """
+    header, tensors = _read(path, stage, tensors=True)
+    if header["sha256"] != _checksum(tensors, header["meta"]):
+        raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")
+    return header["meta"], tensors
+
+
+def _read(path: Path, stage: str, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()["cpal"])
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
-        meta, checksum = header["meta"], header["sha256"]
+            content = {key: stored.get_tensor(key) for key in stored.keys()} if tensors else {}
+        return {"meta": header["meta"], "sha256": header["sha256"]}, content
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
     except OSError as error:
@@ -73,9 +83,6 @@ def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
         if why := stand_in_at(path):
             raise UserError(f"{path}: {why[0]}; {why[1]}, or {again(stage)}") from None
         raise UserError(f"{path}: damaged ({error}); {again(stage)}") from None
-    if checksum != _checksum(tensors, meta):
-        raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")
-    return meta, tensors
 
 
 def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:
