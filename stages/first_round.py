@@ -27,9 +27,10 @@ def main(job: NetworkJob) -> None:
     target = job.target(FIRST_ROUND)
     if not config.chosen_host.first_round:
         folder = job.work([config.host])
-        (folder / "first_round").mkdir(exist_ok=True)
-        text = f"The host {config.host} learns from image-level labels alone and needs no first round.\n"
-        (folder / "first_round" / "not_needed.txt").write_text(text, encoding="utf-8")
+        if job.first:
+            (folder / "first_round").mkdir(exist_ok=True)
+            text = f"The host {config.host} learns from image-level labels alone and needs no first round.\n"
+            (folder / "first_round" / "not_needed.txt").write_text(text, encoding="utf-8")
         job.publish(folder, {"first_round": target}, keep=True)
         return
     irn, amn, cam = config.hosts.irn, config.hosts.amn, config.cam
@@ -39,14 +40,14 @@ def main(job: NetworkJob) -> None:
     plain = config.cpal.model_copy(update={"self_weight": 0.0, "projection": 0})
     run = Run(config.seed, folder, job.device, job.loaders)
     host, _, _ = train_classifier(job.dataset, job.train, irn, plain, run, diagnose=lambda *_: {})
-    left = job.left(job.train, folder / "cams", partial(read_maps, folder / "cams"))
+    left = job.left(job.share(job.train), folder / "cams", partial(read_maps, folder / "cams"))
     loader = pyramid_loader(
         job.dataset, left, scales=cam.scales, flip=cam.flip, long_side=cam.long_side, workers=job.loaders
     )
     classifier = Classifier(host.to(job.device), job.dataset.num_foreground)
     write_cams(classifier, progress(loader, total=len(left), what="first CAMs"), folder / "cams")
     labels = LabelMaps(folder / "first_round", job.name)
-    left = job.left(job.train, labels.folder, labels.read)
+    left = job.left(job.share(job.train), labels.folder, labels.read)
     crf = config.crf
 
     def label_one(record: Record, image: Path) -> None:

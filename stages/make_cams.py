@@ -18,7 +18,7 @@ def main(job: NetworkJob) -> None:
     classifier = fitted_classifier(job, taught=config.taught_cam.decay > 0)
     settings = [config.chosen_host.model_dump(), config.cpal.model_dump(), config.cam.model_dump()]
     folder = job.work(settings)
-    records = job.left(job.train, folder / "cams", partial(read_maps, folder / "cams"))
+    records = job.left(job.share(job.train), folder / "cams", partial(read_maps, folder / "cams"))
     loader = pyramid_loader(
         job.dataset,
         records,

@@ -31,7 +31,7 @@ def main(job: NetworkJob) -> None:
     done = folder / "predictions"
     images = [*dataset.split("val", job.limit), *dataset.predicted(job.limit)]
     maps = LabelMaps(done, job.name, dataset.num_foreground)
-    records = job.left(images, done, maps.read)
+    records = job.left(job.share(images), done, maps.read)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )

@@ -31,7 +31,7 @@ def main(job: NetworkJob) -> None:
     folder = job.work([affinity.model_dump(), settings.model_dump(), job.config.seeds.model_dump()])
     done = folder / "affinity"
     read = read_crf if affinity.method == "none" else read_walk
-    left = job.left(job.train, done, partial(read, done))
+    left = job.left(job.share(job.train), done, partial(read, done))
     if affinity.method == "none":
         for record in left:
             source = CRF / f"{record.image_id}.npz"

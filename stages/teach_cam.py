@@ -5,13 +5,17 @@ With taught_cam.decay 0 there is no taught CAM, and the file holds none.
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+
+import torch
 
 from cpal.data.views import pyramid_loader
 from cpal.method.taught_cam import TaughtCam
-from cpal.method.teach_cam import plan_lessons, some_of_each_class, teach_cam
-from cpal.networks.weights import load_weights, save_weights
+from cpal.method.teach_cam import Cells, collect_cells, learn_cells, plan_lessons, some_of_each_class
+from cpal.networks.weights import load_weights, read_tensors, save_weights, write_tensors
 from stages.job.classifier import fitted_classifier
 from stages.job.job import NetworkJob, run_stage
+from stages.job.launch import PROCESSES, RANK, meet
 from stages.job.options import progress
 from stages.job.paths import TAUGHT_CAM
 
@@ -28,7 +32,8 @@ def main(job: NetworkJob) -> None:
     )
     meta = {"classes": list(dataset.classes)}
     lessons = 1 + settings.crf_rounds if settings.decay else 0
-    save_weights(folder / "lesson_0.safetensors", {}, meta)
+    if job.first:
+        save_weights(folder / "lesson_0.safetensors", {}, meta)
     if lessons:
         classifier = fitted_classifier(job, taught=False)
         assert classifier.learner is not None
@@ -42,9 +47,10 @@ def main(job: NetworkJob) -> None:
             seed=config.seed,
             workers=max(1, job.workers),
         )
+        own = job.share(records)
         loader = pyramid_loader(
             dataset,
-            records,
+            own,
             scales=config.cam.scales,
             flip=config.cam.flip,
             long_side=config.cam.long_side,
@@ -54,11 +60,30 @@ def main(job: NetworkJob) -> None:
         done = folder / f"lesson_{number}.safetensors"
         taught = TaughtCam(dataset.num_classes, channels).to(job.device)
         if not job.continues(done, partial(load_weights, modules={"taught": taught}, meta=meta, stage=job.name)):
-            bar = progress(loader, total=len(records), what=f"teach the CAM {number}/{lessons}")
-            taught = teach_cam(classifier, bar, lesson)
-            save_weights(done, {"taught": taught}, meta)
+            bar = progress(loader, total=len(own), what=f"teach the CAM {number}/{lessons}")
+            cells = collect_cells(classifier, bar, lesson)
+            if PROCESSES > 1:
+                cells = join_cells(job, cells, folder)
+            if job.first:
+                save_weights(done, {"taught": learn_cells(cells, settings)}, meta)
+            meet()
+            load_weights(done, {"taught": taught}, meta, stage=job.name)
         classifier = replace(classifier, taught=taught)
     job.publish(folder, {f"lesson_{lessons}.safetensors": target}, keep=True)
+
+
+def join_cells(job: NetworkJob, cells: Cells, folder: Path) -> Cells:
+    """The cells of all processes in the first one, in the order of the images; elsewhere the cells as they are."""
+    write_tensors(folder / f"cells_{RANK}.safetensors", {name: x.cpu() for name, x in cells._asdict().items()}, None)
+    meet()
+    if not job.first:
+        return cells
+    files = [folder / f"cells_{rank}.safetensors" for rank in range(PROCESSES)]
+    parts = [read_tensors(path, stage=job.name)[1] for path in files]
+    for path in files:
+        path.unlink()
+    z, labels, images = ([part[name].to(job.device) for part in parts] for name in Cells._fields)
+    return Cells(torch.cat(z), torch.cat(labels), torch.stack(images).sum(dim=0))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from cpal.maps.cams import read_maps
 from cpal.maps.crf import sure_seed_labels
 from cpal.maps.seeds import SeedRule
 from stages.job.job import NetworkJob, run_stage
+from stages.job.launch import meet
 from stages.job.paths import AFFINITY_NET
 
 
@@ -21,7 +22,8 @@ def main(job: NetworkJob) -> None:
     config, settings = job.config, job.config.affinity
     target = job.target(AFFINITY_NET)
     if settings.method == "none":
-        save_weights(target, {}, {"method": "none"})
+        if job.first:
+            save_weights(target, {}, {"method": "none"})
         return
     source, maps, crf = config.seeds.source, job.maps, config.crf
     learned = [config.seed, settings.model_dump(), crf.model_dump(), source]
@@ -35,10 +37,12 @@ def main(job: NetworkJob) -> None:
         labels = sure_seed_labels(read_record_image(image, record), content, source, sure, crf)
         write_mask(sure_labels.folder / f"{record.image_id}.png", labels, folder)
 
-    job.each("sure labels", label_one, job.left(job.train, sure_labels.folder, sure_labels.read))
+    job.each("sure labels", label_one, job.left(job.share(job.train), sure_labels.folder, sure_labels.read))
+    meet()
     run = Run(config.seed, folder, job.device, job.loaders)
     network = train_affinity(job.dataset, job.train, sure_labels, settings, run)
-    save_weights(folder / target.name, {"network": network}, weights_meta(settings))
+    if job.first:
+        save_weights(folder / target.name, {"network": network}, weights_meta(settings))
     job.publish(folder, {target.name: target}, keep=True)
 
 

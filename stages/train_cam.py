@@ -7,8 +7,6 @@ from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, FIRST_ROUND
 
 
 def main(job: NetworkJob) -> None:
-    from mmengine.dist import is_main_process
-
     from cpal.method.classifier import weights_meta  # seconds, which --help need not wait for
     from cpal.method.diagnose import diagnoser
     from cpal.method.train_cam import train_classifier
@@ -26,18 +24,15 @@ def main(job: NetworkJob) -> None:
         job.train,
         settings,
         config.cpal,
-        Run(config.seed, folder, job.training_device, job.loaders),
+        Run(config.seed, folder, job.device, job.loaders),
         masks=LabelMaps(FIRST_ROUND, "first_round") if settings.first_round else None,
         diagnose=diagnoser(job.dataset, settings, job.limit),
     )
-    if not is_main_process():
-        return
-    curves_done = folder / "curves" / "plots" / "metrics"
-    if not curves_done.exists():  # nothing was trained
-        curves_done.mkdir(parents=True)
-    write_json(folder / "curves" / "diagnostics.json", diagnostics, folder)
-    modules = {"host": host, "projections": learner.projections}
-    save_weights(folder / weights.name, modules, weights_meta(settings, job.dataset.classes))
+    if job.first:
+        (folder / "curves" / "plots" / "metrics").mkdir(parents=True, exist_ok=True)  # empty where nothing was trained
+        write_json(folder / "curves" / "diagnostics.json", diagnostics, folder)
+        modules = {"host": host, "projections": learner.projections}
+        save_weights(folder / weights.name, modules, weights_meta(settings, job.dataset.classes))
     job.publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 
 

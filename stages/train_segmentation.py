@@ -6,8 +6,6 @@ from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
 
 def main(job: NetworkJob) -> None:
-    from mmengine.dist import is_main_process
-
     from cpal.networks.state_dicts import given_files  # seconds, which --help need not wait for
     from cpal.networks.weights import save_weights
     from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
@@ -16,12 +14,11 @@ def main(job: NetworkJob) -> None:
     config, dataset, settings = job.config, job.dataset, job.config.segmentation
     weights, curves = job.target(SEGMENTATION), job.target(SEGMENTATION_CURVES)
     folder = job.work([config.seed, settings.model_dump()], inputs=given_files(settings.weights))
-    run = Run(config.seed, folder, job.training_device, job.loaders)
+    run = Run(config.seed, folder, job.device, job.loaders)
     segmentor = train_segmentation(dataset, job.train, LabelMaps(PSEUDO_MASKS, "write_pseudo_masks"), settings, run)
-    if not is_main_process():
-        return
-    meta = weights_meta(settings, dataset.classes) | {"long_side": typical_side(dataset)}
-    save_weights(folder / weights.name, {"segmentor": segmentor}, meta)
+    if job.first:
+        meta = weights_meta(settings, dataset.classes) | {"long_side": typical_side(dataset)}
+        save_weights(folder / weights.name, {"segmentor": segmentor}, meta)
     job.publish(folder, {weights.name: weights, "curves": curves}, keep=True)
 
 

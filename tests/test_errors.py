@@ -208,9 +208,9 @@ def test_devices_that_do_not_exist(name: str) -> None:
         torch_device(name)
 
 
-def test_torchrun_is_for_the_trainings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_is_for_stages_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its processes would write the same files; a world of one process is none."""
     assert torch_device("cpu").type == "cpu"
     monkeypatch.setattr(stages.job.device, "PROCESSES", 2)
-    with pytest.raises(UserError, match="only train_cam and train_segmentation run under torchrun"):
+    with pytest.raises(UserError, match="torchrun is for the stages of the pipeline"):
         torch_device("cpu")

@@ -60,38 +60,52 @@ def instance_prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]
 class SupportBank(nn.Module):
     """C: the latest L instance prototypes of each class, first in first out.
 
-    Buffers, so that checkpoints hold them: entries (K, L, D), count (K,) filled slots, cursor (K,) next slot.
+    Buffers, so that checkpoints hold them: entries (K, L, D), and seen (K,), how many were ever stored. Entry number i
+    of a class lies in slot i modulo L.
     """
 
     entries: Tensor
-    count: Tensor
-    cursor: Tensor
+    seen: Tensor
 
     def __init__(self, num_classes: int, length: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("entries", torch.zeros(num_classes, length, channels))
-        self.register_buffer("count", torch.zeros(num_classes, dtype=torch.long))
-        self.register_buffer("cursor", torch.zeros(num_classes, dtype=torch.long))
+        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.long))
 
     @torch.no_grad()
     def enqueue(self, prototypes: Tensor, present: Tensor) -> None:
         """Store the present ones of prototypes (B, K, D), in the order of the batch, over the oldest entries."""
+        for k, count in enumerate(present.sum(dim=0).tolist()):
+            if count:
+                self._append(k, prototypes[present[:, k], k], count)
+
+    @torch.no_grad()
+    def extend(self, other: "SupportBank") -> None:
+        """Store another bank's instances, so that this one is what it were had it seen them itself."""
+        for k, count in enumerate(other.seen.tolist()):
+            self._append(k, other.latest(k), count)
+
+    def latest(self, k: int) -> Tensor:
+        """The entries (C, D) of class k, the oldest first."""
+        length, seen = self.entries.shape[1], int(self.seen[k])
+        slots = torch.arange(max(0, seen - length), seen, device=self.seen.device) % length
+        return self.entries[k, slots]
+
+    def _append(self, k: int, entries: Tensor, seen: int) -> None:
+        """Store entries (C, D), the last ones of `seen`, of which a bank keeps no more than its length."""
         length = self.entries.shape[1]
-        for k in present.any(dim=0).nonzero()[:, 0].tolist():
-            new = prototypes[present[:, k], k][-length:].to(self.entries)
-            slots = (self.cursor[k] + torch.arange(len(new), device=new.device)) % length
-            self.entries[k, slots] = new
-            self.cursor[k] = (self.cursor[k] + len(new)) % length
-            self.count[k] = (self.count[k] + len(new)).clamp(max=length)
+        last = int(self.seen[k]) + seen
+        kept = entries[-length:].to(self.entries)
+        self.entries[k, torch.arange(last - len(kept), last, device=self.seen.device) % length] = kept
+        self.seen[k] = last
 
     def clear(self) -> None:
         """Forget all entries."""
-        self.count.zero_()
-        self.cursor.zero_()
+        self.seen.zero_()
 
     def valid(self) -> Tensor:
         """(K, L) bool: which slots are filled."""
-        return torch.arange(self.entries.shape[1], device=self.count.device) < self.count[:, None]
+        return torch.arange(self.entries.shape[1], device=self.seen.device) < self.seen[:, None]
 
 
 def context_prototypes(

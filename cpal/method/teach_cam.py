@@ -1,6 +1,7 @@
 """What the taught CAM learns from: cells that PACAM is sure of, then those that a CRF of its own maps is sure of."""
 
 import math
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -82,32 +83,52 @@ def plan_lessons(
     return Lesson(settings, crf, -(-settings.cells // (images * len(scales))), nearest, seed, workers)
 
 
-@torch.no_grad()
-def teach_cam(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> TaughtCam:
-    """A taught CAM of the fitted learner, from one pass over the views of the images.
+class Cells(NamedTuple):
+    """What a taught CAM learns from: z (P, D), labels int64 (P,) of 0..N, and of how many images (K,) by class."""
 
-    PACAM is the teacher. Where the classifier has a taught CAM already, that one is the teacher, through a CRF; but
-    PACAM again in an image where the CRF loses a class, or that class's pixels would be learned as background. Of the
-    cells whose label is sure each view of each image teaches at most lesson.share, drawn at random. A class's decay is
-    settings.decay over the number of images with such cells: the fewer they are, the less is believed of them.
+    z: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+@torch.no_grad()
+def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> Cells:
+    """Cells whose label is sure, from one pass over the views of the images.
+
+    PACAM is the teacher. If the classifier has a taught CAM already, that CAM is the teacher, through a CRF; but PACAM
+    again in an image where the CRF loses a class, or that class's pixels would be learned as background. Each view of
+    each image teaches at most lesson.share cells, drawn at random: for an image always the same draw, whatever other
+    images there are.
     """
     learner = classifier.learner
     assert learner is not None
     device = learner.shift.device
-    generator = torch.Generator().manual_seed(lesson.seed)
-    cells, labels = [], []
+    cells, labels = [torch.zeros(0, learner.shift.shape[1], device=device)], [torch.zeros(0, device=device).long()]
     images = torch.zeros(classifier.num_foreground + 1, device=device)
     for view, aim in _aims(classifier, loader, lesson):
         found = torch.zeros_like(images)
+        drawn = zlib.crc32(view.record.image_id.encode())
+        generator = torch.Generator().manual_seed((lesson.seed << 32) + drawn)
         for z in view.embed(learner):
             of_view, own = sample_cells(z, aim.to(device), lesson.share, generator)
             cells.append(of_view)
             labels.append(own)
             found[own] = 1
         images += found
-    taught = TaughtCam(len(images), learner.shift.shape[1]).to(device)
-    taught.learn(torch.cat(cells), torch.cat(labels), decay=lesson.settings.decay / images.clamp(min=1))
+    return Cells(torch.cat(cells), torch.cat(labels), images)
+
+
+def learn_cells(cells: Cells, settings: TaughtCamConfig) -> TaughtCam:
+    """A taught CAM of these cells. A class's decay is settings.decay over the number of its images: the fewer there
+    are, the less is believed of them."""
+    taught = TaughtCam(len(cells.images), cells.z.shape[1]).to(cells.z.device)
+    taught.learn(cells.z, cells.labels, decay=settings.decay / cells.images.clamp(min=1))
     return taught
+
+
+def teach_cam(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> TaughtCam:
+    """`collect_cells` and `learn_cells`: one lesson in one process."""
+    return learn_cells(collect_cells(classifier, loader, lesson), lesson.settings)
 
 
 def sample_cells(z: Tensor, aim: Tensor, share: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

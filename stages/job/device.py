@@ -1,33 +1,38 @@
 """The device that a stage runs its network on; importing torch takes seconds, so only these stages import this."""
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed
 
 from cpal.errors import UserError
+from stages.job.launch import PROCESSES
 
-PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+WAIT = timedelta(days=30)  # for the others at a meeting; torchrun itself ends all processes when one fails
 
 
-def training_device(name: str) -> torch.device:
-    """`torch_device` for a training: torchrun's processes join, each with a GPU of its own, or on CPUs by gloo."""
+def joined_device(name: str) -> torch.device:
+    """The device of this process. torchrun's processes join here, each with a GPU of its own, or on CPUs by gloo.
+
+    auto takes CUDA, then Apple's GPU, then the CPU. Raises UserError for a device that this machine lacks.
+    """
     device = _find(name)
-    if PROCESSES > 1:
+    if PROCESSES > 1 and not torch.distributed.is_initialized():
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
     return device
 
 
 def torch_device(name: str) -> torch.device:
-    """auto takes CUDA, then Apple's GPU, then the CPU.
+    """The device of a command that is no stage, which has one process; see `joined_device`.
 
-    Raises UserError for a device that this machine lacks, and under torchrun, whose processes would do all work twice.
+    Raises UserError under torchrun, whose processes would all do the same work.
     """
     if PROCESSES > 1:
-        raise UserError("only train_cam and train_segmentation run under torchrun; start this stage with python -m")
+        raise UserError("torchrun is for the stages of the pipeline; start this command with python -m")
     return _find(name)
 
 

@@ -16,7 +16,7 @@ from cpal.errors import UserError
 from cpal.files import remove
 from cpal.hosts import Host
 from cpal.hosts.cached import RememberedHost
-from stages.job.device import PROCESSES
+from stages.job.launch import PROCESSES, RANK
 from stages.job.paths import CACHE
 
 FOLDER = CACHE / "features"
@@ -40,8 +40,9 @@ def remembering(host: Host, weights: Path, features: Sequence[int], device: torc
 
 
 def forget() -> None:
-    """Remove the outputs, unless CPAL_FEATURES keeps them."""
-    remove(FOLDER)
+    """Remove the outputs, unless CPAL_FEATURES keeps them in another folder."""
+    if RANK == 0:
+        remove(FOLDER)
 
 
 def _room() -> float:

@@ -15,6 +15,7 @@ from cpal.errors import UserError
 from cpal.files import sweep
 from cpal.parallel import processes
 from cpal.settings.config import Config, load_config
+from stages.job.launch import ON_THIS_MACHINE, RANK, meet, relaunch, share
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
 from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.publishing import publish
@@ -141,18 +142,42 @@ class NetworkJob(Job):
     device_name: str = "auto"
     loaders_asked: int | None = None
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes what all have made together."""
+        return RANK == 0
+
     @cached_property
     def device(self) -> "torch.device":
-        from stages.job.device import torch_device
+        """The device of this process, which joins torchrun's others."""
+        from stages.job.device import joined_device
 
-        return torch_device(self.device_name)
+        return joined_device(self.device_name)
 
-    @cached_property
-    def training_device(self) -> "torch.device":
-        """The device of a training, which torchrun's processes share among them."""
-        from stages.job.device import training_device
+    def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
+        """As a job of one process; no other process starts before the first one has the folder."""
+        _ = self.device  # joins the others
+        folder = super().work(settings, inputs=inputs)
+        meet()
+        return folder
 
-        return training_device(self.device_name)
+    def share(self, records: Sequence[Record]) -> list[Record]:
+        """The records that this process works on."""
+        return share(records)
+
+    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
+        """As a job of one process, once all processes have done their share."""
+        meet()
+        if self.first:
+            super().publish(folder, outs, keep=keep)
+        meet()
+
+    def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:
+        """As a job of one process, once all processes have done their share."""
+        meet()
+        if self.first:
+            super().publish_images(folder, name, out, records, ending)
+        meet()
 
     @cached_property
     def loaders(self) -> int:
@@ -161,7 +186,7 @@ class NetworkJob(Job):
 
         if self.loaders_asked is not None:
             return self.loaders_asked
-        return DEFAULT_WORKERS if torch.cuda.is_available() else 1
+        return max(1, DEFAULT_WORKERS // ON_THIS_MACHINE) if torch.cuda.is_available() else 1
 
 
 def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None = None) -> None:
@@ -189,6 +214,8 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         limit: Limit = None,
         out: Out = None,
     ) -> None:
+        relaunch(name)
+        workers = max(1, workers // ON_THIS_MACHINE)
         start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
 
     command = on_network if kind is NetworkJob else on_processor

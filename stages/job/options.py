@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
+from stages.job.launch import RANK
 from stages.job.stopping import STOPPED, say_stopped, stoppable
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
@@ -86,7 +87,7 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
     """A bar on a terminal, a plain line now and then elsewhere, and nothing where there is nothing to do."""
-    return tqdm(items, total=total, desc=what, unit="img", disable=total == 0, **_terminal())
+    return tqdm(items, total=total, desc=what, unit="img", disable=total == 0 or RANK != 0, **_terminal())
 
 
 def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:

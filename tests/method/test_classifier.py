@@ -71,7 +71,7 @@ def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp
     save_weights(path, modules, weights_meta(section, tiny_dataset.classes))
     torch.manual_seed(1)
     loaded, empty = load_classifier(path, tiny_dataset.classes, section, config.cpal, seed=0, device=CPU)
-    assert not loaded.training and not empty.training and not empty.bank.count.any()
+    assert not loaded.training and not empty.training and not empty.bank.seen.any()
     for before, after in ((host, loaded), (learner, empty)):
         stored = before.state_dict()
         assert all(torch.equal(value, stored[key]) for key, value in after.state_dict().items())
@@ -111,7 +111,7 @@ def test_each_pass_holds_every_image_once(settings: Settings, tiny_dataset: Data
     for _ in range(3):
         fit_prototypes(Classifier(Colors(), N, learner), loader)
         of_class = [sum(k in (0, *views.record.labels) for views in loader) for k in range(N + 1)]
-        assert learner.bank.count.tolist() == of_class and learner.valid.any(dim=1).all()
+        assert learner.bank.seen.tolist() == of_class and learner.valid.any(dim=1).all()
     assert int(learner.clusterings) == 3
 
 
@@ -128,7 +128,7 @@ def test_a_doubtful_class_is_left_out(settings: Settings, tiny_dataset: Dataset)
         present = learner.instances(features, cam, label, refinements=0).present[0]
         for k in record.labels:
             expected[k] += int(present[k] and logits[0, k - 1] >= 0)
-    assert learner.bank.count.tolist() == expected
+    assert learner.bank.seen.tolist() == expected
     assert sum(expected) < sum(1 + len(views.record.labels) for views in loader)
 
 

@@ -252,9 +252,9 @@ class TestBank:
         learner = ContextPrototypeLearner(N, [D], cpal(), seed=0)
         features, cam, labels = batch()
         learner.eval()([features], cam, labels)
-        assert not learner.bank.count.any()
+        assert not learner.bank.seen.any()
         learner.train()([features], cam, labels)
-        assert learner.bank.count.tolist()[1:] == [3, 1, 1] and learner.bank.count[0] > 0
+        assert learner.bank.seen.tolist()[1:] == [3, 1, 1] and learner.bank.seen[0] > 0
 
     def test_holds_the_unshifted_prototypes_without_a_gradient(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(align="ema", align_momentum=0.0, refinements=0))
@@ -263,7 +263,7 @@ class TestBank:
         learner([features], cam, labels)
         step = learner.eval().instances([features], cam, labels)
         assert step.prototypes.requires_grad
-        newest = learner.bank.entries[2, (learner.bank.cursor[2] - 1) % learner.bank.entries.shape[1]]
+        newest = learner.bank.latest(2)[-1]
         assert torch.equal(newest, step.prototypes[1, 2].detach())
         assert not any(buffer.requires_grad for buffer in learner.buffers())
         assert not list(learner.parameters())
@@ -274,7 +274,7 @@ class TestBank:
         cam[:, 0] += 2 - cam[:, 0].mean()  # sigmoid(2) > 0.7, the others are near sigmoid(0)
         cam[3, 0] -= 2
         learner([features], cam, labels, probability=cam.mean(dim=(2, 3)).sigmoid())
-        assert learner.bank.count.tolist()[1:] == [2, 0, 0]
+        assert learner.bank.seen.tolist()[1:] == [2, 0, 0]
 
     def test_min_probability_is_of_the_classifier_whatever_the_cam(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D], cpal(min_probability=0.7), seed=0)
@@ -285,14 +285,14 @@ class TestBank:
         kept = [int(step.present[:, 0].sum()), 0, int(step.present[1, 2]), int(step.present[2, 3])]
         assert kept[0] == 4 and kept[2] + kept[3] > 0
         learner.enqueue(step, probability)
-        assert learner.bank.count.tolist() == kept
+        assert learner.bank.seen.tolist() == kept
 
     def test_min_probability_without_probabilities_is_an_error(self, cpal: Callable[..., CpalSettings]) -> None:
         features, cam, labels = batch()
         learner = ContextPrototypeLearner(N, [D], cpal(min_probability=0.1), seed=0)
         with pytest.raises(ValueError, match="min_probability needs `probability`"):
             learner([features], cam, labels)
-        assert not learner.bank.count.any()
+        assert not learner.bank.seen.any()
         learner.eval()([features], cam, labels)  # which puts nothing into the bank
         ContextPrototypeLearner(N, [D], cpal(min_probability=0.0), seed=0)([features], cam, labels)
 
@@ -352,14 +352,14 @@ class TestSelfLoss:
 
     def test_nothing_but_padding(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(detach_target=False))
-        before = learner.bank.count.clone()
+        before = learner.bank.seen.clone()
         features, cam, labels = batch(4)
         cam.requires_grad_(), features.requires_grad_()
         pacam, loss = learner([features], cam, labels, padding=torch.ones(len(cam), H, W, dtype=torch.bool))
         (loss + 0 * pacam.sum()).backward()
         assert loss == 0 and torch.isfinite(pacam).all()
         assert cam.grad is not None and not cam.grad.any()
-        assert torch.equal(before, learner.bank.count)
+        assert torch.equal(before, learner.bank.seen)
 
     def test_gradient_reaches_the_cam_alone(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = trained(cpal(detach_target=True))
@@ -433,14 +433,14 @@ class TestInputs:
     def test_a_cam_without_any_activation(self, cpal: Callable[..., CpalSettings]) -> None:
         """The class has no pixel: its mean context stands in for the anchor, and nothing is enqueued."""
         learner = trained(cpal(refinements=0))
-        before = learner.bank.count.clone()
+        before = learner.bank.seen.clone()
         features, _, labels = batch(4)
         cam = torch.full((len(labels), N, H, W), -1.0, requires_grad=True)
         pacam, loss = learner([features], cam, labels)
         loss.backward()
         assert pacam[0, 1].any() and torch.isfinite(pacam).all()
         assert cam.grad is not None and torch.isfinite(cam.grad).all()
-        assert torch.equal(before[1:], learner.bank.count[1:])
+        assert torch.equal(before[1:], learner.bank.seen[1:])
 
     def test_maps_of_other_sizes_are_resized(self, cpal: Callable[..., CpalSettings]) -> None:
         learner = ContextPrototypeLearner(N, [D, 2], cpal(), seed=0)
@@ -509,7 +509,7 @@ class TestShift:
         learner = trained(cpal(align="bank"))
         learner.measure_shift()
         for k in range(N + 1):
-            entries = learner.bank.entries[k, : learner.bank.count[k]]
+            entries = learner.bank.entries[k, : learner.bank.seen[k]]
             expected = learner.context[k][learner.valid[k]].mean(0) - entries.mean(0)
             torch.testing.assert_close(learner.shift[k], expected)
 
@@ -574,4 +574,4 @@ def test_two_processes_do_what_one_does(cpal: Callable[..., CpalSettings], tmp_p
         for key, value in alone.state_dict().items():
             assert torch.equal(ranks[0]["state"][key], ranks[1]["state"][key]), key
             torch.testing.assert_close(ranks[0]["state"][key], value)
-        assert alone.bank.count.any() and alone.valid.any()
+        assert alone.bank.seen.any() and alone.valid.any()

@@ -89,10 +89,6 @@ class TestInstancePrototypes:
 class TestSupportBank:
     LENGTH = 7
 
-    def oldest_first(self, bank: P.SupportBank, k: int) -> list[list[float]]:
-        count, cursor = int(bank.count[k]), int(bank.cursor[k])
-        return [bank.entries[k, (cursor - count + i) % self.LENGTH].tolist() for i in range(count)]
-
     def test_is_a_deque_for_each_class(self) -> None:
         bank, queues = P.SupportBank(K, self.LENGTH, D), [deque[list[float]](maxlen=self.LENGTH) for _ in range(K)]
         for batch in [1, 3, 0, 2, 20, 4, 1, 7, 8]:  # 20 and 8 are more than the bank is long
@@ -105,7 +101,7 @@ class TestSupportBank:
                 if present[b, k]:
                     queues[k].append(prototypes[b, k].tolist())
             for k in range(K):
-                assert self.oldest_first(bank, k) == list(queues[k])
+                assert bank.latest(k).tolist() == list(queues[k])
         assert bank.valid().sum(1).tolist() == [len(queue) for queue in queues]
         assert len(queues[0]) == self.LENGTH and not queues[3]
 
@@ -129,6 +125,22 @@ class TestSupportBank:
         assert all(
             torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
         )
+
+    @pytest.mark.parametrize("images", [1, 4, 9, 40])
+    def test_joined_parts_are_the_bank_of_one_process(self, images: int) -> None:
+        """Slot by slot, since the draws of k-means++ depend on the order; with less and with more than a bank holds."""
+        prototypes, present = torch.randn(images, K, D), torch.rand(images, K) < 0.6
+        alone, joined = P.SupportBank(K, self.LENGTH, D), P.SupportBank(K, self.LENGTH, D)
+        for image in range(images):
+            alone.enqueue(prototypes[image : image + 1], present[image : image + 1])
+        parts = [P.SupportBank(K, self.LENGTH, D) for _ in range(3)]
+        for part, chosen in zip(parts, torch.arange(images).tensor_split(3), strict=True):
+            for image in chosen.tolist():
+                part.enqueue(prototypes[image : image + 1], present[image : image + 1])
+        for part in parts:
+            joined.extend(part)
+        assert torch.equal(joined.seen, alone.seen)
+        assert torch.equal(joined.entries[joined.valid()], alone.entries[alone.valid()])
 
     def test_keeps_no_gradient(self) -> None:
         bank = P.SupportBank(1, 3, D)

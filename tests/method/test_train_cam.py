@@ -219,7 +219,7 @@ class TestTraining:
         fresh = build_irn_host(config.hosts.irn, N)
         losses = [self.classification_loss(network, tiny_dataset) for network in (fresh, host)]
         assert losses[1] < 0.85 * losses[0]
-        assert learner.bank.count[0] == config.cpal.bank_length and learner.bank.count.all()
+        assert learner.bank.seen[0] == config.cpal.bank_length and learner.bank.seen.all()
         assert learner.valid.any(1).all()
 
     def test_same_seed_same_weights_and_another_one_differs(
@@ -238,7 +238,7 @@ class TestTraining:
     ) -> None:
         config = settings(**SMALL | {"cpal.self_weight": 0.0})
         _, learner = self.run(config, tiny_dataset, tmp_path, limit=2)
-        assert not learner.bank.count.any() and not learner.clusterings
+        assert not learner.bank.seen.any() and not learner.clusterings
 
     def test_without_self_loss_the_learner_too_is_where_the_network_is(
         self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
