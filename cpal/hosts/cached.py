@@ -1,4 +1,4 @@
-"""A trained host whose outputs stay on disk, so that a sweep over `cpal.*` costs no forward pass after its first."""
+"""A trained host whose outputs are stored on disk: a sweep over `cpal.*` needs no forward pass after its first run."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from cpal.networks.weights import read_tensors, write_tensors
 
 
 class RememberedHost(nn.Module):
-    """Outputs of `host` for one image's views, merged; equal to the last bit to those it computed first.
+    """Stores the merged outputs of `host` for the views of an image; they equal newly computed outputs bit by bit.
 
-    `weights` is the file that the host was loaded from: other weights, other memories. Maps of stages that are not in
-    `stages` (1 to 4) are left out, as empty tensors, since the shallow ones are the largest.
+    `weights`: the file that the host was loaded from; outputs of other weights are stored separately. Maps of stages
+    that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the largest.
     """
 
     def __init__(self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path) -> None:
@@ -27,13 +27,13 @@ class RememberedHost(nn.Module):
         self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
-        """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""
+        """views (V, 3, H, W) RGB in 0..255, image and maybe mirror image; image_label (V, N) -> merged output."""
         seen = str((tuple(views.shape), views.dtype)).encode() + views.cpu().numpy().tobytes()
-        seen += image_label[0].cpu().numpy().tobytes()  # some hosts see the labels, and their maps depend on them
+        seen += image_label[0].cpu().numpy().tobytes()  # the maps of some hosts depend on the labels
         path = self.folder / f"{hashlib.sha256(seen).hexdigest()[:32]}.safetensors"
         try:
             _, stored = read_tensors(path, stage="train_cam")
-        except UserError:  # not there yet, or damaged
+        except UserError:  # not stored yet, or damaged
             output = view_output(self.host, views, image_label[:1])
             maps = {str(stage): output.features[stage - 1] for stage in self.stages}
             content = {**maps, "cam": output.cam, "logits": output.logits}
