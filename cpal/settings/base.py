@@ -19,7 +19,7 @@ Few = Annotated[int, Field(ge=0, le=1000)]  # rounds or iterations; each process
 Size = Annotated[int, Field(ge=0, le=100_000)]  # entries of a table in memory; 100,000 for 21 classes take 17 GB
 Side = Annotated[int, Field(ge=16, le=8192)]  # side of an image, in pixels
 Scale = Annotated[float, Field(ge=0.05, le=8)]  # factor for the sides of an image
-Width = Annotated[float, Field(ge=0.1, le=10_000)]  # of a CRF's Gaussian; pydensecrf overruns its memory at 1e-6 or less
+Width = Annotated[float, Field(ge=0.1, le=10_000)]  # of a CRF's Gaussian; pydensecrf overruns its memory up to 1e-6
 Dilation = Annotated[int, Field(gt=0, le=256)]
 Radius = Annotated[int, Field(ge=2, le=32)]  # in cells; time and memory grow with its square
 Rate = Annotated[float, Field(gt=0, le=100)]  # learning rate; torch refuses values above 3.4e38

@@ -239,8 +239,7 @@ def parse_config(settings: dict[str, Any], *, name: str = "params") -> Config:
 
 
 def _describe(problem: Any) -> list[str]:
-    """Message lines for one pydantic problem, with the nearest known key; an old section gives one line for each key.
-    """
+    """Message lines for one pydantic problem, with the nearest known key; an old section gives a line for each key."""
     *parents, last = problem["loc"] or ("",)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     if problem["type"] == "extra_forbidden":
