@@ -23,7 +23,7 @@ def main(job: NetworkJob) -> None:
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
     probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
-    write_json(labels, [metrics], job.scratch)  # a row, as DVC plots it
+    write_json(labels, [metrics], job.scratch)  # a list with one row, which DVC can plot
     write_json(precision, rows, job.scratch)
 
 

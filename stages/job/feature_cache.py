@@ -1,4 +1,4 @@
-"""Sweeps over `cpal.*` on one training: with CPAL_FEATURES, a folder, a trained network sees each image once."""
+"""Keeps the outputs of a trained network in the folder CPAL_FEATURES, if it is set, for sweeps over `cpal.*`."""
 
 import os
 from collections.abc import Sequence
