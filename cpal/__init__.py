@@ -3,7 +3,7 @@
 Shapes: B images, N foreground classes, K = N + 1 classes with background first, D feature channels, h w feature map,
 H W image, L bank entries, P context prototypes, T soft neighbours.
 
-Sub-packages; each imports only from itself and from those above it:
+Sub-packages; each imports only from itself and from sub-packages above it:
 settings       params.yaml, checked
 data           images, masks and views
 maps           maps of an image: CAM files, seeds, CRF, drawing

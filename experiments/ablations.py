@@ -76,8 +76,7 @@ def waiting() -> dict[str, str]:
 
 
 def run_missing(wanted: dict[str, list[str]]) -> None:
-    """Queue the experiments that are neither finished nor queued, and run the queue; retry failed or killed
-    experiments.
+    """Queue the experiments that are neither finished nor queued, run the queue, retry failed and killed experiments.
 
     The experiments share the pipeline's folder of work. So rows with the same training train once, and the trained
     network processes each image once.

@@ -69,7 +69,7 @@ def describe_masks(
 
 
 def mean_confidence(records: Sequence[Record], read: Read, *, workers: int) -> float | None:
-    """Mean over images of the CRF's probability of its labels, in percent; `read` gives uint8 (H, W), 255 for 1."""
+    """Mean over images of the CRF's probability of its labels, in percent; `read` gives uint8 (H, W), 255 = 100 %."""
     means = list(processes(workers)(delayed(lambda r: float(read(r).mean() / 255))(r) for r in records))
     return round(100 * float(np.mean(means)), 3) if means else None
 

@@ -1,8 +1,8 @@
 """Splits a label map into regions: the connected parts of each class, with outlines of the parts and of their holes.
 
 Coordinates are continuous: the pixel in column 3 reaches from x = 3 to x = 4. Outlines run a quarter of a pixel inside
-the part. So two kinds of readers get exactly the same pixels: those that test the centers of pixels, and those that
-truncate coordinates to integers and also draw the outline itself (OpenCV's fillPoly).
+the part. Two kinds of readers then get exactly the same pixels: readers that test the centers of pixels, and readers
+that truncate coordinates to integers and also draw the outline itself (OpenCV's fillPoly).
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ EPSILON = 1e-7
 
 
 class ClipEsHost(Host):
-    """CLIP's image encoder and text embeddings: first those of the N classes, then those of the backgrounds.
+    """CLIP's image encoder and text embeddings: first of the N classes, then of the backgrounds.
 
     Nothing is trained.
     """

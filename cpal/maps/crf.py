@@ -39,7 +39,7 @@ def sure_labels(
 
     `foreground` and `background` are scores as in `refine`. In `foreground` the background score is high: a pixel that
     still becomes a class surely belongs to it. In `background` the background score is low: a pixel that still becomes
-    background surely is background. Pixels on which the two CRFs disagree become void.
+    background surely is background. All other pixels become void.
     """
     num_labels, height, width = foreground.shape
     if num_labels == 1:

@@ -47,7 +47,7 @@ def drawable(name: str, number: int) -> str:
 
 
 def note(names: Sequence[str]) -> str | None:
-    """A sentence that lists the names drawn as numbers, or None; `names` are those of the classes 1, 2, ..."""
+    """A sentence that lists the names drawn as numbers, or None; `names` belong to the classes 1, 2, ..."""
     lacking = [f"{number} {name}" for number, name in enumerate(names, 1) if parts(name) is None]
     if not lacking:
         return None

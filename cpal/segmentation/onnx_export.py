@@ -1,4 +1,4 @@
-"""Exports the trained segmentation network as one ONNX file with its class names, and checks the labels it gives."""
+"""Exports the trained segmentation network as one ONNX file with its class names, and checks the file's labels."""
 
 import json
 import warnings
@@ -28,8 +28,7 @@ def export_checked(
     """Write the ONNX file if ONNX Runtime and PyTorch give the same labels -> share of equal pixels, number of images.
 
     The labels are compared on up to eight photographs, or on noise if there are none, each at two sizes. Raises
-    UserError, and keeps no file, if the labels differ or a package is missing. `meta` and `resize` are those of
-    `export_onnx`.
+    UserError, and keeps no file, if the labels differ or a package is missing. `meta` and `resize` as in `export_onnx`.
     """
     side = max(1, round(resize["long_side"] * resize["scale"]))
     images = [fit(read_image(photo), width=side, height=side) for photo in photos[:8]]

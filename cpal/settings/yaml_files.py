@@ -54,7 +54,7 @@ def read_yaml(path: Path, *, missing: str, cure: str, largest: int = LARGEST) ->
 
 
 def read_text(path: Path, *, missing: str, cure: str, largest: int = LARGEST) -> str:
-    """Text of a file, read in bounded memory. Parameters and errors are those of `read_yaml`."""
+    """Text of a file, read in bounded memory. Parameters and errors as in `read_yaml`."""
     check_readable(path, missing=missing)
     with path.open("rb") as stream:
         content = stream.read(largest + 1)

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from cpal.errors import UserError
 from cpal.files import file_sha256, whole_file
 
-KEPT = 2  # the newest, and the one before in case the newest is damaged
+KEPT = 2  # the newest checkpoint, and the checkpoint before it in case the newest is damaged
 
 State = dict[str, Any]
 

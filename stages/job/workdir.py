@@ -105,7 +105,7 @@ def give_back(folder: Path) -> None:
 
 
 def drop_old_works(folder: Path, kept: int) -> None:
-    """Remove other works of the stage, except the `kept` newest and those that another process uses."""
+    """Remove other works of the stage, except the `kept` newest works and works that another process uses."""
     works = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
     for work in sorted(works, key=lambda path: path.stat().st_mtime, reverse=True)[kept:]:
         lock = _lock(work)
