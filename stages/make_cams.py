@@ -6,6 +6,7 @@ from cpal.data.views import pyramid_loader
 from cpal.maps.cams import read_maps
 from cpal.method.make_cams import write_cams
 from stages.job.classifier import fitted_classifier
+from stages.job.feature_cache import forget
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import CAMS
@@ -28,6 +29,8 @@ def main(job: NetworkJob) -> None:
     )
     write_cams(classifier, progress(loader, total=len(records), what="make CAMs"), folder / "cams")
     job.publish_images(folder, "cams", target, job.train, ".npz")
+    if job.out is None:
+        forget()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""A trained host whose outputs are stored on disk: a sweep over `cpal.*` needs no forward pass after its first run."""
+"""A trained host whose outputs stay on disk: later passes over the same images need no forward pass of the network."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,30 +17,44 @@ from cpal.networks.weights import read_tensors, write_tensors
 
 
 class RememberedHost(nn.Module):
-    """Stores the merged outputs of `host` for the views of an image; they equal newly computed outputs bit by bit.
+    """Outputs of `host` for one image's views, merged; outputs from disk are equal to the last bit.
 
-    `weights`: the file that the host was loaded from; outputs of other weights are stored separately. Maps of stages
-    that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the largest.
+    `weights` is the file that the host was loaded from; other weights use another sub-folder of `folder`. Maps of
+    stages that are not in `stages` (1 to 4) are left out, as empty tensors, since the shallow ones are the largest.
+    At most `room` bytes are written. After that, or when the disk is full, the host computes what the disk lacks.
     """
 
-    def __init__(self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path) -> None:
+    def __init__(
+        self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path, *, room: float = math.inf
+    ) -> None:
         super().__init__()
-        self.host, self.stages = host, stages
+        self.host, self.stages, self.room = host, stages, room
         self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
-        """views (V, 3, H, W) RGB in 0..255, image and maybe mirror image; image_label (V, N) -> merged output."""
-        seen = str((tuple(views.shape), views.dtype)).encode() + views.cpu().numpy().tobytes()
-        seen += image_label[0].cpu().numpy().tobytes()  # the maps of some hosts depend on the labels
-        path = self.folder / f"{hashlib.sha256(seen).hexdigest()[:32]}.safetensors"
+        """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""
+        seen = hashlib.sha256(str((tuple(views.shape), views.dtype)).encode())
+        seen.update(np.ascontiguousarray(views.cpu().numpy()).data)
+        seen.update(image_label[0].cpu().numpy().tobytes())  # some hosts see the labels, and their maps depend on them
+        path = self.folder / f"{seen.hexdigest()[:32]}.safetensors"
         try:
             _, stored = read_tensors(path, stage="train_cam")
-        except UserError:  # not stored yet, or damaged
-            output = view_output(self.host, views, image_label[:1])
-            maps = {str(stage): output.features[stage - 1] for stage in self.stages}
-            content = {**maps, "cam": output.cam, "logits": output.logits}
-            stored = {name: value.cpu().contiguous() for name, value in content.items()}
-            write_tensors(path, stored, None)
+        except UserError:  # not there yet, or damaged
+            return self._computed(views, image_label, path)
         stored = {name: value.to(views.device) for name, value in stored.items()}
         features = [stored.get(str(stage), torch.empty(0)) for stage in (1, 2, 3, 4)]
         return HostOutput(features, stored["cam"], stored["logits"])
+
+    def _computed(self, views: Tensor, image_label: Tensor, path: Path) -> HostOutput:
+        output = view_output(self.host, views, image_label[:1])
+        features = [output.features[stage - 1] if stage in self.stages else torch.empty(0) for stage in (1, 2, 3, 4)]
+        content = {str(stage): features[stage - 1] for stage in self.stages}
+        content |= {"cam": output.cam, "logits": output.logits}
+        size = sum(value.nbytes for value in content.values())
+        if size <= self.room:
+            try:
+                write_tensors(path, {name: value.cpu().contiguous() for name, value in content.items()}, None)
+                self.room -= size
+            except OSError:  # a full disk costs time, and no result
+                self.room = 0
+        return HostOutput(features, output.cam, output.logits)

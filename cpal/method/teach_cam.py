@@ -1,11 +1,10 @@
 """What the taught CAM learns from: cells that PACAM is sure of, then those that a CRF of its own maps is sure of."""
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -139,7 +138,8 @@ def _aims(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> It
 def _host_views(classifier: Classifier, loader: Iterable[Views], nearest: int) -> Iterator[HostView]:
     for record, _, views in loader:
         label = classifier.label(record)
-        looks = [classifier.look(view, label) for view in views]
+        with torch.no_grad():  # of the thread that asks, which joblib chooses
+            looks = [classifier.look(view, label) for view in views]
         image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
         yield HostView(record, label, [features for features, _, _ in looks], [cam for _, cam, _ in looks], image)
 
@@ -168,22 +168,22 @@ def _crf_labels(
     views: Iterator[HostView], learner: ContextPrototypeLearner, taught: TaughtCam, lesson: Lesson
 ) -> Iterator[tuple[HostView, Tensor]]:
     """Each image with what two CRFs of the taught CAM agree on (`crf.sure_labels`): int64 (H, W) of 0..N or VOID."""
-    # max_nbytes: joblib would keep every image's scores as files in shared memory until the last one is done.
-    with processes(lesson.workers, max_nbytes=None) as parallel:
-        while group := list(islice(views, lesson.workers)):
-            found = parallel(
-                delayed(sure_labels)(
-                    view.image,
-                    *crf_scores(taught, view.embed(learner), view.label, view.image.shape[:2], lesson.settings),
-                    present_classes(view.label),
-                    lesson.crf,
-                )
-                for view in group
-            )
-            for labels in found:
-                yield group.pop(0), torch.from_numpy(labels).long()  # gone before the next group is looked at
+    waiting: deque[HostView] = deque()
+
+    def tasks() -> Iterator[Any]:
+        for view in views:
+            waiting.append(view)
+            size = view.image.shape[:2]
+            scores = crf_scores(taught, view.embed(learner), view.label, size, lesson.settings)
+            yield delayed(sure_labels)(view.image, *scores, present_classes(view.label), lesson.crf)
+
+    # The network runs beside the CRFs, a few images ahead of them. max_nbytes: joblib would keep every image's scores
+    # as files in shared memory until the last one is done.
+    for labels in processes(lesson.workers, pre_dispatch="2*n_jobs", max_nbytes=None)(tasks()):
+        yield waiting.popleft(), torch.from_numpy(labels).long()
 
 
+@torch.no_grad()
 def crf_scores(
     taught: TaughtCam, maps: list[Tensor], label: Tensor, size: Sequence[int], settings: TaughtCamConfig
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ def trained_host(job: NetworkJob) -> tuple[Host, Classifier]:
     host, learner = load_classifier(
         CLASSIFIER, job.dataset.classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
     )
-    seen = remembering(host, CLASSIFIER, config.cpal.features)
+    seen = remembering(host, CLASSIFIER, config.cpal.features, job.device)
     return host, Classifier(seen, job.dataset.num_foreground, learner)
 
 
