@@ -1,5 +1,4 @@
-"""Keeps the trained network's outputs on disk, so that fit_prototypes, teach_cam and make_cams compute each output
-once.
+"""Keeps the trained network's outputs on disk: fit_prototypes, teach_cam and make_cams compute each output once.
 
 On a CPU they lie in .cache/features until make_cams has ended, at most CPAL_FEATURES_GB gigabytes. If CPAL_FEATURES
 names a folder, they stay there, so that sweeps over `cpal.*` need no forward pass after the first experiment.
