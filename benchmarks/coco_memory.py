@@ -18,11 +18,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-SIDE = 64  # of the pictures; decoding COCO's 640x480 adds a constant a worker
+SIDE = 64  # of the images, in pixels; decoding COCO's 640x480 adds a constant for each worker
 
 
 def write_json(path: Path, names: list[str], rng: np.random.Generator) -> None:
-    """Seven or eight outlines an image on average, of 10 to 60 points, and a crowd now and then."""
+    """Write 7.3 outlines an image on average, of 10 to 59 points; every 80th annotation is a crowd."""
     with path.open("w", encoding="utf-8") as stream:
         images = [{"id": n, "file_name": name, "width": SIDE, "height": SIDE} for n, name in enumerate(names)]
         categories = [{"id": n, "name": f"class {n}"} for n in range(1, 81)]

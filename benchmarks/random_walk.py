@@ -1,4 +1,4 @@
-"""Time and memory of the random walk on one image, against the matrix it replaces on a smaller one.
+"""Time and memory of the random walk on one image, and time of the matrix that it replaces, on a smaller image.
 
 python -m benchmarks.random_walk
 """
@@ -16,7 +16,7 @@ def peak_mb() -> float:
 
 
 def dense(maps: torch.Tensor, edge: torch.Tensor, radius: int, beta: float, doublings: int) -> torch.Tensor:
-    """The same walk as a matrix of all pairs of cells, squared."""
+    """The same walk with a matrix of all pairs of cells, squared `doublings` times."""
     height, width = edge.shape
     matrix = torch.eye(height * width, dtype=torch.double)
     for dy, dx in offsets(radius):

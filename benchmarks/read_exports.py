@@ -1,7 +1,7 @@
-"""Share of pixels that other programs read equal from exports of stages.export_masks, and mIoU; needs no cpal.
+"""Share of equal pixels, and mIoU, when other programs read exports of stages.export_masks; needs no cpal.
 
-DIR holds an export of the same masks in each format, DIR/coco and so on, and DIR/png, which the others are compared
-with. Run in an environment of its own, since datumaro asks for other versions than this project:
+DIR holds exports of the same masks: DIR/png, which is the reference, and one folder for each other format, such as
+DIR/coco. Run it in its own environment, because datumaro needs other package versions than this project:
 
     python3 -m venv /tmp/readers
     /tmp/readers/bin/pip install datumaro opencv-python-headless pycocotools
@@ -33,7 +33,7 @@ def pixels_inside(points: Any, size: tuple[int, ...]) -> np.ndarray:
 
 
 def by_datumaro(folder: Path, name: str) -> Iterator[tuple[str, list[Shape]]]:
-    """Its polygons are drawn by pycocotools, in the order of their z_order."""
+    """Read with datumaro; pycocotools draws the polygons in the order of their z_order."""
     import datumaro
 
     dataset = datumaro.Dataset.import_from(str(folder), DATUMARO[name])
@@ -50,7 +50,7 @@ def by_datumaro(folder: Path, name: str) -> Iterator[tuple[str, list[Shape]]]:
 
 
 def by_ultralytics_rule(folder: Path, sizes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, list[Shape]]]:
-    """Points are cut off to whole numbers, and OpenCV fills the polygon with its border."""
+    """Read as Ultralytics does: truncate points to integers, and fill the polygon with its border by OpenCV."""
     lines = (folder / "data.yaml").read_text(encoding="utf-8").partition("names:\n")[2].splitlines()
     names = [json.loads(line.partition(": ")[2]) for line in lines]
     for image_id, size in sizes.items():
@@ -64,7 +64,7 @@ def by_ultralytics_rule(folder: Path, sizes: dict[str, tuple[int, ...]]) -> Iter
 
 
 def by_labelme_rule(folder: Path, sizes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, list[Shape]]]:
-    """Pillow draws polygons with their outline, as labelme's own utils do."""
+    """Read as labelme's own utils do: Pillow draws polygons with their outline."""
     for image_id, size in sizes.items():
         shapes = []
         for shape in json.loads((folder / f"{image_id}.json").read_text(encoding="utf-8"))["shapes"]:
@@ -81,7 +81,7 @@ def by_labelme_rule(folder: Path, sizes: dict[str, tuple[int, ...]]) -> Iterator
 
 
 def by_label_studio_converter(folder: Path, sizes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, list[Shape]]]:
-    """Polygons are drawn by pycocotools."""
+    """Read with label-studio-converter; pycocotools draws the polygons."""
     from label_studio_converter.brush import decode_rle
 
     for task in json.loads((folder / "tasks.json").read_text(encoding="utf-8")):
@@ -100,7 +100,7 @@ def by_label_studio_converter(folder: Path, sizes: dict[str, tuple[int, ...]]) -
 def score(
     found: Iterator[tuple[str, list[Shape]]], truth: dict[str, np.ndarray], values: dict[str, int]
 ) -> tuple[float, float]:
-    """Share of equal pixels, and mean IoU of the classes."""
+    """Share of equal pixels, and mean IoU of the classes that occur in the truth."""
     counts = np.zeros((256, 256), np.int64)
     for image_id, shapes in found:
         labels = np.zeros(truth[image_id].shape, np.int64)

@@ -1,17 +1,19 @@
 """Context prototype-aware learning (CPAL, CVPR 2024) for weakly supervised semantic segmentation.
 
-Shapes: B images, N foreground classes, K = N + 1 with background first, D feature channels, h w feature map,
+Shapes: B images, N foreground classes, K = N + 1 classes with background first, D feature channels, h w feature map,
 H W image, L bank entries, P context prototypes, T soft neighbours.
 
-Rooms, from the ground up; a room imports only rooms before it:
+Sub-packages; each imports only from itself and from sub-packages above it:
 settings       params.yaml, checked
-data           images, masks, views and training samples
-maps           the maps of an image: their files, seeds, CRF, pictures
-networks       backbones, weights, training
-sources        data sets and maps that come from outside
+data           images, masks and views
+maps           maps of an image: CAM files, seeds, CRF, drawing
+networks       backbones, weights, losses
+training       training samples, training loop
+sources        imports data sets and maps
 hosts          networks that CPAL plugs into
 affinity       IRN's edges and random walk
-segmentation   DeepLab, and its use on photographs
+segmentation   DeepLab: training, prediction, export
+exports        masks for annotation tools, and corrected masks back
 evaluation     scores, with and without ground truth
 method         CPAL
 report         the HTML page
@@ -43,7 +45,7 @@ __all__ = ["ContextPrototypeLearner", "CpalSettings"]
 
 
 def __getattr__(name: str) -> Any:
-    """The plug-in, imported when it is asked for: most stages need neither of the two, nor torch."""
+    """Import the two public names on first use: most stages need neither of them, and no torch."""
     if name == "ContextPrototypeLearner":
         from cpal.method.learner import ContextPrototypeLearner
 

@@ -1,4 +1,4 @@
-"""Whole files or none: everything is written to a temporary name and renamed. Arrays are checked when they are read."""
+"""Atomic writes and checked reads: files get a temporary name until they are complete; arrays are checked when read."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ import numpy as np
 
 from cpal.errors import UserError, again, reading
 
-HOST = re.sub(r"\W", "-", platform.node()) or "host"  # processes of several machines can write to one disk
+HOST = re.sub(r"\W", "-", platform.node()) or "host"  # part of temporary names: several machines can write to one disk
 
 
 def temporary_name() -> str:
-    """A new name for unfinished work of this process, which `sweep` finds when the process is gone."""
+    """A new name for an unfinished file or folder of this process; `sweep` removes it after the process has ended."""
     return f".{HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that are gone left under a temporary name in the folder itself."""
+    """Remove temporary files and folders directly in `folder` that ended processes of this machine left there."""
     for path in folder.glob(f".{HOST}.*.tmp"):
         pid = path.name.removeprefix(f".{HOST}.").partition(".")[0]
         if pid.isdecimal() and not _runs(int(pid)):
@@ -38,7 +38,7 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # the process belongs to another user
         return True
     return True
 
@@ -53,10 +53,10 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
-    """A temporary path that replaces `path` when the block ends without an error.
+    """Yield a temporary path; rename it to `path` when the block ends without an error.
 
-    It lies in the folder `scratch`, which must be on the same disk, else beside `path`. A killed process leaves it
-    there, so that a folder which others read or publish must not be the scratch.
+    The temporary file lies in the folder `scratch`, which must be on the same disk, or else beside `path`. A killed
+    process leaves the file there, so `scratch` must not be a folder that other programs read or publish.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = (scratch or path.parent) / temporary_name()
@@ -73,8 +73,8 @@ def whole_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that replaces it, with all it holds, when the block ends without an error."""
-    path = path.resolve()  # so that a link to a roomier disk stays a link
+    """Yield an empty folder beside `path`; it replaces `path` with its content when the block ends without an error."""
+    path = path.resolve()  # if `path` is a link to another disk, the link stays
     temporary = path.with_name(temporary_name())
     temporary.mkdir(parents=True)
     try:
@@ -85,10 +85,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def put(source: Path, target: Path, scratch: Path) -> None:
-    """Rename a file or folder to `target`, in place of what is there; all three are on one disk.
+    """Rename a file or folder to `target`, replacing what is there; all three paths must be on one disk.
 
-    What was there is put aside into `scratch` first, so that the target is whole at any time, the old one or the new
-    one, but for an instant between two renames.
+    A folder at `target` is first moved into `scratch`. So `target` is complete at any time, old or new, except for an
+    instant between two renames, when it is missing.
     """
     if target.is_dir() or (source.is_dir() and target.is_symlink()):
         old = scratch / temporary_name()
@@ -100,7 +100,7 @@ def put(source: Path, target: Path, scratch: Path) -> None:
 
 
 def write_json(path: Path, content: Any, scratch: Path | None = None) -> None:
-    """Indented, keys in the order given, so that git shows a small diff; `scratch` as in `whole_file`."""
+    """Write indented JSON, keys in the given order so that git shows small diffs; `scratch` as in `whole_file`."""
     with whole_file(path, scratch) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -113,16 +113,16 @@ def file_sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Arrays of an .npz file by name, and the cure for a file that does not hold what it should."""
+    """Arrays of an .npz file by name. `cure` is the advice in the error message if the content is invalid."""
 
     path: Path
     content: dict[str, np.ndarray]
     cure: str
 
     def take(self, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
-        """The array of this name; None in the shape stands for any length.
+        """The array of this name; None in `shape` allows any length.
 
-        Raises UserError when there is no such array, for another dtype or shape, and for numbers that are not finite.
+        Raises UserError if the array is missing, has another dtype or shape, or holds NaN or infinity.
         """
         if name not in self.content:
             raise self.wrong(f"holds no `{name}`")
@@ -141,13 +141,13 @@ class Arrays:
 
 
 def read_arrays(path: Path, *, stage: str, before: str = "") -> Arrays:
-    """All arrays of an .npz file without pickles that `stage` wrote.
+    """All arrays of an .npz file that `stage` wrote; pickled content is refused.
 
-    Raises UserError when it is missing or cannot be read to its end, with `before` before the cure.
+    Raises UserError if the file is missing or damaged; the message has `before` before the cure.
     """
     with (
         reading(path, stage=stage, before=before),
-        path.open("rb") as file,  # a path that NumPy opens stays open when the file is damaged
+        path.open("rb") as file,  # opened here, because NumPy does not close a damaged file
         np.load(file, allow_pickle=False) as stored,
     ):
         content = dict(stored)

@@ -1,9 +1,9 @@
-"""The paper's tables, as DVC experiments on what params.yaml now describes, and that itself over random seeds.
+"""Run the paper's tables as DVC experiments on the current params.yaml, and params.yaml itself over random seeds.
 
-Queues one experiment a row and seed, runs the queue, and writes results/NAME.md and NAME.png with the paper's figures
-beside, or in docs/results with --publish; experiments/tables.py says which rows there are. Stopped and started again it
-goes on: an experiment that is done is not run again. What else waits in DVC's queue is run as well; DVC runs all of it
-or nothing.
+Queues one experiment for each row and seed, runs the queue, and writes results/NAME.md and NAME.png, which also show
+the paper's figures; with --publish it writes to docs/results. experiments/tables.py defines the rows. A second run
+continues the first: finished experiments are not run again. Other experiments in DVC's queue run too, because DVC can
+only run the whole queue.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ RESULTS, PUBLISHED = Path("results"), Path("docs/results")
 
 
 def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str, list[str]]:
-    """Name of an experiment, which tells its settings, steps and code apart, and its arguments: -S, then the stages.
+    """Name of an experiment, a hash of its settings, steps and code; and its arguments: -S options, then stages.
 
-    What params.yaml says already is left out, so that rows of the same settings and steps are one experiment.
+    Values that params.yaml already has are left out, so that rows with the same settings and steps are one experiment.
     """
     present = settings()
     changed = {
@@ -46,16 +46,16 @@ def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str,
 
 @cache
 def settings() -> dict[str, Any]:
-    """What params.yaml describes."""
+    """The content of params.yaml."""
     content: dict[str, Any] = read_yaml(Path("params.yaml"), missing=NO_SETTINGS, cure=RESTORE)
     return content
 
 
 @cache
 def project() -> str:
-    """All that decides what an experiment gives, beside its change: settings, pipeline and code.
+    """Text of all that determines an experiment's result, besides its change: settings, pipeline and code.
 
-    Of the settings only the values: `dvc exp apply` breaks long lines of params.yaml.
+    Only the values of params.yaml are used, because `dvc exp apply` breaks its long lines.
     """
     code = sorted([*Path("cpal").rglob("*.py"), *Path("stages").glob("*.py")])
     texts = [path.read_text(encoding="utf-8") for path in [Path("dvc.yaml"), *code]]
@@ -63,12 +63,12 @@ def project() -> str:
 
 
 def ended() -> set[str]:
-    """Names of the experiments that DVC holds."""
+    """Names of the finished experiments that DVC holds."""
     return set(_dvc("exp", "list", "--name-only", "--all-commits").split())
 
 
 def waiting() -> dict[str, str]:
-    """Name and state of the tasks in DVC's queue; Dead is one that a killed worker has left Running."""
+    """State of each task in DVC's queue, by name; Dead is a task in the state Running whose worker was killed."""
     status = _dvc("queue", "status")
     rows = [line.split() for line in status.splitlines()]
     dead = {"Running": "Dead"} if "Worker status: 0 active" in status else {}
@@ -76,17 +76,17 @@ def waiting() -> dict[str, str]:
 
 
 def run_missing(wanted: dict[str, list[str]]) -> None:
-    """Queue what is neither done nor queued, and run the queue; a failed or killed one is tried again.
+    """Queue the experiments that are neither finished nor queued, run the queue, retry failed and killed experiments.
 
-    The experiments share the pipeline's folder of unfinished and finished work, so that rows of one training train
-    once, and its network sees each image once.
+    The experiments share the pipeline's folder of work. So rows with the same training train once, and the trained
+    network processes each image once.
     """
     os.environ["CPAL_CACHE"] = str(Path(".cache").resolve())
     os.environ["CPAL_FEATURES"] = str(Path(".cache/features").resolve())
     known, tasks = ended(), waiting()
     missing = {name: arguments for name, arguments in wanted.items() if name not in known}
     for name, arguments in missing.items():
-        if tasks.get(name) == "Dead":  # DVC would wait for it for ever; to kill it makes it a failed one
+        if tasks.get(name) == "Dead":  # DVC would wait for it forever; after `kill` its state is Failed
             _dvc("queue", "kill", name)
         if tasks.get(name) in ("Failed", "Dead"):
             _dvc("queue", "remove", name)
@@ -101,17 +101,16 @@ def _dvc(*arguments: str) -> str:
 
 
 def measured(change: Change, scored: tuple[str, ...], seeds: list[int], known: set[str]) -> dict[int, Metrics]:
-    """Metrics of the steps scored, of each seed whose experiment has ended.
+    """Metrics of the steps `scored`, for each seed whose experiment has finished.
 
-    An experiment leaves the files of all other steps as it found them, with figures of other settings: they are not
-    read.
+    Files of other steps are not read: an experiment does not update them, so they hold figures of other settings.
     """
     names = {seed: experiment(change, seed, scored)[0] for seed in seeds}
     return {seed: _metrics(name, scored) for seed, name in names.items() if name in known}
 
 
 def _metrics(name: str, steps: tuple[str, ...]) -> Metrics:
-    """All figures and the IoU by class of these steps, as an experiment has left them."""
+    """All figures and the IoU by class of these steps, from the files of an experiment."""
     found: Metrics = {}
     for step in steps:
         metrics, details, by_class = (
@@ -145,7 +144,7 @@ def main(
     if present["data"]["masks"] is None:
         raise UserError("data.masks: null: without masks there is no mIoU to measure; name their folder")
     plan = {table: rows(table, present) for table in tables}
-    if run:  # seed by seed, so that the trainings that rows share stay at hand
+    if run:  # seed by seed, so that a training that rows share is still in the work folder
         wanted = dict(experiment(row.change, s, steps(t)) for s in numbers for t in tables for row in plan[t])
         print(f"{len(wanted)} experiments, {len(wanted.keys() - ended())} of them to run", flush=True)
         run_missing(wanted)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from cpal.maps.cams import MAP_NAMES
 from experiments.tables import PAPER_HOSTS, SEED_TO_MASK, Row, has_data_of
 
-Metrics = dict[str, Any]  # of one experiment: content of the files in data/metrics, by their stem
-Found = list[tuple[Row, dict[int, Metrics]]]  # of each row, the experiments that have ended, by random seed
-Bar = tuple[list[float], float | None]  # here of each random seed, in the paper
+Metrics = dict[str, Any]  # of one experiment: content of the files in data/metrics, by file stem
+Found = list[tuple[Row, dict[int, Metrics]]]  # for each row, the finished experiments by random seed
+Bar = tuple[list[float], float | None]  # our values, one for each random seed; the paper's value
 STEP_NAMES = {
     "seed": "seed map",
     "crf": "after the CRF",
@@ -30,7 +30,7 @@ SEEDED_DATA = {
 
 
 def write(table: str, found: Found, seeds: list[int], present: dict[str, Any], *, folder: Path) -> Path:
-    """Files of a table around the present settings; path of its text."""
+    """Write the files of a table, made from the present settings; returns the path of the Markdown file."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{table}.png"
     if table == "seeds":
@@ -48,7 +48,7 @@ def write(table: str, found: Found, seeds: list[int], present: dict[str, Any], *
 
 
 def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
-    """Seed mIoU of each row, of its map at the best threshold."""
+    """mIoU of the seeds of each row, from the row's map at its best threshold."""
     epochs = present["hosts"]["irn"]["epochs"]
     values = "mIoU in percent, each map at its best threshold; mean ± deviation over the random seeds"
     lines = [
@@ -67,7 +67,7 @@ def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, An
 
 
 def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
-    """mIoU of each host at seed, CRF and mask, at the thresholds of the settings."""
+    """mIoU of each host for seed, CRF and mask, at the thresholds of the settings."""
     animals = has_data_of("voc-animals", present)
     thresholds = "for irn those of the settings, for amn those of " + (
         "profile voc-animals-amn" if animals else "the settings"
@@ -93,7 +93,7 @@ def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[
 
 
 def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, Any]) -> list[str]:
-    """mIoU of each step by random seed, then IoU of each class as mean ± deviation."""
+    """mIoU of each step for each random seed, then IoU of each class as mean ± deviation."""
     facts = {
         "host": present["host"],
         "seeds.source": present["seeds"]["source"],
@@ -113,7 +113,7 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
     ]
     for name, title in MAP_NAMES.items():
         sweeps = {seed: metrics["seed"][name] for seed, metrics in done.items() if name in metrics["seed"]}
-        if done and not sweeps:  # a map that these settings do not make
+        if done and not sweeps:  # these settings do not make this map
             continue
         fixed = next((f" {sweep['threshold']}" for sweep in sweeps.values()), "")
         for key, threshold in (("", f"fixed threshold{fixed}"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle")):
@@ -157,7 +157,7 @@ def _split(done: dict[int, Metrics], step: str) -> str:
 
 
 def _class_iou(done: dict[int, Metrics], step: str) -> dict[str, list[float]]:
-    """IoU of each class, of the random seeds where it occurs."""
+    """IoU of each class, for the random seeds in which the class occurs."""
     values: dict[str, list[float]] = {}
     for metrics in done.values():
         for row in metrics[f"{step}_iou"]:
@@ -180,7 +180,7 @@ def _shown(values: list[float], expected: int) -> str:
 
 
 def _draw_seeds(path: Path, found: list[tuple[Row, list[float]]]) -> None:
-    """A bar of each measured row."""
+    """Draw a bar for each measured row."""
     bars = [(values, row.paper) for row, values in found]
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.42 * len(found)), layout="constrained")
     _bars(axes, [float(y) for y in range(len(found))], bars, height=0.6, color="#86abd2", label="here, mean")
@@ -190,7 +190,7 @@ def _draw_seeds(path: Path, found: list[tuple[Row, list[float]]]) -> None:
 
 
 def _draw_hosts(path: Path, found: Found) -> None:
-    """A bar of each host and step."""
+    """Draw a bar for each host and step."""
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.9 * len(found)), layout="constrained")
     every: list[Bar] = []
     for i, (step, color) in enumerate(zip(SEED_TO_MASK, ("#dbe7f4", "#b3cde6", "#86abd2"), strict=True)):
@@ -215,7 +215,7 @@ def _bars(axes: Axes, places: list[float], bars: list[Bar], *, height: float, co
 
 
 def _finish(figure: Figure, axes: Axes, path: Path, bars: list[Bar]) -> None:
-    """Axis from a little below the least value, one legend entry for what several bars share."""
+    """Start the axis a little below the smallest value, show a legend entry for each kind of bar, save the figure."""
     axes.invert_yaxis()
     lowest = min(value for values, paper in bars for value in (*values, 100.0 if paper is None else paper))
     axes.set_xlim(max(0, lowest - 5), None)

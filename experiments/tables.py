@@ -1,6 +1,6 @@
-"""Which rows each table has: the settings that they change, the paper's figures, and the steps that are scored.
+"""The rows of each table: the settings that they change, the paper's figures, and the steps that are scored.
 
-The paper's ablations are table1, table2, table3 and figure4, its hosts table4; `seeds` is params.yaml as it is.
+The paper's ablations are table1, table2, table3 and figure4, its hosts are table4; `seeds` is params.yaml unchanged.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ PAPER_HOSTS = {  # Table 4, VOC 2012 train: seed, with CRF, mask
 
 
 class Row(NamedTuple):
-    """One line of a table: the settings it changes, and which map's score it is."""
+    """A row of a table: the settings that it changes, the paper's figure, and the map that is scored."""
 
     name: str
     change: Change
@@ -32,15 +32,15 @@ TABLES = ("table1", "table2", "table3", "table4", "figure4", "seeds")
 
 
 def rows(table: str, present: dict[str, Any]) -> list[Row]:
-    """The rows of a table around the present settings."""
+    """The rows of a table, as changes of the present settings."""
     if table == "seeds":
         return [Row("params.yaml", {})]
     if table == "table4":
         return hosts(present)
     cpal = present["cpal"]
     every, few = cpal["num_prototypes"], cpal["topk"]
-    one_lesson: Change = {"taught_cam.crf_rounds": 0}  # a CRF changes no other map and costs time
-    frozen: Change = {"cpal.self_weight": 0.0, **one_lesson}  # maps of one plain training, which all these rows share
+    one_lesson: Change = {"taught_cam.crf_rounds": 0}  # the CRF changes only the taught CAM, and takes time
+    frozen: Change = {"cpal.self_weight": 0.0, **one_lesson}  # all rows with these settings share one plain training
     printed: Change = {"cpal.self_weight": 1.0, **one_lesson}
     plain = {**frozen, "cpal.align": "none"}
     raw = {**frozen, "cpal.normalize_prototypes": False}
@@ -102,11 +102,12 @@ def rows(table: str, present: dict[str, Any]) -> list[Row]:
 
 
 def hosts(present: dict[str, Any]) -> list[Row]:
-    """The rows of Table 4: each host alone, and with CPAL as the settings say; all with IRN's walk, as in the paper.
+    """The rows of Table 4: each host alone, and with CPAL; all with IRN's random walk, as in the paper.
 
-    A host has thresholds of its own. Those of irn are the present ones; those of amn are known for the data of profile
-    voc-animals, where its rows take the profile voc-animals-amn. With other data they change the host and nothing else.
-    Raises UserError when the settings are another host's already, and irn's thresholds are lost.
+    Each host needs its own thresholds. For irn, they are in the present settings. For amn, they are known only for the
+    data of the profile voc-animals: with these data, the rows of amn use the profile voc-animals-amn. With other data,
+    the rows of amn change only the host. Raises UserError if the present settings are for another host: then the
+    thresholds of irn are unknown.
     """
     if present["host"] != "irn":
         raise UserError(
@@ -117,7 +118,7 @@ def hosts(present: dict[str, Any]) -> list[Row]:
     walk: Change = {"affinity.method": "irn"}
     animals = has_data_of("voc-animals", present)
     amn = {**walk, **(preset("voc-animals-amn") if animals else {"host": "amn"})}
-    # Edges learn from sure labels, whose thresholds fit one kind of map: a plain CAM has those of AMN's first round.
+    # Edges learn from sure labels, whose thresholds depend on the map; a plain CAM takes those of AMN's first round.
     sure = {
         f"affinity.{key}": amn.get(f"hosts.amn.{key}", present["hosts"]["amn"][key])
         for key in ("sure_background", "sure_foreground")
@@ -126,18 +127,18 @@ def hosts(present: dict[str, Any]) -> list[Row]:
     return [
         Row("irn", {**walk, **alone, **sure}),
         Row("irn + CPAL", walk),
-        Row("amn", {**amn, **alone, **flat}),  # its own CAM is flatter than the taught one
+        Row("amn", {**amn, **alone, **flat}),  # the CAM of amn is flatter than the taught CAM
         Row("amn + CPAL", amn),
     ]
 
 
 def steps(table: str) -> tuple[str, ...]:
-    """What a table scores, as the stages evaluate_NAME are named."""
+    """The steps that a table scores, as in the names of the stages evaluate_NAME."""
     return {"table4": SEED_TO_MASK, "seeds": (*SEED_TO_MASK, "segmentation")}.get(table, ("seed",))
 
 
 def preset(name: str) -> Change:
-    """A profile as `section.key` to value; `host` has no section."""
+    """A profile as `section.key` -> value; `host` has no section."""
     return _flat(_profile(name))
 
 
@@ -149,7 +150,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Change:
 
 
 def has_data_of(name: str, present: dict[str, Any]) -> bool:
-    """Whether the settings' data are those of a profile, wherever they lie."""
+    """Whether the settings use the data of a profile; the data may lie in any folder."""
     return all(present["data"][key] == value for key, value in _profile(name)["data"].items())
 
 

@@ -1,1 +1,1 @@
-"""The pipeline's stages, each a command: python -m stages.<name> --help."""
+"""The stages of the pipeline; each is a command: python -m stages.<name> --help."""

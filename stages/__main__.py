@@ -1,4 +1,4 @@
-"""List the pipeline's stages in their order, and the commands beside it."""
+"""List the stages of the pipeline in their order, and the other commands."""
 
 import ast
 import sys
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    """Reads the modules without running them: no import of torch."""
+    """Read the modules without running them, and so without importing torch."""
     commands = {path.stem: summary for path in sorted(FOLDER.glob("*.py")) if (summary := _summary(path)) is not None}
     order = dict.fromkeys(stage["cmd"].split()[2].removeprefix("stages.") for stage in _pipeline().values())
     width = max(map(len, commands))

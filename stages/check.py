@@ -1,4 +1,4 @@
-"""Say what is wrong or odd about the data set before hours of work; write nothing, but health.json with --out."""
+"""Report errors and oddities of the data set before hours of work; writes nothing, except health.json with --out."""
 
 from dataclasses import asdict
 
@@ -13,7 +13,7 @@ from stages.job.paths import DATASET, check_root
 
 
 def main(job: Job) -> None:
-    """Exit code 2 when there are errors."""
+    """Exit with code 2 if there are errors."""
     config = job.config
     if config.data.source == "toy":
         print("data.source: toy: prepare draws this data set; there is nothing to check")

@@ -1,6 +1,6 @@
 """Convert DeepLab's published ResNet-101, as deeplab-pytorch stores it, for segmentation.backbone resnet101_caffe.
 
-Afterwards set segmentation.weights to the path of the file. The backbone is what is used of it.
+Afterwards set segmentation.weights to the path of the written file. Only the backbone of the file is used.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tell what this machine and checkout have, and what a profile lacks here; exit code 2 when a run would fail."""
+"""Show what this machine and checkout have, and what a profile lacks here; exit code 2 if a run would fail."""
 
 from typing import Annotated
 

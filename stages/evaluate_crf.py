@@ -1,4 +1,4 @@
-"""Scores of the CRF's label maps: mIoU against the ground truth, and what needs no ground truth."""
+"""Score the CRF's label maps: mIoU against the ground truth, and figures that need no ground truth."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def main(job: Job) -> None:
     def confidence(record: Record) -> np.ndarray:
         return read_crf(CRF, record).confidence
 
-    # First, since it may read maps: joblib takes a worker that imports torch later for one that leaks, and says so.
+    # First, since it may read maps: if a worker imports torch later, joblib takes this for a memory leak and warns.
     free = describe_masks(job.train, label, num_foreground=dataset.num_foreground, workers=job.workers, other=seed)
     free["confidence"] = mean_confidence(job.train, confidence, workers=job.workers)
     metrics, rows, details = score_step(dataset, dataset.scored("train", job.limit), label, workers=job.workers)

@@ -24,7 +24,7 @@ def main(job: NetworkJob) -> None:
     probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
     if job.first:  # all processes have classified the few validation images
-        write_json(labels, [metrics], job.scratch)  # a row, as DVC plots it
+        write_json(labels, [metrics], job.scratch)  # a list with one row, which DVC can plot
         write_json(precision, rows, job.scratch)
 
 

@@ -1,6 +1,6 @@
-"""Scores of the pseudo-masks: mIoU against the ground truth, and what needs no ground truth.
+"""Score the pseudo-masks: mIoU against the ground truth, and figures that need no ground truth.
 
-Where a walk made them with a constant background, its maps are scored at all thresholds as well.
+If they come from a walk with a constant background, the walk's maps are also scored at all thresholds.
 """
 
 import numpy as np

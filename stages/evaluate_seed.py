@@ -1,7 +1,7 @@
-"""Scores of the seeds: mIoU against the ground truth, each map's threshold sweep, and what needs no ground truth.
+"""Score the seeds: mIoU against the ground truth, threshold sweeps of the maps, figures that need no ground truth.
 
-Without ground truth there is no mIoU. An experiment that ends in one evaluate stage leaves the other metrics files as
-they were: `dvc status` lists what is stale.
+Without ground truth there is no mIoU. An experiment that runs only one evaluate stage does not update the other metrics
+files; `dvc status` lists the files that are out of date.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def main(job: Job) -> None:
     def seed(record: Record) -> np.ndarray:
         return seed_map(read_maps(maps, record, rule.maps), rule)
 
-    # First, since it may read maps: joblib takes a worker that imports torch later for one that leaks, and says so.
+    # First, since it may read maps: if a worker imports torch later, joblib takes this for a memory leak and warns.
     free = describe_masks(job.train, seed, num_foreground=dataset.num_foreground, workers=job.workers)
     metrics: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []

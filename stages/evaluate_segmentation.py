@@ -1,4 +1,4 @@
-"""Scores of the segmentation model on the validation images, and on the training images that have a mask."""
+"""Score the segmentation model on the validation images, and on the training images that have a mask."""
 
 from cpal.data.masks import LabelMaps
 from cpal.evaluation.score_files import write_scores

@@ -1,6 +1,6 @@
-"""Write masks for an annotation tool, to correct them there: COCO, YOLO, CVAT, Label Studio, labelme, VOC or PNG.
+"""Export masks to an annotation tool, for correction: COCO, YOLO, CVAT, Label Studio, labelme, VOC or PNG.
 
-docs/export_masks.md tells what each format keeps. stages.import_masks takes corrected masks back.
+docs/export_masks.md says what each format keeps. stages.import_masks imports the corrected masks.
 """
 
 from pathlib import Path
@@ -48,7 +48,7 @@ def main(
 
 
 def _items(dataset: Dataset, source: str) -> list[Item]:
-    """The images of the data set that have a mask there."""
+    """The images of the data set that have a mask in this source."""
     folder, stage = SOURCES[source]
     masks = {path.stem: path for path in folder.glob("*.png")}
     items = [

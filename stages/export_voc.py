@@ -1,4 +1,7 @@
-"""Pack label maps for the VOC test server: results/VOC2012/Segmentation/comp5_test_cls/ID.png in a tar, checked."""
+"""Check label maps and pack them in a tar for the VOC test server.
+
+The tar holds results/VOC2012/Segmentation/comp5_test_cls/ID.png.
+"""
 
 from pathlib import Path
 from typing import Annotated

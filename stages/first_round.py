@@ -1,6 +1,6 @@
-"""Labels for a host that learns from an earlier host's CAMs (amn); the others need none.
+"""Make pixel labels for a host that learns from the CAMs of an earlier host (amn); other hosts need none.
 
-A plain classifier is trained as IRN's host, and two CRFs over its CAMs say where a pixel's label is sure.
+A plain classifier, IRN's host, is trained. Two CRFs on its CAMs decide which pixels have a sure label.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """Convert a pickled dictionary of image-level labels (cls_labels.npy) into labels.csv, once.
 
-Code for weakly supervised segmentation traditionally ships such a dictionary: image id -> a 0 or 1 for each class.
-Afterwards set data.labels to csv, and data.labels_file to the path of the file (a relative one starts at data.root).
+Code for weakly supervised segmentation often comes with such a dictionary: image id -> a 0 or 1 for each class.
+Afterwards set data.labels to csv, and data.labels_file to the path of the file (a relative path starts at data.root).
 """
 
 import csv

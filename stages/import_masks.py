@@ -1,6 +1,6 @@
-"""Take corrected masks back from an annotation tool; train_segmentation then learns from them as they are.
+"""Import corrected masks from an annotation tool; train_segmentation then learns from them without changes.
 
-docs/export_masks.md tells what is read of each format, and how to go on.
+docs/export_masks.md says what is read from each format, and how to continue.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from cpal.files import whole_folder
 from stages.job.options import run
 from stages.job.paths import CORRECTED_MASKS, DATASET
 
-TRACKED = ("README.md", ".gitignore")  # of git; the folder is there before the first import, as DVC asks
+TRACKED = ("README.md", ".gitignore")  # by git: DVC needs the folder before the first import
 GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate_segmentation"
 
 

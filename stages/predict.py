@@ -1,4 +1,4 @@
-"""Label any photographs with the trained model, or export it: no data set is needed, only its weights and params.yaml.
+"""Label any photographs with the trained model, or export the model; needs its weights and params.yaml, no data set.
 
 Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json; with --format also
 OUT/FORMAT for an annotation tool.
@@ -58,7 +58,7 @@ def main(
     device: Device = "auto",
 ) -> None:
     from cpal.maps.fonts import note
-    from cpal.segmentation.deeplab import load_segmentor  # seconds, which --help need not wait for
+    from cpal.segmentation.deeplab import load_segmentor  # takes seconds, which --help need not wait for
     from cpal.segmentation.inference import label_photo
     from cpal.segmentation.onnx_export import export_checked
     from cpal.segmentation.photos import check_folder, find_photos, label_photos, summary

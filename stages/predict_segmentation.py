@@ -1,4 +1,4 @@
-"""Label maps of the validation images, and of the training images that are scored (of all where none is)."""
+"""Predict label maps of the validation images and of the scored training images (all, if none is scored)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.networks.weights import load_weights  # seconds, which --help need not wait for
+    from cpal.networks.weights import load_weights  # takes seconds, which --help need not wait for
     from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
 
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
@@ -46,7 +46,7 @@ def main(job: NetworkJob) -> None:
         write_mask(done / f"{record.image_id}.png", probability.argmax(axis=0).astype(np.uint8), folder)
 
     jobs = max(1, job.workers) if settings.crf.iterations else 1
-    # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
+    # max_nbytes=None: else joblib keeps every map as a file in shared memory until the last image is done.
     work = processes(jobs, pre_dispatch="2*n_jobs", max_nbytes=None)(
         delayed(label_one)(record, dataset.image_path(record), probability) for record, probability in probable()
     )

@@ -1,4 +1,4 @@
-"""Bring the data set into one format: records, image-level labels, masks; draws the toy data set."""
+"""Convert the data set into one format: records, image-level labels, masks; or draw the toy data set."""
 
 import sys
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def main(job: Job) -> None:
 
 
 def _import_coco(job: Job, folder: Path) -> None:
-    """COCO's images are many: a killed import goes on where it was."""
+    """COCO has many images, so a killed import continues where it stopped."""
     data = job.config.data
     lists = (data.train_list, data.val_list)
     files = [path for path in (instances_file(Path(data.root), name) for name in lists) if path.exists()]
@@ -57,7 +57,7 @@ def _import_coco(job: Job, folder: Path) -> None:
 
 
 def summary_line(dataset: Dataset) -> str:
-    """How the labels were understood, and images per split and per class, as a table."""
+    """A sentence on how the labels were understood, and a table of the images of each split and class."""
     splits = {"train": dataset.split("train"), "score": dataset.scored("train"), "val": dataset.split("val")}
     lines = [f"Labels: {dataset.source}", ""] if dataset.source else []
     lines += [_row("", splits), _row("list", [dataset.splits[name] for name in splits])]
@@ -72,7 +72,7 @@ def _row(name: str, cells: Iterable[object]) -> str:
 
 
 def refuse_check(arguments: list[str]) -> None:
-    """The check was an argument of this stage once."""
+    """Raise UserError for `prepare check`, which is now stages.check."""
     if arguments[:1] == ["check"]:
         raise UserError("python -m stages.prepare check is a command of its own now: python -m stages.check")
 

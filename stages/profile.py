@@ -1,7 +1,7 @@
-"""Merge profiles/NAME.yaml into params.yaml, comments kept; without NAME, list the profiles.
+"""Merge profiles/NAME.yaml into params.yaml, with comments kept; without NAME, list the profiles.
 
-A profile may lie over another one, its `base`. Keys that neither names stay as they are.
-`git checkout params.yaml` brings the default back.
+A profile can build on another profile, its `base`. Keys that are in neither keep their values. `git checkout
+params.yaml` restores the default.
 """
 
 import difflib

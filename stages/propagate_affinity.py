@@ -1,6 +1,6 @@
-"""IRN's random walk from the seeds or from the CRF's labels; with affinity.method none the CRF's result passes through.
+"""Run IRN's random walk from the seeds or the CRF's labels; with affinity.method none, pass the CRF's result on.
 
-The end of the walk is kept as scores, so that write_pseudo_masks chooses its power and threshold in seconds.
+The result of the walk is stored as scores, so that write_pseudo_masks chooses its power and threshold in seconds.
 """
 
 import shutil
@@ -35,14 +35,14 @@ def main(job: NetworkJob) -> None:
     if affinity.method == "none":
         for record in left:
             source = CRF / f"{record.image_id}.npz"
-            read_crf(CRF, record)  # a damaged one is not passed on
+            read_crf(CRF, record)  # raises if the file is damaged
             with whole_file(done / source.name, folder) as temporary:
                 shutil.copyfile(source, temporary)
         job.publish_images(folder, "affinity", target, job.train, ".npz")
         return
     maps = job.maps
     network = load_affinity_net(AFFINITY_NET, affinity, device=job.device)
-    on_gpu = job.device.type == "cuda"  # Apple's has no double precision, in which the walk is
+    on_gpu = job.device.type == "cuda"  # Apple's GPU lacks double precision, which the walk needs
 
     def edge_maps() -> Iterator[tuple[Record, Tensor]]:
         loader = pyramid_loader(job.dataset, left, scales=(1.0,), flip=False, long_side=None, workers=job.loaders)
@@ -57,7 +57,7 @@ def main(job: NetworkJob) -> None:
         with whole_file(done / f"{record.image_id}.npz", folder) as temporary:
             write_walk(temporary, walk_maps(start, edge, content.classes, content.size, settings))
 
-    # On a GPU the walk is there as well; on a CPU the images are walked in parallel.
+    # With a GPU the walk runs on it, one image at a time; on a CPU several images are walked in parallel.
     jobs = 1 if on_gpu else max(1, job.workers)
     walks = Parallel(n_jobs=jobs, return_as="generator", prefer="threads", pre_dispatch="2*n_jobs")(
         delayed(walk_one)(record, edge) for record, edge in edge_maps()

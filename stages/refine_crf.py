@@ -1,4 +1,4 @@
-"""DenseCRF of every training image's seed: label and confidence of each pixel."""
+"""Run a DenseCRF on the seed of every training image: label and confidence of each pixel."""
 
 from functools import partial
 from pathlib import Path

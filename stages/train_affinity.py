@@ -1,4 +1,4 @@
-"""IRN's network of edges, learned from what two CRFs over the seeds agree on; affinity.method none has none."""
+"""Train IRN's edge network on labels on which two CRFs over the seeds agree; affinity.method none trains nothing."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from stages.job.paths import AFFINITY_NET
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.affinity.network import train_affinity, weights_meta  # seconds, which --help need not wait for
+    from cpal.affinity.network import train_affinity, weights_meta  # takes seconds, which --help need not wait for
     from cpal.networks.state_dicts import given_files
     from cpal.networks.weights import save_weights
     from cpal.training.loop import Run

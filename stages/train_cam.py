@@ -1,4 +1,4 @@
-"""Train the classifier, with CPAL's self-supervised loss, on the image-level labels."""
+"""Train the classifier on the image-level labels, with CPAL's self-supervised loss."""
 
 from cpal.data.masks import LabelMaps
 from cpal.files import write_json
@@ -7,7 +7,7 @@ from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, FIRST_ROUND
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.method.classifier import weights_meta  # seconds, which --help need not wait for
+    from cpal.method.classifier import weights_meta  # takes seconds, which --help need not wait for
     from cpal.method.diagnose import diagnoser
     from cpal.method.train_cam import train_classifier
     from cpal.networks.state_dicts import given_files
@@ -16,7 +16,7 @@ def main(job: NetworkJob) -> None:
 
     config, settings = job.config, job.config.chosen_host
     weights, curves = job.target(CLASSIFIER), job.target(CLASSIFIER_CURVES)
-    # Only what takes effect: rows I to IV of Table 1 share one training, whatever the prototypes' settings.
+    # Only settings that affect the training: rows I to IV of Table 1 differ in the prototypes and share a training.
     learned = config.cpal.model_dump(exclude={"contrast"}) if config.cpal.self_weight > 0 else None
     folder = job.work([config.seed, settings.model_dump(), learned], inputs=given_files(settings.weights))
     host, learner, diagnostics = train_classifier(

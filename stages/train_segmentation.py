@@ -6,7 +6,7 @@ from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.networks.state_dicts import given_files  # seconds, which --help need not wait for
+    from cpal.networks.state_dicts import given_files  # takes seconds, which --help need not wait for
     from cpal.networks.weights import save_weights
     from cpal.segmentation.deeplab import train_segmentation, typical_side, weights_meta
     from cpal.training.loop import Run

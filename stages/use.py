@@ -55,7 +55,10 @@ def main(
 
 
 def _chosen(found: list[Reading], failed: list[str], root: Path, *, yes: bool) -> Reading:
-    """The one way to read the folder, or the one that the user names. Raises UserError when there is none or no one."""
+    """The way to read the folder: the only way found, or the way that the user chooses.
+
+    Raises UserError if no way was found, or if there are several and the user cannot be asked.
+    """
     if not found:
         raise UserError(
             f"{root}: no labels could be read{': ' + failed[0] if failed else ''}; put a table labels.csv there, with "

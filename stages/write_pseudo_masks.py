@@ -1,4 +1,4 @@
-"""Pseudo-masks as palette PNG; pixels of low confidence become void, corrected masks are taken as they are."""
+"""Write pseudo-masks as palette PNG; pixels of low confidence become void, corrected masks are used unchanged."""
 
 from cpal.data.masks import write_mask
 from cpal.maps.corrected import corrected_ids, read_corrected

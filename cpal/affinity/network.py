@@ -1,8 +1,8 @@
-"""IRN's network of edges between classes (Ahn et al., CVPR 2019).
+"""IRN's network that predicts edges between classes (Ahn et al., CVPR 2019).
 
-It learns from pairs of pixels whose labels are sure, on a backbone that stays as it is. IRN has a second branch, the
-displacement of a pixel to the middle of its object, for instance segmentation. The random walk reads edges only, so
-that branch is left out.
+It learns from pairs of pixels with sure labels, on a frozen backbone. IRN has a second branch for instance
+segmentation, which predicts the displacement of each pixel to the middle of its object. The random walk reads edges
+only, so this branch is left out.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ EPSILON = 1e-5
 class AffinityNet(nn.Module):
     """Edge logits at the resolution of the backbone's first stage.
 
-    IRN reads ResNet-50's stem and four layers; here it is the four stages, which any backbone has.
+    IRN uses the stem and four layers of ResNet-50; this network uses the four stages, which every backbone has.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -47,7 +47,7 @@ class AffinityNet(nn.Module):
         return self.edge(torch.cat(reduced, dim=1))[:, 0]
 
     def train(self, mode: bool = True) -> "AffinityNet":
-        """The backbone stays in inference, whatever the rest does."""
+        """The backbone always stays in inference mode."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -62,7 +62,7 @@ def _fit(map_: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class AffinityLoss(LossModel):
-    """IRN's loss over the pairs of cells nearer than `radius`, from labels at the cells' resolution."""
+    """IRN's loss over pairs of cells that are nearer than `radius`, with labels at the resolution of the cells."""
 
     def __init__(self, network: AffinityNet, radius: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class AffinityLoss(LossModel):
     ) -> dict[str, Tensor]:
         """image (B, 3, S, S), mask (B, S, S) of sure labels, 255 elsewhere and on padding -> named losses."""
         assert mode == "loss"
-        edge = self.network(image)  # below single precision, the logarithm of a weak edge is far off
+        edge = self.network(image)  # cast to float below: in half precision, the logarithm of a weak edge is far off
         label = F.interpolate(mask[:, None].float(), size=edge.shape[1:], mode="nearest-exact")[:, 0]
         reach = self.radius - 1
         if min(label.shape[1] - reach, label.shape[2] - 2 * reach) < 1:
@@ -87,8 +87,8 @@ class AffinityLoss(LossModel):
 def pair_losses(edge: Tensor, label: Tensor, radius: int) -> dict[str, Tensor]:
     """IRN's loss of the affinity of pairs of sure cells.
 
-    edge (B, h, w) in [0, 1], label (B, h, w) with 255 where not sure. Pairs of background, of a class, and of two
-    labels have a mean each; a kind that does not occur counts as no loss.
+    edge (B, h, w) in [0, 1]; label (B, h, w), 255 where not sure. Three kinds of pairs have a mean loss each: both
+    cells background, both of the same class, and two different labels. The mean of a kind without pairs counts as 0.
     """
     reach = radius - 1
     sums: dict[str, Any] = {name: torch.zeros((), device=edge.device) for name in _KINDS}
@@ -116,7 +116,7 @@ _KINDS = ("background", "foreground", "different")
 
 
 def build_affinity_net(settings: AffinityConfig, *, weights: str | None = None) -> AffinityNet:
-    """The network that `affinity` describes; `weights` overrules the backbone's source."""
+    """The network that the section `affinity` describes; `weights` replaces the setting for the backbone's weights."""
     backbone = build_backbone(
         settings.backbone,
         weights=settings.weights if weights is None else weights,
@@ -129,7 +129,7 @@ def build_affinity_net(settings: AffinityConfig, *, weights: str | None = None) 
 def train_affinity(
     dataset: Dataset, records: list[Record], labels: LabelMaps, settings: AffinityConfig, run: Run
 ) -> AffinityNet:
-    """Train on the records' sure labels; continues a killed training, see `loop.train`."""
+    """Train on the records' sure labels; a killed training continues, see `loop.train`."""
     torch.manual_seed(run.seed)
     network = build_affinity_net(settings)
     augmentation = Augmentation(run.seed, settings.crop_size, network.backbone.color, scales=settings.scale_range)
@@ -142,14 +142,14 @@ def train_affinity(
 
 @torch.no_grad()
 def edges(network: AffinityNet, image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Edge map (h, w) in [0, 1] of an image uint8 (3, H, W), the mean with its mirror image (before the sigmoid)."""
+    """Edge map (h, w) in [0, 1] of an image uint8 (3, H, W); averages the logits of the image and its mirror image."""
     views = torch.stack([image, image.flip(-1)]).to(network.edge.weight.device)
     straight, mirrored = network(views)
     return _fit(((straight + mirrored.flip(-1)) / 2)[None, None], size)[0, 0].sigmoid()
 
 
 def weights_meta(settings: AffinityConfig) -> dict[str, Any]:
-    """What a file of weights must agree on to be loaded."""
+    """The description that must match when a file of weights is loaded."""
     return {"backbone": settings.backbone, "output_stride": settings.output_stride}
 
 

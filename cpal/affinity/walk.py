@@ -1,4 +1,4 @@
-"""From seeds or CRF to the maps that the random walk starts from, and from its end to labels; the file in between."""
+"""Makes the maps from which the random walk starts, out of seeds or CRF labels, and walks them."""
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from cpal.settings.config import WalkConfig
 
 
 def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, background: str) -> Tensor:
-    """What walks, float32 (K + 1, h, w) with background: walk, else (K, h, w), at a quarter of the image's size.
+    """Maps from which the walk starts, float32 (K, h, w), or (K + 1, h, w) with background: walk.
 
-    Seeds walk as they are with a constant background (IRN), and calibrated where their background, what they leave
-    over, walks too. The CRF's label walks with its confidence, and what that leaves is the others', evenly.
+    They have a quarter of the image size. Seeds with a constant background start unchanged (IRN). If the background
+    walks, the maps of the seeds are calibrated, and the background starts as 1 - the strongest map. For CRF labels, the
+    label starts with its confidence, and the other labels share the rest evenly.
     """
     if isinstance(source, Refined):
         scores = crf_scores(source, classes)
@@ -27,12 +28,12 @@ def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, b
     if background == "walk":
         maps = [(calibrate(map_, threshold), threshold) for map_, threshold in maps]
     mean = torch.from_numpy(np.mean([map_ for map_, _ in maps], axis=0)).float()
-    strongest = F.pad(mean, (0, 0, 0, 0, 1, 0)).amax(dim=0, keepdim=True)  # 0 where an image has no class
+    strongest = F.pad(mean, (0, 0, 0, 0, 1, 0)).amax(dim=0, keepdim=True)  # 0 for an image without a class
     return mean if background != "walk" else torch.cat([1 - strongest, mean])
 
 
 def crf_scores(refined: Refined, classes: np.ndarray) -> Tensor:
-    """Probability of background and of each class, float32 (K + 1, H, W), as far as label and confidence tell."""
+    """Probability of background and of each class, float32 (K + 1, H, W), estimated from label and confidence."""
     sure = refined.confidence.astype(np.float32) / 255
     rest = (1 - sure) / max(1, len(classes))
     return torch.from_numpy(np.stack([np.where(refined.label == k, sure, rest) for k in (0, *classes)]))
@@ -41,7 +42,7 @@ def crf_scores(refined: Refined, classes: np.ndarray) -> Tensor:
 def walk_maps(
     start: Tensor, edge: Tensor, classes: np.ndarray, size: tuple[int, int], settings: WalkConfig
 ) -> WalkFile:
-    """Walk the maps (C, h, w), each to each of walk.powers, on an edge map (h, w)."""
+    """Walk the maps (C, h, w), raised to each of walk.powers, on an edge map (h, w)."""
     powers = torch.stack([start**power for power in settings.powers])
     walked = spread(
         powers.flatten(0, 1), edge, radius=settings.radius, beta=settings.beta, steps=settings.steps

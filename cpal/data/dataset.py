@@ -1,7 +1,7 @@
-"""The one record every stage reads: an image, its image-level labels and, for scoring only, its mask.
+"""The record of an image that every stage reads: its file, its image-level labels and, for scoring only, its mask.
 
-`prepare` writes a folder with `dataset.json` and masks/ID.png whose values are this data set's own ids:
-0 background, 1..N the classes in order, 255 void. Class ids are mask values everywhere; column n - 1 of a
+`prepare` writes a folder with `dataset.json` and masks/ID.png. Mask values are the class ids of this data set: 0
+background, 1..N the foreground classes in order, 255 void. Class ids are mask values everywhere. Column n - 1 of a
 multi-hot label stands for class n.
 """
 
@@ -19,15 +19,15 @@ from cpal.errors import UserError, again, reading
 from cpal.files import write_json
 
 FORMAT = 1
-MAX_PIXELS = 178_956_970  # of an image: Pillow refuses to decode more
-MAX_ID = 230  # bytes: a file's name has at most 255, of which .ID.png.PID.tmp needs some
+MAX_PIXELS = 178_956_970  # of an image; Pillow refuses to decode larger images
+MAX_ID = 230  # bytes of an image id; a file name has at most 255, and .ID.png.PID.tmp adds some
 MAX_CLASSES = 254  # masks of 8 bits also hold background and void
 Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image. `scored`: its mask takes part in scoring; `sha256` is the image file's, so that a change is seen."""
+    """One image. `scored`: its mask takes part in scoring. `sha256`: hash of the image file, which reveals a change."""
 
     image_id: str
     split: Split
@@ -41,7 +41,7 @@ class Record:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
+        """Image size (H, W) in pixels."""
         return self.height, self.width
 
     def multi_hot(self, num_foreground: int) -> np.ndarray:
@@ -53,9 +53,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All records, in a fixed order. `splits` gives the lists' own names for train, score and val.
+    """All records, in a fixed order. `splits`: the data set's own names of the lists train, score and val.
 
-    `source`: how prepare understood the file of the labels, a sentence; empty where there is nothing to tell.
+    `source`: a sentence that says how prepare understood the file of labels; empty if there is nothing to explain.
     """
 
     classes: tuple[str, ...]
@@ -71,19 +71,19 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Foreground and background."""
+        """Number of foreground classes, plus one for background."""
         return len(self.classes) + 1
 
     def split(self, name: Split, limit: int | None = None) -> list[Record]:
-        """Records of a split, the first `limit` of them."""
+        """Records of a split, at most the first `limit`."""
         return [record for record in self.records if record.split == name][:limit]
 
     def scored(self, name: Split, limit: int | None = None) -> list[Record]:
-        """Records of a split that have a mask to be scored on."""
+        """Records of a split whose mask takes part in scoring, at most the first `limit`."""
         return [record for record in self.records if record.split == name and record.scored][:limit]
 
     def predicted(self, limit: int | None = None) -> list[Record]:
-        """Training images that the segmentation model is looked at on: those that are scored, or all where none is."""
+        """Training records that the segmentation model predicts: the scored records, or all if no record is scored."""
         return self.scored("train", limit) or self.split("train", limit)
 
     def image_path(self, record: Record) -> Path:
@@ -99,14 +99,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Stored:
-    """dataset.json as it is written."""
+    """Content of dataset.json."""
 
     format: int
     classes: tuple[str, ...]
     splits: dict[str, str]
     image_root: str | None
     records: tuple[Record, ...]
-    source: str = ""  # files of earlier versions have none
+    source: str = ""  # missing in files of earlier versions
 
 
 def write_dataset(
@@ -118,7 +118,7 @@ def write_dataset(
     image_root: str | None,
     source: str = "",
 ) -> None:
-    """Write folder/dataset.json; image_root None: the images lie in the folder itself."""
+    """Write folder/dataset.json. With image_root None, the images lie in the folder itself."""
     content = {
         "format": FORMAT,
         "classes": list(classes),
@@ -131,7 +131,7 @@ def write_dataset(
 
 
 def id_problem(image_id: str) -> str | None:
-    """Why this can be no image's id, which names files of results on any system; None where it can."""
+    """Why a text cannot be an image id, which names result files on every operating system; None if it can."""
     if not image_id or image_id.startswith(".") or set("/\\") & set(image_id) or not image_id.isprintable():
         return "is no plain name of a file"
     if len(os.fsencode(image_id)) > MAX_ID:
@@ -140,9 +140,9 @@ def id_problem(image_id: str) -> str | None:
 
 
 def twins(ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of ids that are the same, or only differ in what some file systems do not tell apart.
+    """Pairs of ids that are equal, or that some file systems do not distinguish.
 
-    These are capital letters, and letters that are composed of two characters.
+    Such ids differ only in upper and lower case, or in the Unicode form of composed letters.
     """
     seen: dict[str, str] = {}
     for image_id in ids:
@@ -155,8 +155,9 @@ def twins(ids: Iterable[str]) -> Iterator[tuple[str, str]]:
 def read_dataset(folder: Path) -> Dataset:
     """Read what `write_dataset` wrote.
 
-    Raises UserError when `prepare` has not run, or ran with another version of this format, for a damaged file, and
-    for one that `prepare` would not write: its ids and paths name files, and it may come from someone else's cache.
+    Raises UserError if `prepare` has not run, or ran with another version of this format; if the file is damaged; and
+    if it holds values that `prepare` never writes. The file may come from another person's cache, and its ids and paths
+    name files.
     """
     path = folder / "dataset.json"
     with reading(path, stage="prepare"):
@@ -170,7 +171,7 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def _stored_problems(stored: _Stored) -> Iterator[str]:
-    """What `prepare` would not have written."""
+    """A message for each value that `prepare` never writes."""
     classes = stored.classes
     if not all(name.strip() for name in classes) or len(set(classes)) < len(classes):
         yield "a class has no name, or two have the same"
@@ -198,5 +199,5 @@ def _stored_problems(stored: _Stored) -> Iterator[str]:
 
 
 def _leaves(path: str) -> bool:
-    """Whether a relative path may lead elsewhere. What links in the folder itself point to is its owner's choice."""
+    """Whether a relative path may lead out of its folder. Links inside the folder are the choice of its owner."""
     return not path or path.startswith("/") or ".." in path.split("/") or bool(set("\0\\") & set(path))

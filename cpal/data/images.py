@@ -1,4 +1,4 @@
-"""Which files are pictures, and how they are read. To add an image format, add its endings to `PICTURES`."""
+"""Which files are images, and how they are read. To add an image format, add its file endings to `PICTURES`."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from cpal.data.dataset import Record
 from cpal.errors import UserError, again
 from cpal.settings.access import check_readable, stand_in
 
-PICTURES = {  # ending, in small letters -> Pillow's names of the formats that it stands for; HEIF is pillow-heif's
+PICTURES = {  # file ending in lower case -> Pillow's names of its formats; pillow-heif adds HEIF
     ".jpg": ("JPEG", "MPO"),  # MPO: JPEG as some cameras write it
     ".jpeg": ("JPEG", "MPO"),
     ".png": ("PNG",),
@@ -45,11 +45,11 @@ PICTURES = {  # ending, in small letters -> Pillow's names of the formats that i
     ".pcx": ("PCX",),
 }
 ENDINGS = tuple(PICTURES)
-ENDING_DECIDES = ("TGA", "PCX", "DIB")  # formats without a clear signature: any damaged file could be taken for one
+ENDING_DECIDES = ("TGA", "PCX", "DIB")  # formats without a clear signature: a damaged file could pass as any of them
 
 
 class Unread(NamedTuple):
-    """What a file is that is not read as a picture, and the cure."""
+    """A kind of file that is not read as an image, and the cure."""
 
     what: str
     cure: str
@@ -61,7 +61,7 @@ LAYERS = Unread("files of an image editor", "export them as PNG")
 OTHER = Unread("pictures of a format that is not read", "save them as PNG or JPEG")
 ICON = Unread("icons", "save them as PNG if they belong to the pictures")
 HEIC = Unread("HEIC pictures, which need pillow-heif", "pip install pillow-heif, or save them as JPEG")
-UNREAD = {  # endings of pictures that are not read
+UNREAD = {  # endings of image formats that are not read
     ".3fr .arw .cr2 .cr3 .crw .dng .iiq .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srw .x3f": RAW,
     ".eps .ps .ai .svg .svgz .wmf .emf": DRAWING,
     ".psd .psb .xcf .kra": LAYERS,
@@ -69,7 +69,7 @@ UNREAD = {  # endings of pictures that are not read
     ".ico .icns .cur": ICON,
 }
 UNREAD_ENDINGS = {ending: why for endings, why in UNREAD.items() for ending in endings.split()}
-SIGNATURES = {  # of a file's first bytes -> the ending that its kind has
+SIGNATURES = {  # pattern of a file's first bytes -> file ending of this format
     rb"\xff\xd8\xff": ".jpg",
     rb"\x89PNG\r\n\x1a\n": ".png",
     rb"GIF8[79]a": ".gif",
@@ -91,13 +91,13 @@ def first_bytes(path: Path) -> bytes:
 
 
 def ending_of_content(head: bytes) -> str | None:
-    """The ending that a picture has by its first bytes; None where they are of no picture."""
+    """The file ending of the image format that a file's first bytes show; None if they show no image format."""
     return next((end for sign, end in SIGNATURES.items() if re.match(sign, head, re.DOTALL)), None)
 
 
 @cache
 def heif_is_installed() -> bool:
-    """Whether the extra `heif` is there; if so, Pillow reads HEIF from now on."""
+    """Whether pillow-heif (the extra `heif`) is installed. If so, Pillow reads HEIF files after this call."""
     try:
         import pillow_heif
     except ImportError:
@@ -108,9 +108,10 @@ def heif_is_installed() -> bool:
 
 @cache
 def _installed(ending: str) -> tuple[str, ...]:
-    """Formats that this Pillow opens in a file with this ending, whatever the ending says; no other is tried.
+    """Formats that Pillow may open in a file with this ending.
 
-    An EPS would start another program.
+    Formats with a clear signature are allowed for every ending. Formats that are not in `PICTURES` are never tried: for
+    EPS, Pillow would start another program.
     """
     Image.init()
     signed = [name for names in PICTURES.values() for name in names if name not in ENDING_DECIDES]
@@ -118,10 +119,10 @@ def _installed(ending: str) -> tuple[str, ...]:
 
 
 def refusal(path: Path) -> Unread | None:
-    """Why a file that is there is not opened as a picture, before it is tried; None where it is tried."""
+    """Why an existing file is not opened as an image, found without decoding it; None if it may be opened."""
     ending, head = path.suffix.lower(), first_bytes(path)
     if ending in UNREAD_ENDINGS:
-        return UNREAD_ENDINGS[ending]  # Pillow would read the small preview of a raw file
+        return UNREAD_ENDINGS[ending]  # Pillow would read only the small preview in a raw file
     if head and (why := stand_in(head)):
         return Unread(*why)
     by_content = ending_of_content(head)
@@ -131,12 +132,15 @@ def refusal(path: Path) -> Unread | None:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Pillow's image, not decoded yet. Raises what Pillow raises for a damaged file."""
+    """Pillow's image, not decoded yet. Raises Pillow's errors for a damaged file."""
     return Image.open(path, formats=_installed(path.suffix.lower()))
 
 
 def read_record_image(path: Path, record: Record) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of this image. Raises as `read_image`, and when it has another size than at `prepare`."""
+    """RGB uint8 (H, W, 3) of a record.
+
+    Raises as `read_image`, and UserError if the image size has changed since `prepare`.
+    """
     image = read_image(path)
     if image.shape[:2] != record.size:
         raise UserError(f"{path}: is of {image.shape[:2]}, but was of {record.size} at prepare; {again('prepare')}")
@@ -146,8 +150,8 @@ def read_record_image(path: Path, record: Record) -> np.ndarray:
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
 
-    Raises UserError when the file is missing, closed to us, no regular file, of a kind that is not read, has gray
-    values of more than 8 bits, or cannot be decoded to the end.
+    Raises UserError if the file is missing, not readable for this user, not a regular file, of a format that is not
+    read, damaged, or has gray values of more than 8 bits.
     """
     check_readable(path, missing="no such image file; put it there, or take the image off its list")
     try:
@@ -159,12 +163,12 @@ def read_image(path: Path) -> np.ndarray:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except UserError:
         raise
-    except Exception as error:  # for damaged files Pillow raises almost any kind
+    except Exception as error:  # Pillow raises almost any exception for damaged files
         raise UserError(f"{path}: unreadable image ({error}); replace the file or take it off the list") from None
 
 
 def passed_over(path: Path) -> Unread | None:
-    """What a file is that looks like a picture but has none of the `ENDINGS`; None for all others."""
+    """The kind of a file that looks like an image but has none of the `ENDINGS`; None for all other files."""
     ending = path.suffix.lower()
     if ending in PICTURES or not path.is_file():
         return None
@@ -180,7 +184,10 @@ def passed_over(path: Path) -> Unread | None:
 
 
 def files_passed_over(folder: Path) -> dict[Unread, list[str]]:
-    """Files below a folder that look like pictures but are not read, by their path in it; hidden ones are left out."""
+    """Files below a folder that look like images but are not read: their paths in the folder, by kind.
+
+    Hidden files and folders are left out.
+    """
     found: dict[Unread, list[str]] = {}
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -192,7 +199,7 @@ def files_passed_over(folder: Path) -> dict[Unread, list[str]]:
 
 
 def passed_over_lines(found: dict[Unread, list[str]], shown: int = 3) -> Iterable[str]:
-    """One line for each kind of file: how many, which, and the cure."""
+    """One message line for each kind of file: the number of files, the first names, and the cure."""
     for why, names in found.items():
         more = f" and {len(names) - shown} more" if len(names) > shown else ""
         yield f"{len(names)} file(s) not used, {why.what}: {', '.join(names[:shown])}{more}; {why.cure}"

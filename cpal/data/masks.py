@@ -1,4 +1,4 @@
-"""Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows colors, numpy sees ids."""
+"""Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows the colors, NumPy reads the ids."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def voc_palette() -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """Label map uint8 (H, W).
 
-    Raises UserError when the file is unreadable or holds anything but 8-bit labels.
+    Raises UserError if the file is missing, cannot be read, or does not hold 8-bit labels.
     """
     check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
@@ -44,29 +44,32 @@ def read_mask(path: Path) -> np.ndarray:
             return np.array(image, dtype=np.uint8)
     except UserError:
         raise
-    except Exception as error:  # as in read_image
+    except Exception as error:  # Pillow raises almost any exception for damaged files
         raise UserError(f"{path}: unreadable mask ({error}); replace the file") from None
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """Label maps folder/ID.png that `stage` wrote, of the images' own labels or, with num_foreground, of any class."""
+    """Label maps folder/ID.png that `stage` wrote.
+
+    A map may show only the labels of its image; with `num_foreground` it may show every class from 1 to num_foreground.
+    """
 
     folder: Path
     stage: str
     num_foreground: int | None = None
 
     def read(self, record: Record) -> np.ndarray:
-        """Label map uint8 (H, W) of this image, see `read_record_mask`."""
+        """Label map uint8 (H, W) of a record. Raises as `read_record_mask`."""
         allowed = record.labels if self.num_foreground is None else range(1, self.num_foreground + 1)
         return read_record_mask(self.folder / f"{record.image_id}.png", record, allowed, stage=self.stage)
 
 
 def read_record_mask(path: Path, record: Record, allowed: Iterable[int], *, stage: str) -> np.ndarray:
-    """Label map uint8 (H, W) of this image, which `stage` wrote.
+    """Label map uint8 (H, W) of a record, which `stage` wrote.
 
-    Raises UserError when it is missing or damaged, is of an image of another size, or shows anything but background,
-    the `allowed` classes and void.
+    Raises UserError if the file is missing or damaged, has another size than the image, or shows a value other than
+    background, void and the `allowed` classes.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}")
@@ -83,7 +86,7 @@ def read_record_mask(path: Path, record: Record, allowed: Iterable[int], *, stag
 
 
 def read_truth(dataset: Dataset, record: Record) -> np.ndarray:
-    """Ground truth uint8 (H, W) of an image that has one, in the data set's ids; raises as `read_record_mask`."""
+    """Ground truth uint8 (H, W) of a record with a mask, in the data set's class ids. Raises as `read_record_mask`."""
     return read_record_mask(dataset.mask_path(record), record, range(1, dataset.num_classes), stage="prepare")
 
 

@@ -1,4 +1,4 @@
-"""What a trained network sees of an image: its views at several scales, each with its mirror image."""
+"""The views of an image that a trained network sees: several scales, each optionally with its mirror image."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,10 @@ from cpal.data.images import read_record_image
 
 
 class Views(NamedTuple):
-    """A record, its image's size (H, W), and at each scale uint8 views (V, 3, h, w): the image, maybe mirrored too."""
+    """A record, its image size (H, W), and the views of each scale, uint8 (V, 3, h, w).
+
+    V is 1 for the image alone, and 2 for the image and its mirror image.
+    """
 
     record: Record
     size: tuple[int, int]
@@ -21,7 +24,7 @@ class Views(NamedTuple):
 
 
 class ImagePyramid(TorchDataset[Views]):
-    """The views of each record's image; with `flip` each scale has the mirror image too."""
+    """The views of each record's image; with `flip`, each scale includes the mirror image."""
 
     def __init__(
         self, dataset: Dataset, records: list[Record], *, scales: tuple[float, ...], flip: bool, long_side: int | None
@@ -39,14 +42,17 @@ class ImagePyramid(TorchDataset[Views]):
 
 
 def resize_image(image: Tensor, size: Sequence[int]) -> Tensor:
-    """An image uint8 (3, H, W) at another size (h, w), bicubic."""
+    """Resize an image uint8 (3, H, W) to the size (h, w), bicubic."""
     from torchvision.transforms.v2 import InterpolationMode, functional  # takes longer to import than torch
 
     return functional.resize(image, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
 
 
 def image_views(image: Tensor, scales: Sequence[float], *, flip: bool, long_side: int | None) -> list[Tensor]:
-    """Views (V, 3, h, w) of an image uint8 (3, H, W) at each scale of it, or of it with this long side."""
+    """Views (V, 3, h, w) of an image uint8 (3, H, W), for each scale.
+
+    Scales are relative to the image size, or to the size at which the long side of the image has `long_side` pixels.
+    """
     base = long_side / max(image.shape[1:]) if long_side else 1.0
     views = []
     for scale in scales:
@@ -65,11 +71,14 @@ def pyramid_loader(
     long_side: int | None,
     workers: int,
 ) -> DataLoader[Views]:
-    """The records' pyramids in order, read ahead by `workers` processes; long_side None keeps an image's own size."""
+    """Load the views of the records in order, ahead of use, in `workers` processes.
+
+    With long_side None, scales are relative to the size of each image.
+    """
     pyramids = ImagePyramid(dataset, records, scales=scales, flip=flip, long_side=long_side)
     return DataLoader(pyramids, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
 
 
 def _as_it_is(views: Any) -> Any:
-    """The loader's own conversion would turn the size into a list."""
+    """Return the views unchanged: the loader's own conversion would turn the size into a list."""
     return views

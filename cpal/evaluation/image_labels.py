@@ -1,4 +1,4 @@
-"""How well the classifier names what an image shows. Apart from without_truth, whose workers need no scikit-learn."""
+"""Scores of the classifier's image-level labels. Not in without_truth, whose workers would then import scikit-learn."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, f1_score
 def score_labels(
     truth: np.ndarray, probability: np.ndarray, classes: Sequence[str], split: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """mAP and F1 of image-level labels in percent, and AP by class; truth (I, N) of 0/1, probability (I, N) in [0, 1].
+    """mAP and F1 of image-level labels in percent, and the AP of each class.
 
-    F1 counts a class as found from a probability of 0.5. Both leave out classes that no image has; without any image
-    that has a label they are None.
+    truth (images, N) of 0/1, probability (images, N) in [0, 1]. F1 counts a class as found if its probability is at
+    least 0.5. Classes that no image has are left out of mAP and F1. If no image has a label, mAP and F1 are None.
     """
     present = truth.reshape(-1, len(classes)).sum(axis=0) > 0
     rows = [

@@ -1,4 +1,4 @@
-"""Confusion matrix -> IoU. The only place with the formula; mIoU is in percent, void ground truth is left out."""
+"""Confusion matrix -> IoU. No other module has the formula. mIoU is in percent; void ground truth is left out."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from cpal.data.masks import VOID
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Pixel counts int64 (K, K + 1): row = true class, column = predicted class, last column = predicted void.
 
-    truth and predicted are label maps of one shape. Pixels whose truth is void do not count; a void prediction
-    counts as a miss of the true class, so that leaving pixels out never raises the score.
+    truth and predicted are label maps of the same shape. Pixels with void ground truth do not count. A void prediction
+    counts as a miss of the true class, so that void pixels never raise the score.
     """
     counted = truth != VOID
     true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
@@ -25,7 +25,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class in percent, float (K,); NaN for a class in neither truth nor prediction."""
+    """IoU of each class in percent, float (K,); NaN for a class that occurs neither in truth nor in prediction."""
     hits = np.diagonal(confusion).astype(float)
     union = confusion.sum(axis=1) + confusion[:, : len(hits)].sum(axis=0) - hits
     return 100 * np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
@@ -37,7 +37,7 @@ def mean_iou(confusion: np.ndarray) -> float:
 
 
 def summary(confusion: np.ndarray) -> dict[str, Any]:
-    """The keys that every metrics file shares."""
+    """mIoU and pixel accuracy in percent, which every metrics file has."""
     accuracy = 100 * np.trace(confusion) / max(confusion.sum(), 1)
     return {
         "miou": round(mean_iou(confusion), 3),
@@ -46,7 +46,7 @@ def summary(confusion: np.ndarray) -> dict[str, Any]:
 
 
 def class_rows(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """IoU by class for DVC's plots; a class that does not occur has no row."""
+    """A row with the IoU of each class for DVC's plots; a class that occurs nowhere has no row."""
     values = zip(("background", *classes), class_iou(confusion), strict=True)
     return [{"class": name, "iou": round(float(iou), 3)} for name, iou in values if not np.isnan(iou)]
 

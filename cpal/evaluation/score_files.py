@@ -1,8 +1,8 @@
-"""The files of one step's scores: a short one of metrics, IoU by class, and details. Readers beside writers.
+"""The files with the scores of one step: metrics, IoU by class, and details. Writers and readers are side by side.
 
-STEP.json holds what fits one line of `dvc metrics show`. STEP_iou.json has a row for each class. STEP_details.json has
-a row for each further figure: of a map's thresholds, of the training images, of what needs no ground truth. DVC plots
-both.
+STEP.json holds what fits on one line of `dvc metrics show`. STEP_iou.json has a row for each class. STEP_details.json
+has a row for each further figure: thresholds of a map, scores on training images, figures without ground truth. DVC
+plots both tables.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ Figure = int | Finite | str | None
 def write_scores(
     folder: Path, step: str, metrics: dict[str, Any], by_class: Rows, details: dict[str, dict[str, Any]]
 ) -> None:
-    """Write the three files of a step. `details` gives figures by name, such as `cam` or `without_truth`."""
+    """Write the three files of a step. `details` has figures by name, such as `cam` or `without_truth`."""
     rows = [
         {"of": name, "figure": figure, "value": value}
         for name, figures in details.items()
@@ -29,7 +29,7 @@ def write_scores(
     ]
     contents = {f"{step}.json": metrics, f"{step}_iou.json": by_class, f"{step}_details.json": rows}
     for name, content in contents.items():
-        write_json(folder / name, content, scratch=folder.parent)  # git keeps what lies in the folder itself
+        write_json(folder / name, content, scratch=folder.parent)  # git tracks all files in `folder`
 
 
 def join_details(metrics: dict[str, Any], rows: Rows) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def join_details(metrics: dict[str, Any], rows: Rows) -> dict[str, Any]:
 
 
 def read_scores(folder: Path, step: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """All figures of a step, see `join_details`, and its IoU by class.
+    """All figures of a step, as `join_details` gives them, and the step's IoU by class.
 
-    Raises UserError when a file is missing or damaged.
+    Raises UserError if a file is missing or damaged.
     """
     stage = f"evaluate_{step}"
     metrics = read_metrics(folder / f"{step}.json", dict[str, Figure], stage=stage)
@@ -56,6 +56,9 @@ def read_scores(folder: Path, step: str) -> tuple[dict[str, Any], dict[str, floa
 
 
 def read_metrics(path: Path, kind: Any, *, stage: str) -> Any:
-    """A JSON file of metrics, of this type. Raises UserError when it is missing or damaged; `stage` makes it anew."""
+    """Content of a JSON file of metrics, of the type `kind`.
+
+    Raises UserError if the file is missing or damaged; the message says to run `stage` again.
+    """
     with reading(path, stage=stage):
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)

@@ -1,4 +1,4 @@
-"""Scores of a folder of results against the ground truth, image by image in parallel."""
+"""Scores a folder of results against the ground truth, with the images in parallel."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +19,9 @@ from cpal.parallel import processes
 def score_masks(
     dataset: Dataset, records: list[Record], read: Callable[[Record], np.ndarray], *, workers: int
 ) -> np.ndarray:
-    """Confusion (K, K + 1) of the records' label maps, which `read` gives."""
+    """Confusion matrix (K, K + 1) of the label maps that `read` gives for the records."""
 
-    classes = dataset.num_classes  # a task is sent what its function names: never the whole data set
+    classes = dataset.num_classes  # joblib sends a task all variables of its function: keep the data set out of it
 
     def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
         return {"confusion": confusion_matrix(truth, read(record), classes)}
@@ -37,9 +37,9 @@ def score_step(
     workers: int,
     void: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Metrics, rows by class and details of the label maps that `read` gives for these records of one split.
+    """Metrics, rows by class and details of the label maps that `read` gives for records of one split.
 
-    With `void` the metrics tell the percent of pixels left out. Without records there is nothing.
+    With `void`, the metrics include the percentage of void pixels. Without records, all three results are empty.
     """
     if not records:
         return {}, [], {}
@@ -52,11 +52,12 @@ def score_step(
 def score_seeds(
     dataset: Dataset, records: list[Record], folder: Path, rule: SeedRule, *, step: float, workers: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Metrics, rows by class and details of the seeds in `folder`; `cam`, `pacam`, `taught` are the maps' sweeps.
+    """Metrics, rows by class and details of the seeds in `folder`; the details have a threshold sweep of each map.
 
-    Each map is scored at its fixed threshold, at Otsu's, which no ground truth and no one chose, and at the best of a
-    grid, found with the ground truth: an upper bound that no one can use.
-    Only maps that the files have are swept; imported maps are in `cam`.
+    Each map is scored at three thresholds: its fixed threshold; Otsu's threshold, which needs neither ground truth nor
+    a choice; and the best threshold of a grid with spacing `step`. The best threshold is chosen with the ground truth,
+    so its score is an upper bound that cannot be used in practice. Only maps in the files are scored; imported maps are
+    stored as `cam`.
     """
     names = read_maps(folder, records[0]).maps
     fixed = {name: rule.thresholds[name] for name in names}
@@ -85,7 +86,7 @@ def score_seeds(
 def score_walk(
     dataset: Dataset, records: list[Record], folder: Path, power: float, threshold: float, *, step: float, workers: int
 ) -> dict[str, Any]:
-    """The walk's maps at one of its powers, whose background is a constant, at thresholds as in `score_seeds`."""
+    """Scores of the walk's maps for one power, with a constant background, at the three thresholds of `score_seeds`."""
     grid = np.unique(np.append(np.arange(step, 1, step), threshold))
     classes = dataset.num_classes
 
@@ -106,9 +107,10 @@ def sum_over_images(
     *,
     workers: int,
 ) -> dict[str, np.ndarray]:
-    """Sums by name of what `count` gives for each record and its ground truth.
+    """Sum of each array, by name, that `count` returns for a record and its ground truth.
 
-    Images are counted in parallel and added up as they come: with 81 classes one image's counts take megabytes.
+    The images are counted in parallel, and each count is added as soon as it arrives: with 81 classes, the counts of
+    one image take megabytes.
     """
     foreground = range(1, dataset.num_classes)
 
@@ -124,7 +126,7 @@ def sum_over_images(
 
 
 def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixed: float) -> dict[str, Any]:
-    """mIoU at the fixed threshold, at Otsu's and at the best, from `sweep_counts` and `score_histogram` summed up."""
+    """mIoU at the fixed, Otsu's and the best threshold, from sums of `sweep_counts` and of `score_histogram`."""
     curve, free = sweep(counts), otsu(pixels, grid)
     best = int(np.argmax(curve))
     return {
@@ -142,8 +144,8 @@ def sweep_counts(
 ) -> np.ndarray:
     """Pixels by true class, strongest class and number of thresholds below its score: int64 (K, K, thresholds + 1).
 
-    maps (C, H, W) are those of `classes`, at the size of `truth`, with K classes in all. One pass serves every
-    threshold: a pixel is foreground for exactly the thresholds below its score.
+    K is num_classes. maps (C, H, W) are the maps of `classes`, at the size of `truth`. One pass over the pixels serves
+    all thresholds: a pixel is foreground for exactly the thresholds below its score.
     """
     counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
     counted = truth < num_classes
@@ -157,17 +159,17 @@ def sweep_counts(
 
 
 def score_histogram(maps: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Pixels of maps (C, H, W) by number of thresholds below their largest score: int64 (thresholds + 1)."""
-    if len(maps) == 0:  # says nothing about where a class begins
+    """Number of pixels of maps (C, H, W) by number of thresholds below their largest score: int64 (thresholds + 1)."""
+    if len(maps) == 0:  # no score tells where a class begins
         return np.zeros(len(thresholds) + 1, np.int64)
     below = np.searchsorted(thresholds, maps.max(axis=0).ravel(), side="left")
     return np.bincount(below, minlength=len(thresholds) + 1)
 
 
 def otsu(pixels: np.ndarray, thresholds: np.ndarray) -> int:
-    """Index of the threshold that parts the scores best: the largest variance between both sides' means (Otsu, 1979).
+    """Index of the threshold with the largest variance between the scores on its two sides (Otsu, 1979).
 
-    pixels (thresholds + 1) as `score_histogram` counts them; a bin's score is its middle.
+    pixels (thresholds + 1) are counts of `score_histogram`; the score of a bin is the middle of the bin.
     """
     middle = np.convolve(np.concatenate([[0.0], thresholds, [1.0]]), [0.5, 0.5], mode="valid")
     below = np.cumsum(pixels)[:-1].astype(float)
@@ -178,7 +180,7 @@ def otsu(pixels: np.ndarray, thresholds: np.ndarray) -> int:
 
 
 def sweep(counts: np.ndarray) -> list[float]:
-    """mIoU at each threshold, from what `sweep_counts` counted over all images."""
+    """mIoU at each threshold, from the sum of `sweep_counts` over all images."""
     above = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]  # pixels with at least j thresholds below their score
     curve = []
     for i in range(counts.shape[-1] - 1):

@@ -1,7 +1,7 @@
-"""What can be said of results without any ground truth: coverage, labels that are found, steps that agree.
+"""Figures of results that need no ground truth: coverage, labels that are found, agreement of two steps.
 
-None of it is a mIoU: a result can cover much, find every label and agree with itself, and be wrong. It tells a run that
-went astray from one that did not.
+No figure replaces mIoU: a result can cover many pixels, find every label, agree with another step, and still be wrong.
+The figures show whether a run has failed.
 """
 
 from collections import Counter
@@ -22,12 +22,16 @@ SHOWN = 0.01  # share of an image's pixels from which a class counts as predicte
 def describe_masks(
     records: Sequence[Record], read: Read, *, num_foreground: int, workers: int, other: Read | None = None
 ) -> dict[str, Any]:
-    """Figures of label maps, in percent; `read` and `other` give a record's map uint8 (H, W).
+    """Figures of label maps, in percent; `read` and `other` return the label map uint8 (H, W) of a record.
 
-    images: how many. coverage: pixels that show a class. void: pixels left out. labels_found: image-level labels with
-    at least one pixel. label_f1: F1 of the classes that cover at least a hundredth of an image against its labels, over
-    all pairs of image and class. agreement: equal pixels among those that are not void in `other`. A figure for which
-    there is nothing to count is None.
+    images: number of images.
+    coverage: pixels with a class.
+    void: pixels with the label void.
+    labels_found: image-level labels whose class has at least one pixel.
+    label_f1: F1 of predicted classes against image-level labels, over all pairs of image and class. A class is
+    predicted for an image if it covers at least 1 percent of it.
+    agreement: pixels with the same label in both maps, of the pixels that are not void in `other`.
+    A figure is None if there is nothing to count.
     """
 
     def count(record: Record) -> dict[str, int]:
@@ -65,7 +69,7 @@ def describe_masks(
 
 
 def mean_confidence(records: Sequence[Record], read: Read, *, workers: int) -> float | None:
-    """Mean over images of the CRF's probability of its labels, in percent; `read` gives uint8 (H, W), 255 is sure."""
+    """Mean over images of the CRF's probability of its labels, in percent; `read` gives uint8 (H, W), 255 = 100 %."""
     means = list(processes(workers)(delayed(lambda r: float(read(r).mean() / 255))(r) for r in records))
     return round(100 * float(np.mean(means)), 3) if means else None
 

@@ -1,1 +1,1 @@
-"""Label maps out to annotation tools, and corrected ones back: one module for each format, see `dispatch`."""
+"""Exports label maps to annotation tools, and reads corrected masks: one module for each format, see `dispatch`."""

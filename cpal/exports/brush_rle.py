@@ -1,21 +1,22 @@
-"""Label Studio's run lengths of a brush: the pack format of thi.ng/rle-pack over the RGBA bytes of the picture.
+"""Label Studio's run-length code of a brush: the format of thi.ng/rle-pack over the RGBA bytes of the image.
 
-A head of 32 bits for the number of bytes, 5 for their bits less one, and four times 4 for the bits less one that
-lengths can have. Then, until all bytes are told: a bit, 1 for a run and 0 for single values; 2 bits that choose the
-length's bits; the length less one; one value for a run, else as many values.
+The head has 32 bits for the number of bytes, 5 bits for the width of a byte minus 1, and four times 4 bits for the four
+possible widths of a length, minus 1. Then runs follow until all bytes are coded. A run has 1 bit, which is 1 for a
+repeated value and 0 for single values; 2 bits that choose the width of its length; the length minus 1; and one value if
+it is repeated, else as many values as the length.
 """
 
 import numpy as np
 
 from cpal.data.dataset import MAX_PIXELS
 
-LENGTHS = (3, 4, 8, 16)  # bits that a length can have
-WORD = 8  # bits of a byte of the picture
+LENGTHS = (3, 4, 8, 16)  # possible widths of a length, in bits
+WORD = 8  # width of a byte of the image, in bits
 CHANNELS = 4
 
 
 def encode(mask: np.ndarray) -> list[int]:
-    """Bytes of a mask bool (H, W): all four channels are 255 inside, and 0 outside."""
+    """Coded bytes of a mask bool (H, W); all four channels are 255 inside the mask, and 0 outside."""
     flat = mask.ravel()
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     lengths = np.diff(starts, append=len(flat)) * CHANNELS
@@ -27,7 +28,7 @@ def encode(mask: np.ndarray) -> list[int]:
 
 
 def _run(length: int, value: int) -> str:
-    """Bits of a run, which is cut where it is longer than 16 bits can tell."""
+    """Bits of a run of equal values; a run that is too long for a length of 16 bits is split."""
     parts = []
     while length:
         part = min(length, 1 << LENGTHS[-1])
@@ -38,9 +39,9 @@ def _run(length: int, value: int) -> str:
 
 
 def decode(content: list[int], size: tuple[int, int]) -> np.ndarray:
-    """Mask bool (H, W) of what `encode` or Label Studio wrote: where the fourth channel is not 0.
+    """Mask bool (H, W) from the bytes of `encode` or of Label Studio: true where the fourth channel is not 0.
 
-    Raises ValueError where the content ends too soon, or is of another number of pixels.
+    Raises ValueError if the content is too short or is not for an image of this size.
     """
     text = "".join(map(str, np.unpackbits(np.array(content, np.uint8)).tolist()))
     place = 0

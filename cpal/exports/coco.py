@@ -1,6 +1,6 @@
-"""COCO's instances JSON: polygons, and compressed run lengths for parts with holes. Class ids are the mask values.
+"""COCO's instances JSON: polygons, and compressed run lengths for parts with holes. Category ids are the mask values.
 
-Form: https://cocodataset.org/#format-data, folders as CVAT and Datumaro have them.
+Format: https://cocodataset.org/#format-data, with the folders of CVAT and Datumaro.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ FILE = "annotations/instances_default.json"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write annotations/instances_default.json, and images/default/ where options say so."""
+    """Write annotations/instances_default.json and, if options.pictures, images/default/."""
     counts = Counts()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -55,9 +55,9 @@ def _outline(region: Region, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Iterator[DrawnImage]:
-    """The images of an instances JSON, or of the only one in a folder.
+    """The images of an instances JSON file; a folder must have only one JSON file.
 
-    Raises UserError for a file that is damaged, and for one whose annotations are boxes without outlines.
+    Raises UserError for a damaged file, and for a file whose annotations are boxes without outlines.
     """
     from pycocotools import mask as coco_mask
 
@@ -78,7 +78,10 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
 
 def find_file(path: Path, ending: str) -> Path:
-    """The path itself, or the only file with this ending below it. Raises UserError where there is none, or several."""
+    """The path itself, or the only file with this ending below a folder.
+
+    Raises UserError if the folder has no such file, or several.
+    """
     if not path.is_dir():
         return path
     files = sorted(file for file in path.rglob(f"*{ending}") if not file.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Corrected masks of training images, taken from what an annotation tool exported."""
+"""Corrected masks of training images, read from the export of an annotation tool."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ SHOWN = 10  # problems that a message lists
 
 @dataclass
 class Corrections:
-    """Takes the images of a file one by one, and keeps what is wrong with them, to tell it all at once.
+    """Accepts the images of an export, and collects all problems so that they are reported at once.
 
-    `void_unlabeled`: classes that an image is not labeled with become void, else they are a problem. `left_out` counts
-    images that are not trained on.
+    With `void_unlabeled`, classes that are no label of their image become void; otherwise they are a problem.
+    `left_out` counts images that are not training images or are not selected.
     """
 
     dataset: Dataset
@@ -38,11 +38,14 @@ class Corrections:
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """(H, W) by every name that an image may have."""
+        """(H, W) of each image, by every name that it may have."""
         return {name: record.size for name, record in self._records.items()}
 
     def accept(self, image: DrawnImage, only: frozenset[str] | None = None) -> tuple[Record, np.ndarray] | None:
-        """Record and label map uint8 (H, W); None for an image that is left out, or is a problem."""
+        """Record and label map uint8 (H, W) of an image; None if the image is left out or has a problem.
+
+        `only`: ids of the selected images; None selects all.
+        """
         record = self._find(image.file_name)
         if record is None:
             near = difflib.get_close_matches(PurePosixPath(image.file_name).stem, list(self._records), n=1)
@@ -86,7 +89,7 @@ class Corrections:
         return None
 
     def _labeled(self, labels: np.ndarray, record: Record, where: str) -> tuple[Record, np.ndarray] | None:
-        """Every later stage trusts the image-level labels."""
+        """Compare the classes of a label map with the image-level labels, which every later stage relies on."""
         found = np.flatnonzero(np.bincount(labels.ravel())).tolist()
         other = sorted(set(found) - {BACKGROUND, VOID, *record.labels})
         if not other:
@@ -101,7 +104,10 @@ class Corrections:
         return None
 
     def refuse(self, path: object, only: Iterable[str] = ()) -> None:
-        """Raise UserError that lists all problems, if there are any, or if nothing was accepted."""
+        """Raise UserError that lists all problems, if there are any.
+
+        An image of `only` that was not accepted is a problem. UserError is also raised if no image was accepted.
+        """
         missing = sorted(set(only) - self.done)
         problems = self.problems + [f"{path}: has no image {name}, which --only names" for name in missing]
         if problems:
@@ -112,7 +118,7 @@ class Corrections:
 
 
 def _names(records: Iterable[Record]) -> Iterable[tuple[str, Record]]:
-    """Every name that tells a record: that of its picture, where it is the only one, and its id above all."""
+    """Every name that identifies a record: its id, and the name of its image file if no other record has this name."""
     stems: dict[str, list[Record]] = {}
     for record in records:
         for name in {PurePosixPath(record.image).name, PurePosixPath(record.image).stem}:

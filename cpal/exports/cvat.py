@@ -1,6 +1,6 @@
-"""CVAT for images 1.1: one XML with polygons, and masks as run lengths for parts with holes.
+"""CVAT for images 1.1: one XML file with polygons, and run-length masks for parts with holes.
 
-Form: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
+Format: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -24,7 +24,7 @@ AGAIN = "export it again as CVAT for images 1.1"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write annotations.xml and, where options say so, images/."""
+    """Write annotations.xml and, if options.pictures, images/."""
     counts = Counts()
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
@@ -63,22 +63,22 @@ def _add(image: Element, region: Region, name: str, order: int) -> None:
 
 
 def run_lengths(pixels: np.ndarray) -> list[int]:
-    """Lengths of runs of a mask bool (h, w), row by row; the first run is of pixels outside."""
+    """Lengths of the runs of a mask bool (h, w), row by row; the first run is outside the mask."""
     flat = np.concatenate([[False], pixels.ravel(), [not pixels.ravel()[-1]]])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return np.diff(changes, prepend=0).tolist()
 
 
 def read(path: Path) -> Iterator[DrawnImage]:
-    """The images of an XML, or of the only one in a folder.
+    """The images of an XML file; a folder must have only one XML file.
 
-    Raises UserError for a file of another form, and for shapes that have no inside.
+    Raises UserError for a file of another format, and for shapes without an inside.
     """
     file = find_file(path, ".xml")
     check_readable(file, missing="no such file; name the XML of the annotations")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text:  # where entities that grow without bound are declared
+        if "<!DOCTYPE" in text:  # a DOCTYPE can declare entities that grow without bound
             raise UserError(f"{file}: has a document type (DOCTYPE), which CVAT never writes; remove it")
         root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
@@ -101,7 +101,7 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
 
 def _shape(node: Element, where: str) -> Shape | None:
-    """None for what is no shape. Raises ValueError where a number is none."""
+    """The shape of an XML element; None for a tag, which has no shape. Raises ValueError for an invalid number."""
     name = node.get("label", "")
     match node.tag:
         case "tag":

@@ -1,4 +1,4 @@
-"""The formats by their names."""
+"""The export formats by name."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -41,7 +41,7 @@ READERS = {
 
 
 def check_new(out: Path) -> None:
-    """Refuse a folder that holds anything: it may be corrected masks, which an export would replace."""
+    """Raise UserError if `out` holds anything, such as corrected masks, which an export would replace."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already; name a new folder, or remove this one")
 
@@ -49,16 +49,17 @@ def check_new(out: Path) -> None:
 def write_export(
     format: Format, out: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options
 ) -> Counts:
-    """Write the whole folder `out`, which must be new, or nothing. Raises UserError for masks that do not fit."""
+    """Write the complete folder `out`, which must be new, or nothing. Raises UserError for masks that do not fit."""
     check_new(out)
     with whole_folder(out) as folder:
         return WRITERS[format](folder, items, classes, options)
 
 
 def read_drawn(format: Format, path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImage]:
-    """The images of a file or folder of this format; `sizes` (H, W) by image id for YOLO, which tells none.
+    """The images of a file or folder in this format.
 
-    Raises UserError for a path that is missing, and for what is not of this format.
+    `sizes`: (H, W) by image id, for YOLO, whose files have no sizes. Raises UserError if the path is missing or has
+    another format.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; name what the annotation tool exported")

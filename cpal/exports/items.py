@@ -1,4 +1,4 @@
-"""The images that are exported: their label maps, checked, and their pictures as annotation tools show them."""
+"""The images to export: their label maps, checked, and their image files as annotation tools show them."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.errors import UserError
 from cpal.exports.regions import Found, find_regions
 
-UPRIGHT = 1  # EXIF's orientation of a picture that is stored as it is seen
+UPRIGHT = 1  # EXIF orientation of an image that needs no rotation
 ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image to export. `name` is that of its results, a path without ending; `size` (H, W).
+    """An image to export. `name`: path of its results, without an ending. `size`: (H, W).
 
-    `confidence`: mean probability, 0 to 1, of a class's own pixels, by mask value, where there is one.
+    `confidence`: by mask value, the mean probability, 0 to 1, of the pixels with this label; empty if unknown.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Item:
 
     @property
     def file_name(self) -> str:
-        """The name of the picture in every format."""
+        """The name of the image file in every format."""
         return f"{self.name}{self.image.suffix}"
 
     def labels(self, num_foreground: int) -> np.ndarray:
-        """Label map uint8 (H, W). Raises UserError when it is missing, damaged, or does not fit image and classes."""
+        """Label map uint8 (H, W). Raises UserError if it is missing, damaged, or does not fit image and classes."""
         labels = read_mask(self.mask)
         if labels.shape != self.size:
             raise UserError(f"{self.mask}: is of {labels.shape}, but the image is of {self.size}; write it again")
@@ -48,7 +48,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Options:
-    """`tolerance` in pixels, `min_area` in pixels; whether the pictures are copied too."""
+    """Options of an export.
+
+    `tolerance` and `min_area` in pixels, see `find_regions`; `pictures`: whether the image files are copied.
+    """
 
     tolerance: float
     min_area: int
@@ -60,7 +63,7 @@ class Options:
 
 @dataclass
 class Counts:
-    """What an export holds; `void` in pixels, `small` in parts that were left out."""
+    """Number of exported images, of regions, of regions with holes, and of small parts that were left out."""
 
     images: int = 0
     regions: int = 0
@@ -75,7 +78,7 @@ class Counts:
 
 
 def copy_picture(item: Item, folder: Path) -> None:
-    """Copy a picture to folder/FILE_NAME, turned upright where a camera stored it otherwise: masks are upright."""
+    """Copy an image file to folder/FILE_NAME; an image with an EXIF orientation is turned upright, as masks are."""
     target = folder / item.file_name
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,6 +1,6 @@
-"""labelme's JSON, one beside each picture: polygons, and masks for parts with holes (labelme 5.3 and later).
+"""labelme's JSON, one file beside each image: polygons, and masks for parts with holes (labelme 5.3 and later).
 
-Form: https://github.com/wkentaro/labelme, the examples' JSON files.
+Format: the JSON files of the examples in https://github.com/wkentaro/labelme
 """
 
 import base64
@@ -20,12 +20,12 @@ from cpal.exports.shapes import DrawnImage, Patch, Polygon, Shape, box, points_o
 from cpal.files import write_json
 from cpal.settings.access import check_readable
 
-VERSION = "5.5.0"  # of the form
+VERSION = "5.5.0"  # of the format
 AGAIN = "save it again in labelme"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write NAME.json, labels.txt with the classes and, where options say so, the pictures beside them."""
+    """Write NAME.json, labels.txt with the classes and, if options.pictures, the image files beside them."""
     counts = Counts()
     for item in items:
         found = options.find(item, classes)
@@ -61,7 +61,7 @@ def _written(region: Region, name: str) -> dict[str, Any]:
 def read(path: Path) -> Iterator[DrawnImage]:
     """The images of a folder of JSON files, or of one file.
 
-    Raises UserError for files of another form, and for shapes without an inside.
+    Raises UserError for a file of another format, and for shapes without an inside.
     """
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     if not files:

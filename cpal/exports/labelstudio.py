@@ -1,7 +1,7 @@
 """Label Studio's tasks: polygons, and brushes for parts with holes, as predictions that annotators accept or change.
 
-Form: https://labelstud.io/guide/predictions and /guide/export. Read back are annotations only: what nobody looked at
-stays a prediction, and does not count as corrected.
+Format: https://labelstud.io/guide/predictions and /guide/export. Only annotations are read: an image that no annotator
+has looked at has only predictions, which do not count as corrected.
 """
 
 import json
@@ -26,12 +26,12 @@ from cpal.maps.drawing import class_palette
 from cpal.settings.access import check_readable
 
 TASKS, INTERFACE = "tasks.json", "interface.xml"
-LOCAL = "/data/local-files/?d="  # of files below the server's LOCAL_FILES_DOCUMENT_ROOT
+LOCAL = "/data/local-files/?d="  # URL of files below the server's LOCAL_FILES_DOCUMENT_ROOT
 AGAIN = "export it again as JSON"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write tasks.json, interface.xml, the labeling interface, and images/ where options say so."""
+    """Write tasks.json, the labeling interface interface.xml and, if options.pictures, images/."""
     counts = Counts()
     tasks = []
     for item in items:
@@ -84,9 +84,10 @@ def _result(region: Region, number: int, item: Item, classes: tuple[str, ...]) -
 
 
 def read(path: Path) -> Iterator[DrawnImage]:
-    """The annotated images of an export as JSON, or of the only one in a folder; of several annotations the last.
+    """The annotated images of a JSON export; a folder must have only one JSON file.
 
-    Raises UserError for a file of another form, an annotated image without a size, and shapes without an inside.
+    If an image has several annotations, the last counts. Raises UserError for a file of another format, for shapes of
+    several image sizes, and for shapes without an inside.
     """
     file = find_file(path, ".json")
     check_readable(file, missing="no such file; name the JSON that Label Studio exported")
@@ -106,7 +107,7 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
 
 def _image_name(url: str) -> str:
-    """The picture's own name, without the eight letters that an upload puts before it."""
+    """Name of the image file, without the eight hexadecimal digits that Label Studio adds to uploaded files."""
     parts = urlsplit(url)
     below = parts.query.partition("d=")[2] if parts.path.endswith("/local-files/") else parts.path
     name = PurePosixPath(unquote(below)).name
@@ -127,7 +128,7 @@ def _drawn(name: str, results: list[dict[str, Any]], where: str) -> DrawnImage:
 def _shape(result: dict[str, Any], size: tuple[int, int], where: str) -> Shape | None:
     kind, value = result["type"], result["value"]
     names = value.get(kind, value.get("labels"))
-    if names is None:  # a choice or a text, which says nothing of pixels
+    if names is None:  # a choice or a text, which has no pixels
         return None
     if len(names) != 1 or not isinstance(names[0], str):
         raise UserError(f"{where}: a shape has {len(names)} labels; give each one")

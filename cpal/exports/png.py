@@ -1,4 +1,4 @@
-"""Plain PNG files of ids, with classes.json that names them; void, 255, stays void."""
+"""Plain PNG label maps, and classes.json with the name of each id; void stays 255."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = "classes.json"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write masks/NAME.png, classes.json with name and color of each id and, where options say so, images/."""
+    """Write masks/NAME.png, classes.json with name and color of each id and, if options.pictures, images/."""
     counts = Counts()
     for item in items:
         write_mask(folder / "masks" / f"{item.name}.png", item.labels(len(classes)))
@@ -31,9 +31,9 @@ def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options
 
 
 def read(path: Path) -> Iterator[DrawnImage]:
-    """The images of a folder with classes.json and masks/, or *.png beside it.
+    """The images of a folder with classes.json and PNG files, which are in masks/ or beside classes.json.
 
-    Raises UserError for files of another form, and for an id that classes.json does not name.
+    Raises UserError for files of another format, and for an id that classes.json does not name.
     """
     names = _names(path / NAMES)
     below = path / "masks" if (path / "masks").is_dir() else path

@@ -1,4 +1,4 @@
-"""The folder that `stages.predict` wrote, as images to export."""
+"""Reads a result folder of `stages.predict` as images to export."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ AGAIN = "label the photographs again with python -m stages.predict"
 
 
 def read_predicted(folder: Path) -> tuple[list[Item], tuple[str, ...]]:
-    """The photographs of its summary, and the classes. The folder may have been moved since; photographs may not.
+    """The photographs in the folder's summary, and the classes.
 
-    Raises UserError when it is no such folder, or one of its masks is missing.
+    The folder may have been moved since the prediction; the photographs must be where they were. Raises UserError if
+    the folder has no summary or one of its masks is missing.
     """
     from pydantic import TypeAdapter, ValidationError
 

@@ -1,8 +1,8 @@
-"""A label map as regions: the connected parts of each class, with outlines of the parts and of their holes.
+"""Splits a label map into regions: the connected parts of each class, with outlines of the parts and of their holes.
 
-Outlines are in continuous coordinates, in which the pixel in column 3 reaches from x = 3 to x = 4. They run a quarter
-of a pixel inside the part: every reader that asks for the centers of pixels finds the same pixels again, and so does
-one that cuts the coordinates off to whole numbers and draws the outline itself (OpenCV's fillPoly).
+Coordinates are continuous: the pixel in column 3 reaches from x = 3 to x = 4. Outlines run a quarter of a pixel inside
+the part. Two kinds of readers then get exactly the same pixels: readers that test the centers of pixels, and readers
+that truncate coordinates to integers and also draw the outline itself (OpenCV's fillPoly).
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from cpal.data.masks import BACKGROUND, VOID
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of one class, or touching at corners; `area` in pixels.
+    """A connected part of one class; pixels that touch at corners are connected. `area` is in pixels.
 
-    pixels bool (h, w) is the part within its box, whose first pixel is (top, left). outline float (N, 2) and each of
-    holes, float (M, 2), are points (x, y) of the image.
+    pixels bool (h, w): the part within its bounding box, whose first pixel is (top, left). outline float (N, 2) and
+    each of holes, float (M, 2): points (x, y) in the image.
     """
 
     class_id: int
@@ -37,9 +37,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Found:
-    """The regions of a label map, the largest first, so that those drawn later are not covered by large ones.
+    """The regions of a label map, largest first. Tools draw later regions on top, so small regions stay visible.
 
-    `small`: parts that were left out because they are smaller than the smallest area.
+    `small`: number of parts that were left out because they are smaller than min_area.
     """
 
     regions: list[Region]
@@ -49,8 +49,8 @@ class Found:
 def find_regions(labels: np.ndarray, *, tolerance: float, min_area: int) -> Found:
     """Regions of a label map uint8 (H, W), without background and void.
 
-    `tolerance`: pixels by which an outline may leave the true one, to have fewer points. Parts of less than `min_area`
-    pixels are left out, and such holes are filled.
+    `tolerance`: largest distance in pixels between an outline and its simplification. Parts of fewer than `min_area`
+    pixels are left out, and holes of fewer pixels are filled.
     """
     regions: list[Region] = []
     small = 0
@@ -72,7 +72,7 @@ def find_regions(labels: np.ndarray, *, tolerance: float, min_area: int) -> Foun
 
 def _parts(mask: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     """Left, top and pixels bool (h, w) of each connected part of a mask bool (H, W)."""
-    import cv2  # its import takes as long as all else here
+    import cv2  # importing it takes as long as the rest of this module's work
 
     number, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     for part in range(1, number):
@@ -88,15 +88,15 @@ def _without_small_holes(pixels: np.ndarray, min_area: int) -> np.ndarray:
     around = np.pad(~pixels, 1, constant_values=True).astype(np.uint8)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(around, connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] < min_area
-    small[[0, parts[0, 0]]] = False  # the part itself, and what lies around it
+    small[[0, parts[0, 0]]] = False  # the part itself, and the area around it
     return pixels | small[parts][1:-1, 1:-1]
 
 
 def _outlines(pixels: np.ndarray, tolerance: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Outline of one connected part bool (h, w) and of its holes, each float (N, 2), from the part's own corner."""
+    """Outline of a connected part bool (h, w), and of its holes, each float (N, 2), relative to its top left corner."""
     import cv2
 
-    double = pixels.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)  # so that one pixel has a square outline
+    double = pixels.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)  # so that a single pixel has a square outline
     contours, hierarchy = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outline, holes = np.zeros((0, 2)), []
     for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
@@ -110,7 +110,7 @@ def _outlines(pixels: np.ndarray, tolerance: float) -> tuple[np.ndarray, list[np
 
 
 def keyhole(region: Region) -> np.ndarray:
-    """One outline float (N, 2) for formats without holes: a cut of no width leads to each hole and back."""
+    """One outline float (N, 2) for formats without holes: a cut of zero width leads to each hole and back."""
     from scipy.spatial import cKDTree
 
     merged = region.outline

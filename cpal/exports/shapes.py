@@ -1,4 +1,4 @@
-"""What annotation files hold, whatever their format: images with named shapes, and the label map that they draw."""
+"""The content of annotation files in any format: images with named shapes, and the label maps that the shapes draw."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ import numpy as np
 
 from cpal.errors import UserError
 
-FAR = 2  # a point may lie outside of the image by its side times this less one; rasterizing costs time by its length
+FAR = 2  # limit of x and y, in image sides; -1 is the other limit. Time to rasterize grows with an outline's length
 
 
 @dataclass(frozen=True)
 class Polygon:
-    """points float (N, 2): x, y in continuous coordinates; what it crosses twice is outside."""
+    """points float (N, 2): x, y in continuous coordinates; an area that the outline encloses twice is outside."""
 
     name: str
     points: np.ndarray
 
     def draw(self, size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:
-        """Rows, columns and bool (h, w): the pixels whose centers lie inside, of an image (H, W)."""
+        """Rows, columns and bool (h, w), in an image of size (H, W): the pixels whose centers lie inside."""
         from pycocotools import mask as coco_mask
 
         sides, points = np.array([size[1], size[0]]), self.points
@@ -39,7 +39,7 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Patch:
-    """pixels bool (h, w), whose first one is at (top, left) of the image."""
+    """pixels bool (h, w); the first pixel is at (top, left) of the image."""
 
     name: str
     left: int
@@ -56,7 +56,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class RunLengths:
-    """code: COCO's compressed run lengths of the whole image."""
+    """code: COCO's compressed run lengths of a mask of the whole image."""
 
     name: str
     code: bytes
@@ -78,9 +78,9 @@ Shape = Polygon | Patch | RunLengths
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """An image of an annotation file: its name there, its size (H, W), and its shapes, later ones above earlier ones.
+    """An image of an annotation file: its name there, its size (H, W), its shapes; later shapes cover earlier shapes.
 
-    `where` names the file, and the place in it, for messages.
+    `where`: the file and the place in it, for messages.
     """
 
     file_name: str
@@ -90,9 +90,9 @@ class DrawnImage:
 
 
 def paint(image: DrawnImage, values: Mapping[str, int]) -> np.ndarray:
-    """Label map uint8 (H, W) of an image; what no shape covers is background, 0.
+    """Label map uint8 (H, W) of an image; pixels without a shape are background, 0.
 
-    `values` has the mask value of every name. Raises UserError for a shape that leaves the image.
+    `values`: the mask value of each name. Raises UserError for a shape outside the image (a polygon: far outside).
     """
     labels = np.zeros(image.size, np.uint8)
     for shape in image.shapes:
@@ -105,12 +105,12 @@ def paint(image: DrawnImage, values: Mapping[str, int]) -> np.ndarray:
 
 
 def box(name: str, left: float, top: float, right: float, bottom: float) -> Polygon:
-    """An upright rectangle."""
+    """An axis-aligned rectangle."""
     return Polygon(name, np.array([[left, top], [right, top], [right, bottom], [left, bottom]]))
 
 
 def points_of(values: object, where: str) -> np.ndarray:
-    """float (N, 2) from a list of pairs of numbers. Raises UserError for anything else."""
+    """Points float (N, 2) from a list of pairs of numbers. Raises UserError for anything else."""
     if not isinstance(values, list) or not all(_is_point(value) for value in values):
         raise UserError(f"{where}: its points are no list of pairs of numbers; export it again")
     return np.array(values, np.float64).reshape(-1, 2)
@@ -121,5 +121,5 @@ def _is_point(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number of a picture's size; a bool is not."""
+    """Whether a value is a finite number with magnitude below 1e9; a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e9

@@ -1,6 +1,6 @@
-"""PASCAL VOC's masks in VOC's colors, with the table of colors that CVAT and Datumaro read; void stays void.
+"""PASCAL VOC's masks in VOC's colors, with the color table that CVAT and Datumaro read; void stays void.
 
-Form: https://docs.cvat.ai/docs/dataset_management/formats/format-smask/
+Format: https://docs.cvat.ai/docs/dataset_management/formats/format-smask/
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from cpal.files import whole_file
 from cpal.settings.access import check_readable
 
 MASKS, TABLE, LIST = "SegmentationClass", "labelmap.txt", "ImageSets/Segmentation/default.txt"
-IGNORED = "ignored"  # the name of void there
+IGNORED = "ignored"  # this format's name of void
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write SegmentationClass/, labelmap.txt, ImageSets/ and, where options say so, JPEGImages/."""
+    """Write SegmentationClass/, labelmap.txt, ImageSets/ and, if options.pictures, JPEGImages/."""
     counts = Counts()
     names = []
     for item in items:
@@ -42,7 +42,7 @@ def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options
 def read(path: Path) -> Iterator[DrawnImage]:
     """The images of a folder with SegmentationClass/ and labelmap.txt.
 
-    Raises UserError for files of another form, and for a color that labelmap.txt does not name.
+    Raises UserError for files of another format, and for a color that labelmap.txt does not name.
     """
     names = _names(path / TABLE)
     files = sorted((path / MASKS).rglob("*.png"))
@@ -67,7 +67,7 @@ def _colors(file: Path) -> np.ndarray:
     try:
         with open_image(file) as image:
             rgb = np.array(image.convert("RGB"), np.int32)
-    except Exception as error:  # for damaged files Pillow raises almost any kind
+    except Exception as error:  # Pillow raises almost any exception for damaged files
         raise UserError(f"{file}: unreadable mask ({error}); export it again") from None
     return rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
 
@@ -77,7 +77,7 @@ def _rgb(color: int) -> tuple[int, int, int]:
 
 
 def _names(path: Path) -> dict[int, str]:
-    """Class name by color."""
+    """Class name of each color (red << 16 | green << 8 | blue)."""
     check_readable(path, missing="no such file, which names the classes; export it too")
     names: dict[int, str] = {}
     try:

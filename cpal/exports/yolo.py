@@ -1,6 +1,6 @@
-"""YOLO's segmentation labels: a line for each part, its class from 0 and its outline in shares of the image's sides.
+"""YOLO's segmentation labels: a line for each part, with its class from 0 and its outline in fractions of the sides.
 
-A hole is cut free: the outline runs to it and back. Form: https://docs.ultralytics.com/datasets/segment/
+Holes are cut out: the outline runs to a hole and back. Format: https://docs.ultralytics.com/datasets/segment/
 """
 
 import json
@@ -23,7 +23,10 @@ CURE = "export it again as segmentation labels"
 
 
 def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options: Options) -> Counts:
-    """Write data.yaml, labels/train/NAME.txt and, where options say so, images/train/. No lines: only background."""
+    """Write data.yaml, labels/train/NAME.txt and, if options.pictures, images/train/.
+
+    A file without lines stands for an image of background only.
+    """
     counts = Counts()
     for item in items:
         found = options.find(item, classes)
@@ -44,10 +47,10 @@ def write(folder: Path, items: Iterable[Item], classes: tuple[str, ...], options
 
 
 def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImage]:
-    """The images of a folder with data.yaml and labels/, in the order of their names.
+    """The images of a folder with data.yaml and labels/, sorted by file name.
 
-    `sizes`: (H, W) by image id, which the files do not tell. Raises UserError for files of another form, boxes among
-    them, and for labels of an image that has no size.
+    `sizes`: (H, W) by image id, which the files do not contain. Raises UserError for files of another format, such as
+    boxes, and for labels of an image without a size.
     """
     names = _names(path / NAMES)
     below = path / "labels" if (path / "labels").is_dir() else path

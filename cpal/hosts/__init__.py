@@ -1,4 +1,4 @@
-"""Networks that CPAL plugs into: each yields features, a CAM and logits, and the losses that train it."""
+"""Host networks that CPAL plugs into. Each returns features, a CAM and logits, and has the losses that train it."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -15,10 +15,10 @@ class HostOutput(NamedTuple):
 
 
 class Host(nn.Module, ABC):
-    """What the learner, the CAM stage and the checkpoints know of a network.
+    """The interface of a network for the learner, the CAM stage and the checkpoints.
 
-    `channels` are D of the four stages' maps, `padding` the color (R, G, B in 0..255) of what lies outside a picture.
-    `unknown_label` stands for each class of an image whose labels are not told, when only the logits are wanted.
+    `channels`: D of each of the four stages. `padding`: color (R, G, B in 0..255) of the area outside an image.
+    `unknown_label`: value for each class of the image label, if the labels are unknown and only the logits are needed.
     """
 
     channels: list[int]
@@ -27,12 +27,12 @@ class Host(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
-        """images (B, 3, H, W) RGB in 0..255, image_label (B, N) of 0/1. A cam's absent classes mean nothing."""
+        """images (B, 3, H, W) RGB in 0..255, image_label (B, N) of 0/1. The cam of an absent class has no meaning."""
 
     @abstractmethod
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
-        """The output and the host's own named losses; mask (B, H, W) int64 is the first round's labels, or unused."""
+        """The output and the host's own named losses; mask (B, H, W) int64 holds first-round labels, or is unused."""
 
     @abstractmethod
     def new_layers(self) -> list[nn.Module]:
-        """What is not pretrained, and learns at head_learning_rate."""
+        """The layers that are not pretrained; they learn at head_learning_rate."""

@@ -1,7 +1,7 @@
-"""AMN, the activation manipulation network (Lee et al., CVPR 2022): a pixel classifier told which labels are present.
+"""AMN, the activation manipulation network (Lee et al., CVPR 2022): a pixel classifier that knows the image labels.
 
-It learns from the sure pixels of a first round's CAMs, with a loss that neither the frequent background nor the most
-discriminative part can dominate.
+It learns from the sure pixels of a first round's CAMs. Its loss keeps the frequent background and the most
+discriminative object part from dominating.
 """
 
 import torch
@@ -15,7 +15,7 @@ from cpal.settings.hosts import AmnConfig
 
 
 class AmnHost(Host):
-    """Backbone, label conditioning, and dilated 3x3 convolutions straight to the classes, summed."""
+    """Backbone, label conditioning, and dilated 3x3 convolutions; their class logits are summed."""
 
     def __init__(self, backbone: Backbone, num_foreground: int, settings: AmnConfig) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class AmnHost(Host):
         return self._output(features, self.pixel_logits(features[-1], image_label), image_label)
 
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
-        """Balanced cross entropy (`balanced_loss`) at the maps' resolution."""
+        """The output and the balanced cross entropy (`balanced_loss`) at the resolution of the maps."""
         features = self.backbone(images)
         logits = self.pixel_logits(features[-1], image_label)
         label = F.interpolate(mask[:, None].float(), size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
@@ -57,9 +57,10 @@ class AmnHost(Host):
 
 
 def balanced_loss(logits: Tensor, label: Tensor, smoothing: float) -> Tensor:
-    """Mean of the mean cross entropies of background and of foreground pixels (AMN); void pixels are left out.
+    """Average of the mean cross entropy of background pixels and of foreground pixels (AMN); void pixels are left out.
 
-    logits (B, K, h, w), label (B, h, w). The target is 1 - smoothing for the label, the rest evenly for the others.
+    logits (B, K, h, w), label (B, h, w). The target of the label is 1 - smoothing; the other classes share the rest
+    evenly.
     """
     log_probability = logits.log_softmax(dim=1)
     of_label = log_probability.gather(1, label.clamp(max=logits.shape[1] - 1)[:, None])[:, 0]

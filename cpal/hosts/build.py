@@ -1,4 +1,4 @@
-"""The host that a section of `hosts` in params.yaml describes."""
+"""Builds the host that a section of `hosts` in params.yaml describes."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,11 @@ from cpal.settings.hosts import AmnConfig, ClipEsConfig, HostSection, IrnConfig,
 
 
 def build_host(settings: HostSection, classes: Sequence[str], *, weights: str | None = None) -> Host:
-    """The network for these foreground classes; `weights` replaces its source, as when a checkpoint follows.
+    """The host for these foreground classes.
 
-    A host's module is imported only where it is used, so that a run neither loads nor depends on the other hosts.
-    Raises UserError for a backbone or weights that do not exist or do not fit.
+    `weights` replaces the setting, for example with none if a checkpoint is loaded afterwards. Only the module of the
+    chosen host is imported, so that a run neither loads nor depends on the other hosts. Raises UserError for a backbone
+    or weights that do not exist or do not fit.
     """
     match settings:
         case IrnConfig():

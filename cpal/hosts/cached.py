@@ -17,11 +17,12 @@ from cpal.networks.weights import read_tensors, write_tensors
 
 
 class RememberedHost(nn.Module):
-    """Outputs of `host` for one image's views, merged; outputs from disk are equal to the last bit.
+    """Stores the merged outputs of `host` for the views of an image; outputs from disk are equal to the last bit.
 
-    `weights` is the file that the host was loaded from; other weights use another sub-folder of `folder`. Maps of
-    stages that are not in `stages` (1 to 4) are left out, as empty tensors, since the shallow ones are the largest.
-    At most `room` bytes are written. After that, or when the disk is full, the host computes what the disk lacks.
+    `weights`: the file that the host was loaded from; other weights use another sub-folder of `folder`. Maps of stages
+    that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the largest.
+    At most `room` bytes are written. After that, or when the disk is full, the host computes outputs that are not
+    stored.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class RememberedHost(nn.Module):
         self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
-        """views (V, 3, H, W) RGB in 0..255: an image, and maybe its mirror image; image_label (V, N) -> one output."""
+        """views (V, 3, H, W) RGB in 0..255, image and maybe mirror image; image_label (V, N) -> merged output."""
         seen = hashlib.sha256(str((tuple(views.shape), views.dtype)).encode())
         seen.update(np.ascontiguousarray(views.cpu().numpy()).data)
-        seen.update(image_label[0].cpu().numpy().tobytes())  # some hosts see the labels, and their maps depend on them
+        seen.update(image_label[0].cpu().numpy().tobytes())  # the maps of some hosts depend on the labels
         path = self.folder / f"{seen.hexdigest()[:32]}.safetensors"
         try:
             _, stored = read_tensors(path, stage="train_cam")
-        except UserError:  # not there yet, or damaged
+        except UserError:  # not stored yet, or damaged
             return self._computed(views, image_label, path)
         stored = {name: value.to(views.device) for name, value in stored.items()}
         features = [stored.get(str(stage), torch.empty(0)) for stage in (1, 2, 3, 4)]
@@ -55,6 +56,6 @@ class RememberedHost(nn.Module):
             try:
                 write_tensors(path, {name: value.cpu().contiguous() for name, value in content.items()}, None)
                 self.room -= size
-            except OSError:  # a full disk costs time, and no result
+            except OSError:  # a full disk costs time but no result
                 self.room = 0
         return HostOutput(features, output.cam, output.logits)

@@ -1,7 +1,8 @@
 """CLIP-ES (Lin et al., CVPR 2023): maps from CLIP without any training.
 
-Which patches make CLIP say that a photograph shows the class, rather than the image's other classes or one of many
-backgrounds, is a map (Grad-CAM); what patches attend to each other spreads it.
+CLIP compares an image with texts for its classes and for many backgrounds. Grad-CAM finds the patches that raise the
+probability of a class against the image's other classes and the backgrounds. The attention between patches spreads the
+resulting map.
 """
 
 import logging
@@ -27,10 +28,13 @@ EPSILON = 1e-7
 
 
 class ClipEsHost(Host):
-    """CLIP's image encoder and the embeddings of the texts: N classes and then the backgrounds. Nothing learns."""
+    """CLIP's image encoder and text embeddings: first of the N classes, then of the backgrounds.
 
-    unknown_label = 0.0  # each label costs a Grad-CAM, and no logit depends on it
-    visual: Any  # open_clip's, whose parts carry no types
+    Nothing is trained.
+    """
+
+    unknown_label = 0.0  # each label costs a Grad-CAM, and the logits do not depend on the labels
+    visual: Any  # a module of open_clip, whose attributes have no types
     text: Tensor
     logit_scale: Tensor
     mean: Tensor
@@ -50,7 +54,7 @@ class ClipEsHost(Host):
 
     @torch.no_grad()
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
-        """cam is not negative, and zero for absent classes; a logit is the log odds against all other texts."""
+        """cam is not negative, and 0 for absent classes; a logit is the log odds of a class against all other texts."""
         stages, tokens, attention, grid = self.attend(images)
         logits, cams = [], []
         for n, label in enumerate(image_label):
@@ -68,9 +72,9 @@ class ClipEsHost(Host):
         return []
 
     def attend(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor, tuple[int, int]]:
-        """Three stages (B, D, h, w), tokens (B, 1 + h w, D) before the last block, attention (layers - 1, B, L, L).
+        """Three stages (B, D, h, w), tokens (B, L, D) before the last block, attention (layers - 1, B, L, L), (h, w).
 
-        The images are resized so that the patches fit; h and w are rounded up.
+        L = 1 + h w. The images are resized to whole patches; h and w are rounded up.
         """
         visual, side = self.visual, self.visual.conv1.stride[0]
         height, width = grid = (-(-images.shape[2] // side), -(-images.shape[3] // side))
@@ -89,15 +93,15 @@ class ClipEsHost(Host):
         return stages, tokens, torch.stack(attention), grid
 
     def last_stage(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Map (B, D, h, w) after the last block."""
+        """Map (B, D, h, w) of the tokens after the last block."""
         block = self.visual.transformer.resblocks[-1]
         return _as_map(attend_block(block, tokens, block.ln_1(tokens))[0], grid)
 
     def grad_cam(self, tokens: Tensor, label: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """tokens (L, D) before the last block, label (N,) -> cam (N, h, w) in [0, 1], logits (N,), attention (L, L).
 
-        The score of a class is its probability among the image's classes and the backgrounds; where its gradient is
-        taken, and what it weighs, is the input of the last block's attention (after its first norm).
+        The score of a class is its probability among the image's classes and the backgrounds. Its gradient at the input
+        of the last block's attention (after the block's first norm) gives the weights of this input's channels.
         """
         block = self.visual.transformer.resblocks[-1]
         with torch.enable_grad():
@@ -119,7 +123,7 @@ class ClipEsHost(Host):
 
 
 def attend_block(block: Any, tokens: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """A block of open_clip's on tokens (B, L, D), `seen` through its first norm, and its attention (B, L, L)."""
+    """Apply a block of open_clip -> tokens (B, L, D), attention (B, L, L); `seen`: `tokens` after its first norm."""
     attention = block.attn
     batch, length, width = tokens.shape
     qkv = F.linear(seen, attention.in_proj_weight, attention.in_proj_bias)
@@ -131,7 +135,7 @@ def attend_block(block: Any, tokens: Tensor, seen: Tensor) -> tuple[Tensor, Tens
 
 
 def positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embedding (1 + h w, D) of one (1 + P, D) for a square of patches; bilinear, as in CLIP-ES."""
+    """Resize a position embedding (1 + P, D) of a square of patches to (1 + h w, D); bilinear, as in CLIP-ES."""
     side = round((len(embedding) - 1) ** 0.5)
     if grid == (side, side):
         return embedding
@@ -144,7 +148,7 @@ def positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
 def spread_by_attention(cam: Tensor, attention: Tensor, settings: ClipEsConfig) -> Tensor:
     """Class-aware attention affinity: cam (N, h, w) in [0, 1], attention (h w, h w) of patches -> (N, h, w).
 
-    Each class spreads from the boxes around its own strong places only.
+    Each class spreads only from the bounding boxes of its own regions of high score.
     """
     affinity = sinkhorn(attention, settings.sinkhorn_iterations)
     affinity = (affinity + affinity.T) / 2
@@ -154,7 +158,7 @@ def spread_by_attention(cam: Tensor, attention: Tensor, settings: ClipEsConfig) 
 
 
 def sinkhorn(matrix: Tensor, iterations: int) -> Tensor:
-    """Columns and rows divided by their sums in turn, so that both tend to one (Sinkhorn and Knopp, 1967)."""
+    """Divide columns and rows by their sums in turn, so that all sums approach 1 (Sinkhorn and Knopp, 1967)."""
     for _ in range(iterations):
         matrix = matrix / matrix.sum(dim=0, keepdim=True)
         matrix = matrix / matrix.sum(dim=1, keepdim=True)
@@ -162,7 +166,7 @@ def sinkhorn(matrix: Tensor, iterations: int) -> Tensor:
 
 
 def box_mask(map_: Tensor, threshold: float) -> Tensor:
-    """1 in the boxes around the connected parts of a map (h, w) above threshold * maximum, else 0."""
+    """1 inside the bounding boxes of the connected parts of a map (h, w) above threshold * maximum, else 0."""
     above = (map_ > threshold * map_.max()).cpu().numpy()
     mask = torch.zeros_like(map_)
     for box in ndimage.find_objects(ndimage.label(above, structure=np.ones((3, 3)))[0]):
@@ -171,7 +175,7 @@ def box_mask(map_: Tensor, threshold: float) -> Tensor:
 
 
 def _stretched(values: Tensor) -> Tensor:
-    """To [0, 1], by the least and the largest."""
+    """Rescale to [0, 1] by minimum and maximum."""
     values = values - values.min()
     return values / (values.max() + EPSILON)
 
@@ -181,9 +185,11 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weights: str | None = None) -> ClipEsHost:
-    """The encoder that `hosts.clip_es` describes and the texts of the classes; `weights` as when a checkpoint follows.
+    """The host that `hosts.clip_es` describes, with the texts of the classes.
 
-    Raises UserError for a model or weights that do not exist or do not fit, and for names that are not the classes'.
+    `weights` replaces the setting if a checkpoint, which also has the text embeddings, is loaded afterwards. Raises
+    UserError for a model or weights that do not exist or do not fit, and if the number of names is not that of the
+    classes.
     """
     names = [name.replace("_", " ") for name in settings.names or classes]
     if len(names) != len(classes):
@@ -197,7 +203,7 @@ def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weight
         raise UserError(
             f"hosts.clip_es.backbone {settings.backbone!r} is no transformer of CLIP's; take ViT-B-16-quickgelu"
         )
-    if weights is not None:  # the embeddings follow with the checkpoint
+    if weights is not None:  # the checkpoint that is loaded afterwards has the embeddings
         text = torch.zeros(len(texts), model.visual.proj.shape[1])
     else:
         text = encode_texts(model, open_clip.get_tokenizer(settings.backbone), texts)
@@ -206,7 +212,7 @@ def build_clip_es_host(settings: ClipEsConfig, classes: Sequence[str], *, weight
 
 @torch.no_grad()
 def encode_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    """Unit embeddings (K, D)."""
+    """Embeddings (texts, D) of unit length."""
     return F.normalize(model.eval().encode_text(tokenizer(list(texts))), dim=-1)
 
 
@@ -214,16 +220,16 @@ def _clip(name: str, weights: str) -> Any:
     if name not in open_clip.list_models():
         raise UserError(f"hosts.clip_es.backbone {name!r}: unknown to open_clip; take ViT-B-16-quickgelu")
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it warns of random weights, which are asked for
+    logging.disable(logging.WARNING)  # it warns of random weights, which are intended here
     try:
         model = open_clip.create_model(name, pretrained="openai" if weights == "openai" else None)
-    except Exception as error:  # the hub, the net and open_clip each raise their own
+    except Exception as error:  # the hub, the network and open_clip raise different exceptions
         raise UserError(
             f"hosts.clip_es.weights: {weights} for {name!r} could not be had ({error}); give the path of a state dict"
         ) from None
     finally:
         logging.disable(level)
     if weights not in ("openai", "none"):
-        # OpenAI's names of the tensors are open_clip's.
+        # OpenAI and open_clip use the same names of tensors.
         fill(model, read_state_dict(Path(weights)), f"hosts.clip_es.weights: {weights}")
     return model.float()

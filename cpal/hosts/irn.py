@@ -1,4 +1,4 @@
-"""IRN's CAM network, the base of the paper's Table 1: a classifier as a 1x1 convolution on the last stage."""
+"""IRN's CAM network, the base of the paper's Table 1: a 1x1 convolution on the last stage is the classifier."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from cpal.settings.hosts import IrnConfig
 
 
 class IrnHost(Host):
-    """Backbone and classifier; the logits are the mean of the CAM, since pooling and a 1x1 convolution commute."""
+    """Backbone and classifier. The logits are the mean of the CAM: average pooling and a 1x1 convolution commute."""
 
     def __init__(self, backbone: Backbone, num_foreground: int) -> None:
         super().__init__()
@@ -18,13 +18,13 @@ class IrnHost(Host):
         self.classifier = nn.Conv2d(backbone.channels[-1], num_foreground, 1, bias=False)
 
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
-        """The labels are not needed."""
+        """`image_label` is not used."""
         features = self.backbone(images)
         cam = self.classifier(features[-1])
         return HostOutput(features, cam, cam.mean(dim=(2, 3)))
 
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
-        """L_BCE, Eq. 2."""
+        """The output and L_BCE (Eq. 2)."""
         output = self(images, image_label)
         return output, {"loss_classification": F.multilabel_soft_margin_loss(output.logits, image_label)}
 

@@ -1,7 +1,7 @@
 """MCTformer-V2 (Xu et al., CVPR 2022): a vision transformer with a class token for each class.
 
-Where a class's token looks is a map of the class, sharpened by a classifier on the patches, and spread by what patches
-look alike to each other.
+The attention of a class token to the patches is a map of the class. A classifier on the patches sharpens this map, and
+the attention between patches spreads it.
 """
 
 import math
@@ -22,10 +22,10 @@ from cpal.settings.hosts import MctformerConfig
 
 
 class MctformerHost(Host):
-    """Blocks and patch embedding of a plain vision transformer under the names of MCTformer's own checkpoints.
+    """Blocks and patch embedding of a plain vision transformer, with the tensor names of MCTformer's own checkpoints.
 
-    Its last norm is not used, as there; features are the patch tokens after a quarter, half, three quarters and all
-    of the blocks.
+    As in MCTformer, the last norm is not used. Features are the patch tokens after a quarter, half, three quarters and
+    all of the blocks.
     """
 
     mean: Tensor
@@ -46,11 +46,11 @@ class MctformerHost(Host):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
-        """The labels are not needed. cam is not negative; logits are the mean of the two classifiers'."""
+        """`image_label` is not used. cam is not negative; logits are the mean of the logits of both classifiers."""
         return self._both(images)[0]
 
     def training_step(self, images: Tensor, image_label: Tensor, mask: Tensor) -> tuple[HostOutput, dict[str, Tensor]]:
-        """The class tokens and the patches are classified each on their own."""
+        """The output and two losses, of the class tokens' logits and of the patches' logits."""
         output, by_token, by_patch = self._both(images)
         return output, {
             "loss_class_tokens": F.multilabel_soft_margin_loss(by_token, image_label),
@@ -71,7 +71,7 @@ class MctformerHost(Host):
     def attend(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """images (B, 3, H, W) -> four stages (B, D, h, w), class tokens (B, N, D), attention (layers, B, L, L).
 
-        L is N class tokens and then h * w patches, heads are averaged; h and w are rounded up.
+        L = N class tokens + h * w patches, in this order. Attention is the mean over heads; h and w are rounded up.
         """
         side = self.patch_embed.patch_size[0]
         pixels = (images.to(self.mean) - self.mean) / self.std
@@ -89,7 +89,7 @@ class MctformerHost(Host):
         return stages, tokens[:, : self.num_foreground], torch.stack(attention)
 
     def positions(self, height: int, width: int) -> Tensor:
-        """Position embedding (1, N + height * width, D), that of the patches bicubic to this many."""
+        """Position embedding (1, N + height * width, D); the patches' part is resized to this grid, bicubic."""
         of_classes, of_patches = self.pos_embed.split(
             [self.num_foreground, self.pos_embed.shape[1] - self.num_foreground], 1
         )
@@ -102,7 +102,7 @@ class MctformerHost(Host):
 
 
 def attend_block(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """A block of timm's on tokens (B, L, D), and its attention (B, L, L), the mean over heads."""
+    """Apply a block of timm to tokens (B, L, D); also returns its attention (B, L, L), the mean over heads."""
     attention = block.attn
     batch, length, width = tokens.shape
     qkv = attention.qkv(block.norm1(tokens)).reshape(batch, length, 3, attention.num_heads, -1)
@@ -118,7 +118,7 @@ def attention_cam(patch_map: Tensor, attention: Tensor, layers: int) -> Tensor:
     """Class-to-patch attention of the last layers times the patches' CAM, spread by patch-to-patch attention.
 
     patch_map (B, N, h, w) of any sign, attention (depth, B, L, L) with the N class tokens first -> (B, N, h, w), not
-    negative. Sums over layers, as in MCTformer; the scale does not matter.
+    negative. Layers are summed, as in MCTformer; the scale does not matter.
     """
     num_classes, (height, width) = patch_map.shape[1], patch_map.shape[2:]
     to_patches = attention[-layers:, :, :num_classes, num_classes:].sum(dim=0)
@@ -130,9 +130,10 @@ def attention_cam(patch_map: Tensor, attention: Tensor, layers: int) -> Tensor:
 def build_mctformer_host(
     settings: MctformerConfig, num_foreground: int, *, weights: str | None = None
 ) -> MctformerHost:
-    """The network that `hosts.mctformer` describes; `weights` overrules its source, as when a checkpoint follows.
+    """The host that `hosts.mctformer` describes.
 
-    Raises UserError for a backbone that is no plain vision transformer, and for weights that do not fit.
+    `weights` replaces the setting, for example with none if a checkpoint is loaded afterwards. Raises UserError for a
+    backbone that is no plain vision transformer, and for weights that do not fit.
     """
     source = settings.weights if weights is None else weights
     try:
@@ -163,13 +164,13 @@ def build_mctformer_host(
 
 
 def load_transformer(host: MctformerHost, stored: dict[str, Tensor], name: str) -> None:
-    """Fill the host from a state dict of MCTformer's own, or of a plain transformer with one class token.
+    """Fill the host from a state dict of MCTformer, or of a plain transformer with one class token.
 
-    The latter's token and its position serve every class (ours; MCTformer draws both), and its head is left over.
-    Raises UserError when tensors are missing or of another shape.
+    The class token of a plain transformer and its position are copied to every class (ours; MCTformer draws both at
+    random), and its head is not used. Raises UserError if tensors are missing or have another shape.
     """
     found = {key.removeprefix("module."): value for key, value in stored.items()}
-    own = "head.weight" in found and found["head.weight"].ndim == 4  # MCTformer's is a convolution
+    own = "head.weight" in found and found["head.weight"].ndim == 4  # MCTformer's head is a convolution
     if "cls_token" in found and found["cls_token"].shape[1] == 1 and (host.num_foreground > 1 or not own):
         found["cls_token"] = found["cls_token"].expand_as(host.cls_token)
         first, rest = found["pos_embed"][:, :1], found["pos_embed"][:, 1:]

@@ -1,4 +1,4 @@
-"""One photograph through a host: the image and its mirror image go in, one output comes back."""
+"""The output of a host for one image, merged from the image and its mirror image."""
 
 from collections.abc import Iterable
 
@@ -11,17 +11,17 @@ from cpal.hosts import Host, HostOutput
 
 
 def present_classes(label: Tensor) -> np.ndarray:
-    """Class ids 1..N in an image label (1, N), ascending."""
+    """Class ids 1..N that an image label (1, N) contains, ascending."""
     return 1 + label[0].nonzero()[:, 0].cpu().numpy()
 
 
 def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
-    """Output of one image from its views (V, 3, h, w) and label (1, N)."""
+    """Output for one image from its views (V, 3, h, w) and label (1, N)."""
     return merge_views(host(views.to(label.device), label.expand(len(views), -1)))
 
 
 def merge_views(output: HostOutput) -> HostOutput:
-    """One image's output from its views, image and mirror image: their mean, before the ReLU and the prototypes."""
+    """The mean of the outputs for an image and its mirror image, taken before the ReLU and the prototypes."""
 
     def merge(maps: Tensor) -> Tensor:
         return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
@@ -31,7 +31,7 @@ def merge_views(output: HostOutput) -> HostOutput:
 
 @torch.no_grad()
 def classify(host: Host, num_foreground: int, loader: Iterable[Views]) -> np.ndarray:
-    """Probability of each class in each image, in the loader's order: float (I, N). No label is told to the host."""
+    """Probability of each class in each image, in the loader's order: float (images, N). The host is told no label."""
     host.eval()
     unknown = torch.full((1, num_foreground), host.unknown_label, device=next(host.parameters()).device)
     found = [view_output(host, views[0], unknown).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]

@@ -1,4 +1,4 @@
-"""The file of an image's maps (CAM, PACAM, taught CAM), checked against its record when it is read."""
+"""The file with the maps of an image (CAM, PACAM, taught CAM); reading checks it against the image's record."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAP_NAMES = {"cam": "CAM", "pacam": "PACAM", "taught": "Taught CAM"}
 
 
 def map_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) of the stored maps of an image of (H, W)."""
+    """Size (h, w) of the stored maps for an image of size (H, W)."""
     return (size[0] - 1) // MAP_STRIDE + 1, (size[1] - 1) // MAP_STRIDE + 1
 
 
@@ -23,9 +23,9 @@ def map_size(size: tuple[int, int]) -> tuple[int, int]:
 class CamFile:
     """Maps of one image's present classes at a quarter of its size.
 
-    classes int64 (K,) are mask values 1..N; maps (K, h, w) in [0, 1] go by the names of MAP_NAMES, float16 on disk;
-    size is the image's (H, W). `cam` is always there. Maps imported from another method have no other, and with
-    `taught_cam.decay: 0` there is no `taught`.
+    classes int64 (K,): mask values 1..N of the K present classes. maps: arrays (K, h, w) in [0, 1] by the names in
+    MAP_NAMES, float16 on disk. size: (H, W) of the image. `cam` always exists. Maps imported from another method have
+    only `cam`, and with `taught_cam.decay: 0` there is no `taught`.
     """
 
     classes: np.ndarray
@@ -34,7 +34,7 @@ class CamFile:
 
 
 def write_cam(path: Path, content: CamFile) -> None:
-    """Write one .npz without pickles; the caller hands in a temporary path where the file must be whole."""
+    """Write one .npz without pickles. The write is not atomic: pass a temporary path, as from `whole_file`."""
     stored: dict[str, Any] = {name: map_.astype(np.float16) for name, map_ in content.maps.items()}
     with path.open("wb") as stream:
         np.savez_compressed(
@@ -47,9 +47,9 @@ def write_cam(path: Path, content: CamFile) -> None:
 
 
 def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear (K, h, w) -> float32 (K, H, W), as torch's interpolate with align_corners=False.
+    """Resize maps (K, h, w) to float32 (K, H, W), bilinear, as torch's interpolate with align_corners=False.
 
-    The result differs from torch's by rounding, below 2e-7 for maps in [0, 1].
+    The result differs from torch's only by rounding, below 2e-7 for maps in [0, 1].
     """
     resized = np.asarray(maps, np.float32)
     for axis, length in ((2, size[1]), (1, size[0])):
@@ -63,8 +63,8 @@ def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _neighbors(small: int, large: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two cells of `small` that each of `large` lies between, and the second one's share, float32 (large,)."""
-    # In double precision and then rounded once, as torch's fused multiply-add has it.
+    """For each of `large` cells: its two neighbors among `small` cells, and the second's weight, float32 (large,)."""
+    # In double precision and then rounded once, as in torch's fused multiply-add.
     scale = np.float64(np.float32(small) / np.float32(large))
     place = np.maximum(scale * (np.arange(large) + 0.5) - 0.5, 0).astype(np.float32)
     low = np.minimum(place.astype(np.int64), small - 1)
@@ -72,10 +72,10 @@ def _neighbors(small: int, large: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def read_maps(folder: Path, record: Record, needed: Iterable[str] = ()) -> CamFile:
-    """Read folder/ID.npz as `write_cam` wrote it; maps come back as float32.
+    """Read folder/ID.npz, which `write_cam` wrote; maps are returned as float32.
 
-    Raises UserError when it is missing or damaged, lacks a map that `needed` names (see SeedRule.maps), or was made for
-    an image of another size or with other labels, as imported maps are when the data set has changed since.
+    Raises UserError if the file is missing or damaged, lacks a map that `needed` names (see SeedRule.maps), or does not
+    match the size and labels of the record. Imported maps stop matching when the data set changes.
     """
     imported = "make them again: python -m stages.import_cams for imported ones, else "
     stored = read_arrays(folder / f"{record.image_id}.npz", stage="make_cams", before=imported)
@@ -90,9 +90,10 @@ def read_maps(folder: Path, record: Record, needed: Iterable[str] = ()) -> CamFi
 
 
 def read_classes(stored: Arrays, record: Record) -> np.ndarray:
-    """The classes, int64 (K,), of a file of maps of this image.
+    """The classes, int64 (K,), in a file of maps for this record.
 
-    Raises UserError when the file is of an image of another size, or has classes that are no labels of this one.
+    Raises UserError if the file is for an image of another size, or has a class twice or a class that is no label of
+    the record.
     """
     size, found = tuple(stored.take("size", np.int64, (2,)).tolist()), stored.take("classes", np.int64, (None,))
     classes = found.tolist()

@@ -1,4 +1,4 @@
-"""Masks that annotators corrected, which take the place of pseudo-masks: a folder of label maps ID.png."""
+"""Masks that annotators corrected, which replace pseudo-masks: a folder of label maps ID.png."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -15,7 +15,7 @@ AGAIN = "import the corrected masks again: python -m stages.import_masks"
 def corrected_ids(folder: Path, image_ids: Collection[str]) -> set[str]:
     """The ids of the corrected masks.
 
-    Raises UserError when there are none, or one is of no training image.
+    Raises UserError if there are no masks, or if a mask belongs to no training image.
     """
     found = {path.stem for path in folder.glob("*.png")}
     if not found:
@@ -26,7 +26,7 @@ def corrected_ids(folder: Path, image_ids: Collection[str]) -> set[str]:
 
 
 def read_corrected(folder: Path, record: Record) -> np.ndarray:
-    """Label map uint8 (H, W) of an image. Raises UserError when it is damaged, or does not fit the image's record."""
+    """Label map uint8 (H, W) of an image. Raises UserError if it is damaged or does not match the image's record."""
     path = folder / f"{record.image_id}.png"
     mask = read_mask(path)
     if mask.shape != record.size:

@@ -1,4 +1,4 @@
-"""DenseCRF of one image over its present classes and background, and the file that keeps its result."""
+"""DenseCRF of one image over background and its present classes."""
 
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
@@ -10,14 +10,14 @@ from cpal.maps.refined import Refined
 from cpal.maps.seeds import SeedRule, seed_scores
 from cpal.settings.config import CrfConfig, Pairwise
 
-POSSIBLE = 0.01  # a class that no pixel gives this probability is left out of the CRF at test
+POSSIBLE = 0.01  # the CRF at test leaves out a class whose probability is lower at every pixel
 
 
 def refine(image: np.ndarray, scores: np.ndarray, classes: np.ndarray, settings: CrfConfig) -> Refined:
-    """Label and confidence of every pixel by mean-field inference (Kraehenbuehl and Koltun, 2011).
+    """Label and confidence of every pixel, by mean-field inference (Kraehenbuehl and Koltun, 2011).
 
-    image uint8 (H, W, 3), scores (K + 1, H, W) with background in front (`seeds.seed_scores`), classes (K,).
-    An image without any class is background throughout.
+    image uint8 (H, W, 3); scores (K + 1, H, W) with background first (`seeds.seed_scores`); classes (K,), the mask
+    values of the K present classes. An image without classes is background everywhere, with confidence 255.
     """
     num_labels, height, width = scores.shape
     if num_labels == 1:
@@ -35,15 +35,16 @@ def refine(image: np.ndarray, scores: np.ndarray, classes: np.ndarray, settings:
 def sure_labels(
     image: np.ndarray, foreground: np.ndarray, background: np.ndarray, classes: np.ndarray, settings: CrfConfig
 ) -> np.ndarray:
-    """Label map uint8 (H, W), void where two CRFs disagree: what a next network can safely learn from (IRN).
+    """Label map uint8 (H, W) of sure labels, from which a second network can learn; other pixels are void (IRN).
 
-    `foreground` are scores as `refine` takes them with a high background score: what is a class nevertheless, is one.
-    In `background` that score is low, and what is background nevertheless, is that.
+    `foreground` and `background` are scores as in `refine`. In `foreground` the background score is high: a pixel that
+    still becomes a class surely belongs to it. In `background` the background score is low: a pixel that still becomes
+    background surely is background. All other pixels become void.
     """
     num_labels, height, width = foreground.shape
     if num_labels == 1:
         return np.zeros((height, width), np.uint8)
-    field = _field(image, num_labels, settings)  # both see the same image, and its lattice is what costs
+    field = _field(image, num_labels, settings)  # both CRFs share it: the lattice of the image takes most of the time
     high, low = (
         _infer(field, _label_unary(scores, settings), settings).argmax(axis=0).reshape(height, width)
         for scores in (foreground, background)
@@ -52,10 +53,11 @@ def sure_labels(
 
 
 def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: Pairwise) -> np.ndarray:
-    """A model's probabilities (K, H, W) after mean-field inference on the image uint8 (H, W, 3) as it was taken.
+    """A model's probabilities (K, H, W) after mean-field inference on the image, uint8 (H, W, 3).
 
-    Only classes that reach POSSIBLE somewhere take part, the others get 0: with 81 classes they would cost most of the
-    time. The common code hands in the image less its mean, cast to bytes, where dark colors become bright ones.
+    Only classes that reach POSSIBLE at some pixel take part; all others get 0. With 81 classes, they would take most of
+    the time. The image is used unchanged. Common implementations subtract the mean and cast to bytes, so that dark
+    colors become bright.
     """
     possible = np.flatnonzero(probability.max(axis=(1, 2)) >= POSSIBLE)
     refined = np.zeros_like(probability)
@@ -70,7 +72,7 @@ def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: P
 
 
 def _named(index: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Index among background and `classes`, or VOID -> label map uint8."""
+    """Index into background and `classes`, or VOID -> label map uint8 of mask values."""
     names = np.full(256, VOID, np.uint8)
     names[: len(classes) + 1] = np.append(0, classes)
     return names[index]
@@ -81,7 +83,7 @@ def _label_unary(scores: np.ndarray, settings: CrfConfig) -> np.ndarray:
 
 
 def _field(image: np.ndarray, num_labels: int, settings: Pairwise) -> DenseCRF2D:
-    """The image's pairwise energies over this many labels."""
+    """A CRF over this number of labels with the image's pairwise energies."""
     height, width = image.shape[:2]
     field = DenseCRF2D(width, height, num_labels)
     field.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_compat)
@@ -95,7 +97,7 @@ def _field(image: np.ndarray, num_labels: int, settings: Pairwise) -> DenseCRF2D
 
 
 def _infer(field: DenseCRF2D, unary: np.ndarray, settings: Pairwise) -> np.ndarray:
-    """Probabilities (K, H * W) for these energies."""
+    """Probabilities (K, H * W) after inference with these unary energies."""
     field.setUnaryEnergy(np.ascontiguousarray(unary))
     return np.array(field.inference(settings.iterations))
 
@@ -105,8 +107,8 @@ def sure_seed_labels(
 ) -> np.ndarray:
     """`sure_labels` of an image uint8 (H, W, 3) from its stored maps: label map uint8 (H, W), void where not sure.
 
-    `source` says which of the maps, as in a SeedRule; `thresholds` are the background scores on them below which a
-    pixel is surely background, and above which it is surely a class.
+    `source`: which maps to use, as in SeedRule. `thresholds`: two background scores (low, high); a pixel below low is
+    surely background, and a pixel above high is surely a class.
     """
     low, high = (seed_scores(content, SeedRule(source, dict.fromkeys(MAP_NAMES, value))) for value in thresholds)
     return sure_labels(image, high, low, content.classes, settings)

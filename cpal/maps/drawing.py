@@ -1,6 +1,6 @@
-"""Pictures of maps and masks, uint8 (H, W, 3), and small charts as inline SVG.
+"""Draws maps and masks as pictures uint8 (H, W, 3).
 
-Panels of one strip have one size: bring the image there with `fit`, then draw on it, so that edges stay crisp.
+All panels of a strip have the same size. Resize the image with `fit` before drawing on it, so that edges stay sharp.
 """
 
 import math
@@ -13,12 +13,12 @@ from PIL import Image, ImageDraw
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.maps.fonts import TEXT_SIZE, own_font, parts
 
-# Strong enough to read on a gray picture; neighbors in the list are far apart in hue.
+# Visible on a gray picture; neighbors in the list differ strongly in hue.
 COLORS = np.array(
     [(228, 74, 60), (58, 134, 224), (76, 174, 84), (244, 172, 44), (148, 96, 206), (36, 182, 178)]
     + [(236, 112, 172), (152, 108, 64), (170, 198, 52), (84, 98, 190), (255, 134, 92), (116, 200, 246)]
 )
-SHADES = (0.0, -0.4, 0.45, -0.65, 0.7, -0.2, 0.25)  # of each further round of COLORS: towards black or white
+SHADES = (0.0, -0.4, 0.45, -0.65, 0.7, -0.2, 0.25)  # of each further round of COLORS: towards black (negative) or white
 PALE = (236, 232, 218)  # void
 
 # Dark violet over red to pale yellow; lightness rises evenly (CIE L* 5 to 96).
@@ -40,9 +40,9 @@ def class_palette() -> np.ndarray:
 
 
 def fit(picture: np.ndarray, *, width: int, height: int | None = None) -> np.ndarray:
-    """Rescale to this width, or to the largest size within width x height.
+    """Resize to this width, or to the largest size within width x height; the aspect ratio stays.
 
-    Images (H, W, 3) are resampled smoothly, label maps (H, W) by their nearest pixel.
+    Images (H, W, 3) are resampled smoothly, label maps (H, W) by nearest neighbor.
     """
     scale = width / picture.shape[1]
     if height is not None:
@@ -53,7 +53,7 @@ def fit(picture: np.ndarray, *, width: int, height: int | None = None) -> np.nda
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, *, opacity: float = 0.62) -> np.ndarray:
-    """A label map (H, W) over its image in gray: classes tinted and outlined, void hatched, background left gray."""
+    """Draw a label map (H, W) over its image in gray: classes tinted and outlined, void hatched, background gray."""
     gray = _gray(image)
     rows, columns = np.indices(mask.shape)
     hatched = (mask == VOID) & ((rows + columns) % 6 < 3)
@@ -64,19 +64,18 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, *, opacity
 
 
 def stretch(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """Maps (K, H, W) to [0, 1]: the image's lowest score becomes 0, the background threshold 0.5, the highest 1.
+    """Rescale maps (K, H, W) to [0, 1]: the lowest score becomes 0, the background threshold 0.5, the highest score 1.
 
-    Maps whose scores crowd around their threshold become readable, and the middle of the scale means the same
-    for every map.
+    Scores close to the threshold become readable, and the middle of the scale means the same for every map.
     """
     low, high = min(maps.min(initial=threshold), threshold), max(maps.max(initial=threshold), threshold)
     return np.interp(maps, [low - 1e-6, threshold, high + 1e-6], [0.0, 0.5, 1.0])
 
 
 def heat(image: np.ndarray, maps: np.ndarray, threshold: float, *, opacity: float = 0.72) -> np.ndarray:
-    """The strongest of the maps (K, H, W) at each pixel over its image in gray; white lines border each class's seed.
+    """Draw the maximum of the maps (K, H, W) at each pixel over its image in gray; white lines border the seeds.
 
-    No map at all (K = 0) shows the lowest score throughout.
+    Without any map (K = 0), every pixel shows the lowest score.
     """
     stretched = np.concatenate([np.zeros((1, *image.shape[:2])), stretch(maps, threshold)])
     score = stretched.max(axis=0)
@@ -87,7 +86,7 @@ def heat(image: np.ndarray, maps: np.ndarray, threshold: float, *, opacity: floa
 
 
 def strip(panels: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np.ndarray:
-    """Panels of one height side by side on white, each under its title."""
+    """Place panels of one height side by side on white, each below its title."""
     height = max(panel.shape[0] for panel in panels)
     top = _title_height() if titles else 0
     sheet = np.full((top + height, sum(p.shape[1] + GAP for p in panels) - GAP, 3), 255, np.uint8)
@@ -100,14 +99,14 @@ def strip(panels: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np.ndarra
 
 
 def stack(strips: Sequence[np.ndarray]) -> np.ndarray:
-    """Strips below each other on white, at the left edge."""
+    """Place strips below each other on white, aligned left."""
     width = max(row.shape[1] for row in strips)
     rows = [np.pad(r, ((0, GAP), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in strips]
     return np.concatenate(rows)[:-GAP]
 
 
 def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarray:
-    """Class names with their colors (len(names), 3) on white, in as many lines as the width asks for."""
+    """Class names with their colors (len(names), 3) on white, in as many lines as `width` requires."""
     line, side = _title_height(), TEXT_SIZE - 2
     places, left, top = [], 0, 0
     for name in names:
@@ -126,7 +125,7 @@ def legend(names: Sequence[str], colors: np.ndarray, *, width: int) -> np.ndarra
 
 
 def contact_sheet(cells: Sequence[np.ndarray], captions: Sequence[str], *, columns: int) -> np.ndarray:
-    """Pictures in rows of `columns`, centered in cells of the largest one's size, captions below."""
+    """Pictures in rows of `columns`, centered in cells of the size of the largest picture, with captions below."""
     height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
     step_y, step_x = height + _title_height() + GAP, width + 2 * GAP
     rows = math.ceil(len(cells) / columns)
@@ -134,7 +133,7 @@ def contact_sheet(cells: Sequence[np.ndarray], captions: Sequence[str], *, colum
     texts = []
     for index, (cell, caption) in enumerate(zip(cells, captions, strict=True)):
         y, x = step_y * (index // columns), step_x * (index % columns) + GAP
-        # At the bottom of its cell, so that each caption touches its picture.
+        # At the bottom of the cell, so that the caption is next to its picture.
         top, left = y + height - cell.shape[0], x + (width - cell.shape[1]) // 2
         sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
         texts.append((caption, (x + width / 2, y + height + _title_height() / 2)))
@@ -151,7 +150,7 @@ def _mix(below: np.ndarray, above: np.ndarray, weight: np.ndarray) -> np.ndarray
 
 
 def _edges(regions: np.ndarray) -> np.ndarray:
-    """Pixels of a map (H, W) that differ from the next one to the right or below, on both sides, bool (H, W)."""
+    """Pixels on both sides of each edge of a map (H, W), where right or lower neighbors differ: bool (H, W)."""
     edges = np.zeros(regions.shape, bool)
     across, down = regions[:, 1:] != regions[:, :-1], regions[1:] != regions[:-1]
     edges[:, 1:] |= across
@@ -166,7 +165,7 @@ def _title_height() -> int:
 
 
 def _write(sheet: np.ndarray, texts: Sequence[tuple[str, tuple[float, float]]]) -> np.ndarray:
-    """Texts centered on their points (x, y)."""
+    """Draw texts, each centered on its point (x, y)."""
     picture = Image.fromarray(sheet)
     draw = ImageDraw.Draw(picture)
     for text, (x, y) in texts:
@@ -178,7 +177,7 @@ def _write(sheet: np.ndarray, texts: Sequence[tuple[str, tuple[float, float]]]) 
 
 
 def _parts(text: str) -> list[tuple[str, Any]]:
-    """The text with the fonts that have it; with Pillow's own where none has."""
+    """Parts of the text with a font for each; the whole text with Pillow's own font if no font has all characters."""
     return parts(text) or [(text, own_font())]
 
 

@@ -1,4 +1,4 @@
-"""Fonts for names in any script: Pillow's own, which has ASCII, else the system's first that has the characters."""
+"""Fonts for names in any script: Pillow's own font for ASCII, else the first system font that has the characters."""
 
 import os
 import unicodedata
@@ -15,8 +15,8 @@ FOLDERS = (  # of fonts on Linux, macOS and Windows
     *("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
     *("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts"),
 )
-STYLES = ("bold", "italic", "oblique", "black", "thin", "light", "math", "mono", "serif", "condensed")  # looked at last
-NO_CHARACTER = "\U0010ffff"  # every font shows its sign for what it lacks
+STYLES = ("bold", "italic", "oblique", "black", "thin", "light", "math", "mono", "serif", "condensed")  # tried last
+NO_CHARACTER = "\U0010ffff"  # for this code, every font draws its sign for a missing character
 Font = Any  # Pillow has several kinds
 
 
@@ -26,7 +26,7 @@ def own_font() -> Font:
 
 
 def parts(text: str) -> list[tuple[str, Font]] | None:
-    """The text whole, else in parts that one font has each; None where no font has a character of it."""
+    """The whole text with one font, or its parts with a font each; None if no font has one of the characters."""
     if all(_has(own_font(), character) for character in text):
         return [(text, own_font())]
     if (whole := _system_font(text)) is not None:
@@ -42,12 +42,12 @@ def parts(text: str) -> list[tuple[str, Font]] | None:
 
 
 def drawable(name: str, number: int) -> str:
-    """The name of a class, or its number where no font has the characters."""
+    """The name of a class, or its number if no font has the characters."""
     return name if parts(name) is not None else str(number)
 
 
 def note(names: Sequence[str]) -> str | None:
-    """Says which names are drawn as numbers, if any; `names` are of the classes 1, 2, ..."""
+    """A sentence that lists the names drawn as numbers, or None; `names` belong to the classes 1, 2, ..."""
     lacking = [f"{number} {name}" for number, name in enumerate(names, 1) if parts(name) is None]
     if not lacking:
         return None
@@ -55,7 +55,7 @@ def note(names: Sequence[str]) -> str | None:
 
 
 def _has(font: Font, character: str) -> bool:
-    if character.isspace() or unicodedata.category(character) == "Cf":  # nothing to see
+    if character.isspace() or unicodedata.category(character) == "Cf":  # an invisible character
         return True
     return _look(font, character) != _look(font, NO_CHARACTER)
 
@@ -67,13 +67,13 @@ def _look(font: Font, character: str) -> tuple[Any, bytes]:
 
 @cache
 def _system_font(text: str) -> Font | None:
-    """The first font of the system that has every character."""
+    """The first system font that has every character of the text."""
     for path in _font_files():
         try:
             font = ImageFont.truetype(str(path), TEXT_SIZE)
             if all(_has(font, character) for character in text):
                 return font
-        except (OSError, ValueError):  # damaged, or with pictures of other sizes only
+        except (OSError, ValueError):  # a damaged font, or a bitmap font of other sizes
             continue
     return None
 

@@ -1,4 +1,4 @@
-"""What refines a seed gives: label and confidence of each pixel, their file, and the pseudo-mask made from them."""
+"""The refinement of a seed: label and confidence of each pixel, the file with both, and the resulting pseudo-mask."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from cpal.files import read_arrays
 
 @dataclass(frozen=True)
 class Refined:
-    """label uint8 (H, W) are mask values 0..N; confidence uint8 (H, W) is the label's probability times 255."""
+    """label uint8 (H, W): mask values 0..N. confidence uint8 (H, W): the probability of the label times 255."""
 
     label: np.ndarray
     confidence: np.ndarray
@@ -30,9 +30,10 @@ def write_crf(path: Path, content: Refined) -> None:
 
 
 def read_crf(folder: Path, record: Record, *, stage: str = "refine_crf") -> Refined:
-    """Read folder/ID.npz as `write_crf` wrote it; `stage` makes it anew.
+    """Read folder/ID.npz, which `write_crf` wrote.
 
-    Raises UserError when it is missing or damaged, or is of an image of another size or with other labels.
+    Raises UserError if the file is missing or damaged, or does not match the size and labels of the record; the message
+    says to run `stage` again.
     """
     stored = read_arrays(folder / f"{record.image_id}.npz", stage=stage)
     label, confidence = (stored.take(name, np.uint8, record.size) for name in ("label", "confidence"))

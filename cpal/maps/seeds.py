@@ -1,4 +1,4 @@
-"""Seeds: label maps from an image's stored maps, by each map's background threshold."""
+"""Seeds: label maps made from the stored maps of an image with the background threshold of each map."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from cpal.settings.config import SeedsConfig
 
 
 def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
-    """Stretch a map in [0, 1] so that its background threshold becomes 0.5; order is kept, 0 and 1 stay.
+    """Rescale a map in [0, 1] so that its background threshold becomes 0.5; 0, 1 and the order of scores stay.
 
-    Makes CAM and PACAM comparable, each with its own threshold, so that they can be averaged and share a CRF setting.
+    Calibrated CAM and PACAM are comparable, each with its own threshold: they can be averaged and share a CRF setting.
     """
     below = 0.5 * cam / threshold
     above = 0.5 + 0.5 * (cam - threshold) / (1 - threshold)
@@ -22,9 +22,9 @@ def calibrate(cam: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SeedRule:
-    """What seeds are made from, and the background score of each map of a CamFile, by name.
+    """The source of the seeds, and the background threshold of each map of a CamFile, by name.
 
-    source: cam | pacam | taught | both (mean of the calibrated cam and pacam) | imported, whose maps are in `cam`.
+    source: cam | pacam | taught | both (mean of the calibrated cam and pacam) | imported (the map `cam` of the file).
     """
 
     source: str
@@ -32,12 +32,12 @@ class SeedRule:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """Names of the maps that the seeds are made from."""
+        """Names of the maps from which the seeds are made."""
         return {"both": ("cam", "pacam"), "imported": ("cam",)}.get(self.source, (self.source,))
 
 
 def seed_scores(content: CamFile, rule: SeedRule) -> np.ndarray:
-    """Calibrated maps at the image's size, float32 (K + 1, H, W): background 0.5 in front, then the present classes.
+    """Calibrated maps at image size, float32 (K + 1, H, W): the background score 0.5, then the K present classes.
 
     The argmax over axis 0 is the seed.
     """

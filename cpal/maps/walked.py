@@ -1,4 +1,4 @@
-"""Where the random walk ended: its file, and the labels that it gives."""
+"""The result of the random walk: its file, and the labels that follow from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from cpal.maps.refined import Refined, read_crf
 
 @dataclass(frozen=True)
 class WalkFile:
-    """Where the walk ended, at a quarter of the image's size (H, W), for each of walk.powers.
+    """Maps after the walk, at a quarter of the image size (H, W), for each of walk.powers.
 
-    classes int64 (K,) are mask values 1..N. scores float16 (powers, K, h, w); with background: walk there is one more
-    in front, (powers, K + 1, h, w), and they are probabilities. Else each power's maximum is 1.
+    classes int64 (K,): mask values 1..N of the K present classes. scores (powers, K, h, w), float16 on disk, with
+    maximum 1 for each power. With background: walk, the scores are probabilities (powers, K + 1, h, w), background
+    first.
     """
 
     classes: np.ndarray
@@ -34,9 +35,9 @@ class WalkFile:
 
 
 def walked_labels(content: WalkFile, power: float, background_threshold: float) -> Refined:
-    """Label and confidence of every pixel at one of the walk's powers.
+    """Label and confidence of every pixel for one power of the walk.
 
-    The threshold is the background's score where it did not walk (IRN's sem_seg_bg_thres).
+    If the background did not walk, background_threshold is its score everywhere (IRN's sem_seg_bg_thres).
     """
     if len(content.classes) == 0:
         return Refined(np.zeros(content.size, np.uint8), np.full(content.size, 255, np.uint8))
@@ -62,9 +63,9 @@ def write_walk(path: Path, content: WalkFile) -> None:
 
 
 def read_walk(folder: Path, record: Record) -> WalkFile:
-    """Read folder/ID.npz as `write_walk` wrote it; scores come back as float32.
+    """Read folder/ID.npz, which `write_walk` wrote; scores are returned as float32.
 
-    Raises UserError when it is missing or damaged, or is of an image of another size or with other labels.
+    Raises UserError if the file is missing or damaged, or does not match the size and labels of the record.
     """
     stored = read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity")
     classes = read_classes(stored, record)
@@ -76,17 +77,17 @@ def read_walk(folder: Path, record: Record) -> WalkFile:
 
 
 def is_walk(folder: Path, record: Record) -> bool:
-    """Whether a file of the stage propagate_affinity holds the end of a walk; with method none it holds labels.
+    """Whether a file of the stage propagate_affinity holds maps after a walk; with method none it holds labels.
 
-    Raises UserError when it is missing or damaged.
+    Raises UserError if the file is missing or damaged.
     """
     return "scores" in read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity").content
 
 
 def read_labels(folder: Path, record: Record, *, power: float, background_threshold: float) -> Refined:
-    """Label and confidence from a file of the stage propagate_affinity, whichever of the two kinds it is.
+    """Label and confidence from a file of the stage propagate_affinity, which holds maps after a walk or labels.
 
-    Raises UserError as `read_walk` and `read_crf` do.
+    Raises UserError as `read_walk` and `read_crf`.
     """
     if is_walk(folder, record):
         return walked_labels(read_walk(folder, record), power, background_threshold)

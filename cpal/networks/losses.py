@@ -1,4 +1,4 @@
-"""What the losses of pixels share."""
+"""Functions that several pixel-wise losses share."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from cpal.data.masks import BACKGROUND, VOID
 
 
 def balanced_mean(loss: Tensor, label: Tensor) -> Tensor:
-    """Mean of the background's and the foreground's mean loss, so that both weigh the same (AMN, AdvCAM).
+    """Average of the mean background loss and the mean foreground loss, so that both weigh the same (AMN, AdvCAM).
 
-    loss (B, h, w) of each pixel, label (B, h, w); void pixels are left out. A kind of pixel that does not occur counts
-    as no loss.
+    loss (B, h, w) of each pixel; label (B, h, w). Void pixels are left out. If there are no background or no foreground
+    pixels, their mean loss counts as 0.
     """
     kinds = (label == BACKGROUND, (label != BACKGROUND) & (label != VOID))
     background, foreground = ((loss * kind).sum() / kind.sum().clamp(min=1) for kind in kinds)

@@ -1,4 +1,4 @@
-"""Weights that others have trained: read safely, and checked against the network that they are for."""
+"""Reads weights that others have trained, safely, and checks that they fit the network."""
 
 import re
 from argparse import Namespace
@@ -14,31 +14,32 @@ from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.settings.access import stand_in_at
 
-CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # torch.hub's, as in resnet50-19c8e357.pth
+CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # as torch.hub writes it: resnet50-19c8e357.pth
 
 
 def given_files(weights: str) -> list[Path]:
-    """The file that a setting `weights` names; none where it names a source, such as bundled, or what is not there."""
+    """The file that a setting `weights` names; empty for the name of a source, such as bundled, or a missing file."""
     path = Path(weights)
     return [path] if path.is_file() else []
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
-    """The tensors of a file that holds a state dict, or one under the key state_dict, model or its only other key.
+    """The tensors of a file that holds a state dict, at its top level or under a key.
 
-    Raises UserError when the file is missing, is not what its name says (see `verify`), holds more than tensors, or
-    something else.
+    The key is state_dict or model, or any other if only one entry is a state dict. Raises UserError if the file is
+    missing, does not match the checksum in its name (see `verify`), holds objects other than tensors, or is of another
+    kind.
     """
     if why := stand_in_at(path):
         raise UserError(f"weights: {path} is {why[0]}; {why[1]}")
     try:
-        verify(path)  # first: of a download that broke off, torch would only say that it is no archive
+        verify(path)  # first: for an incomplete download, torch would only say that the file is no archive
         stored = _load(path)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"weights: no file {path}; give a path, or imagenet, bundled or none") from None
-    except Exception as error:  # pickle, zip and torch each raise their own
+    except Exception as error:  # pickle, zip and torch raise different exceptions
         raise UserError(f"weights: {path} is no plain state dict; {_reason(error)}") from None
     if isinstance(stored, dict):
         stored = stored.get("state_dict", stored.get("model", _only_state_dict(stored)))
@@ -50,12 +51,12 @@ def read_state_dict(path: Path) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    torch.serialization.add_safe_globals([Namespace])  # the options of a training; reading them runs no code
+    torch.serialization.add_safe_globals([Namespace])  # training options in some checkpoints; reading them runs no code
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _reason(error: Exception) -> str:
-    """One sentence with the cure. Torch's own message advises to load the file unsafely."""
+    """One sentence with the cause and the cure. torch's own message advises to load the file unsafely."""
     found = re.search(r"GLOBAL (\S+)|class (\S+) was not|allowlist.*?\[(\S+)\]", str(error))
     if found is not None:
         what, cure = next(filter(None, found.groups())), "use a file of tensors alone, such as a .safetensors"
@@ -65,7 +66,7 @@ def _reason(error: Exception) -> str:
 
 
 def _only_state_dict(stored: dict[Any, Any]) -> dict[Any, Any]:
-    """The one state dict among other entries, such as {"epoch": 3, "net": ...}; all of it where that is unclear."""
+    """The only state dict among other entries, as in {"epoch": 3, "net": ...}; the whole dict if this is ambiguous."""
     inner = [value for value in stored.values() if isinstance(value, dict) and _is_tensors(value)]
     return inner[0] if len(inner) == 1 and not any(isinstance(value, Tensor) for value in stored.values()) else stored
 
@@ -75,9 +76,9 @@ def _is_tensors(value: dict[Any, Any]) -> bool:
 
 
 def verify(path: Path) -> None:
-    """Compare a file with the first digits of its SHA-256 where its name has them, 8 or more, as torch.hub does.
+    """Compare the SHA-256 of a file with the digits in its name, if the name has at least 8, as torch.hub does.
 
-    Raises UserError when the file has others. A date looks the same, and is taken for digits there as well.
+    Raises UserError if they differ. A date in the name looks the same, and torch.hub takes it for a checksum too.
     """
     named = CHECKSUM.search(path.name)
     if named is None:
@@ -93,9 +94,9 @@ def verify(path: Path) -> None:
 
 
 def fill(network: nn.Module, stored: Mapping[str, Tensor], source: str) -> None:
-    """Load the network's every tensor; what else is stored is left.
+    """Load all tensors of the network from `stored`; other stored tensors are ignored.
 
-    Raises UserError, in which `source` stands for the setting and the file, when tensors are missing or misshapen.
+    Raises UserError, which names `source` (the setting and the file), if tensors are missing or have another shape.
     """
     target = network.state_dict()
     missing = [key for key in target if key not in stored]

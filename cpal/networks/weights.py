@@ -1,4 +1,4 @@
-"""Files of trained weights: safetensors, with a description that must agree for them to be loaded, and a checksum."""
+"""Files of trained weights: safetensors with a checksum and a description, which must match when the file is loaded."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from cpal.settings.access import stand_in_at
 
 
 def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]) -> None:
-    """Weights of named modules and a description, as one safetensors file; the same content gives the same bytes.
+    """Write the weights of named modules, and a description, to a safetensors file; equal content gives equal bytes.
 
-    Raises UserError, and writes nothing, when a weight is no finite number.
+    Raises UserError, and writes nothing, if a weight is NaN or infinite.
     """
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
@@ -35,14 +35,14 @@ def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], meta: Any) -> None:
-    """Tensors of a CPU and a description, as one safetensors file with a checksum of both."""
+    """Write tensors on the CPU, and a description, to a safetensors file with a checksum of both."""
     header = json.dumps({"meta": meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)
     with whole_file(path) as temporary:
-        temporary.write_bytes(save(tensors, {"cpal": header}))  # one key: safetensors writes several in any order
+        temporary.write_bytes(save(tensors, {"cpal": header}))  # safetensors writes several keys in any order
 
 
 def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
-    """SHA-256 of the description and of all names, types, shapes and values; about a second for 500 MB."""
+    """SHA-256 of the description and of all names, dtypes, shapes and values; takes about a second for 500 MB."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -51,17 +51,17 @@ def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
 
 
 def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
-    """The description that `save_weights` wrote, read without the tensors and without the check of the checksum.
+    """The description that `save_weights` wrote; reads no tensors and does not check the checksum.
 
-    Raises UserError when the file is missing, damaged, or a folder; `stage` makes it anew.
+    Raises UserError if the file is missing, damaged or a folder; the message says to run `stage` again.
     """
     return _read(path, stage, tensors=False)[0]["meta"]
 
 
 def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
-    """Description and tensors, on the CPU, that `write_tensors` wrote.
+    """The description and the tensors, on the CPU, that `write_tensors` wrote.
 
-    Raises as `read_meta` does, and UserError when the content does not fit the checksum.
+    Raises as `read_meta`, and UserError if the content does not match the checksum.
     """
     header, tensors = _read(path, stage, tensors=True)
     if header["sha256"] != _checksum(tensors, header["meta"]):
@@ -86,9 +86,10 @@ def _read(path: Path, stage: str, *, tensors: bool) -> tuple[dict[str, Any], dic
 
 
 def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:
-    """Fill the modules with what `save_weights` wrote; `meta` must be what was written.
+    """Load into the modules what `save_weights` wrote; each entry of `meta` must equal the stored description.
 
-    Raises UserError when the file is missing or damaged, or belongs to other settings; `stage` makes it anew.
+    Raises UserError if the file is missing, damaged, or made with other settings; the message says to run `stage`
+    again.
     """
     written, tensors = read_tensors(path, stage=stage)
     different = sorted(key for key in meta if written.get(key) != meta[key])
@@ -98,5 +99,5 @@ def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]
         prefix = f"{name}."
         try:
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        except RuntimeError:  # tensors missing, or of another size
+        except RuntimeError:  # tensors are missing or have another size
             raise UserError(f"{path}: made with other settings ({name} does not fit); run: dvc repro {stage}") from None

@@ -1,6 +1,6 @@
-"""Wide ResNet-38 (model A1 of Wu et al., 2016) at output stride 8, under the names of the weights that the field uses.
+"""Wide ResNet-38 (model A1 of Wu et al., 2016) at output stride 8; tensor names are those of the weights in common use.
 
-Each unit normalises before it convolves. The last two are bottlenecks, dilated, and drop channels in training.
+Each unit normalises before it convolves. The last two units are dilated bottlenecks with dropout of channels.
 """
 
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Unit(nn.Module):
-    """Two 3x3 convolutions; the shortcut is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions; the shortcut is a 1x1 convolution if the shape changes."""
 
     def __init__(
         self, channels: int, middle: int, out: int, *, stride: int = 1, first_dilation: int = 1, dilation: int = 1
@@ -30,7 +30,7 @@ class Unit(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 to a quarter of the width, dilated 3x3 to half, 1x1 to the whole; the shortcut is a 1x1 convolution."""
+    """Convolutions: 1x1 to out / 4 channels, dilated 3x3 to out / 2, 1x1 to out. The shortcut is a 1x1 convolution."""
 
     def __init__(self, channels: int, out: int, *, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class WideResNet38(nn.Module):
-    """images (B, 3, H, W) -> four maps: b3, b4 and b5 at strides 4, 8, 8, and the last, normalised, at 8."""
+    """images (B, 3, H, W) -> four maps: b3, b4 and b5 at strides 4, 8, 8, and the normalised last map at stride 8."""
 
     channels = (256, 512, 1024, 4096)
 

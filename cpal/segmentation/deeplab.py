@@ -1,4 +1,4 @@
-"""DeepLabV2 through MMSegmentation: built, trained on pseudo-masks, and applied. The only module that imports mmseg."""
+"""DeepLabV2 with MMSegmentation: build, train on pseudo-masks, and apply. No other module imports mmseg."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from cpal.training.loop import LossModel, Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
 
 with warnings.catch_warnings():
-    # mmcv comes without its compiled operators, of which none is used here.
+    # mmcv is installed without its compiled operators; none of them is used here.
     warnings.filterwarnings("ignore", message="Fail to import")
     from mmseg.models import EncoderDecoder, SegDataPreProcessor
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -30,12 +30,12 @@ with warnings.catch_warnings():
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
 
-Segmentor = EncoderDecoder  # its name for modules that leave mmseg alone
+Segmentor = EncoderDecoder  # the name for modules that do not import mmseg
 
 
 @MODELS.register_module()
 class DeepLabV2Head(BaseDecodeHead):
-    """Atrous spatial pyramid pooling of DeepLabV2: dilated 3x3 convolutions straight to the classes, summed."""
+    """Atrous spatial pyramid pooling of DeepLabV2: dilated 3x3 convolutions; their class logits are summed."""
 
     def __init__(self, in_channels: int, *, num_classes: int, dilations: Sequence[int], **settings: Any) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ class DeepLabV2Head(BaseDecodeHead):
             init_cfg=None,
             **settings,
         )
-        del self.conv_seg  # the base class's classifier, which this head has no use for
+        del self.conv_seg  # the base class's classifier, which this head does not use
         branches = [nn.Conv2d(in_channels, num_classes, 3, padding=d, dilation=d) for d in dilations]
         for branch in branches:
             nn.init.normal_(branch.weight, std=0.01)
@@ -56,13 +56,13 @@ class DeepLabV2Head(BaseDecodeHead):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps of the backbone's stages -> logits (B, K, h, w)."""
+        """Feature maps of the backbone's stages -> logits (B, K, h, w)."""
         features = self._transform_inputs(inputs)
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 
 
 class BalancedCrossEntropy(nn.Module):
-    """Background and foreground pixels weigh the same: mean of their mean losses (AdvCAM's segmentation)."""
+    """Cross entropy in which background and foreground pixels weigh the same (AdvCAM's segmentation)."""
 
     loss_name = "loss_balanced"
 
@@ -72,7 +72,7 @@ class BalancedCrossEntropy(nn.Module):
 
 
 class SegmentationLoss(LossModel):
-    """What mmengine trains: our samples in, the segmentor's losses out."""
+    """The model that mmengine trains: it takes our samples and returns the losses of the segmentor."""
 
     def __init__(self, segmentor: EncoderDecoder) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class SegmentationLoss(LossModel):
     def forward(
         self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
     ) -> dict[str, Tensor]:
-        """image uint8 (B, 3, S, S), mask int64 (B, S, S) with 255 where nothing is to be learned -> named losses."""
+        """image uint8 (B, 3, S, S), mask int64 (B, S, S) with 255 for pixels without a label -> named losses."""
         assert mode == "loss"
         samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in mask]
         losses = self.segmentor.loss(image, samples)
@@ -92,7 +92,7 @@ class SegmentationLoss(LossModel):
 
 
 def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: str | None = None) -> EncoderDecoder:
-    """MMSegmentation's EncoderDecoder of our backbone and head; `weights` overrules the backbone's source."""
+    """MMSegmentation's EncoderDecoder with our backbone and head; `weights` replaces the setting of the backbone."""
     backbone = build_backbone(
         settings.backbone,
         weights=settings.weights if weights is None else weights,
@@ -111,14 +111,14 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
             "ignore_index": VOID,
             "loss_decode": {"type": BalancedCrossEntropy} if settings.balanced_loss else plain,
         },
-        data_preprocessor={"type": SegDataPreProcessor},  # the backbone scales its input itself
+        data_preprocessor={"type": SegDataPreProcessor},  # the backbone normalizes its input itself
     )
 
 
 def train_segmentation(
     dataset: Dataset, records: list[Record], masks: LabelMaps, settings: SegmentationConfig, run: Run
 ) -> EncoderDecoder:
-    """Train on the records' pseudo-masks; continues a killed training, see `loop.train`."""
+    """Train on the records' pseudo-masks; a killed training continues, see `loop.train`."""
     torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
     augmentation = Augmentation(run.seed, settings.crop_size, segmentor.backbone.color, scales=settings.scale_range)
@@ -136,7 +136,7 @@ def train_segmentation(
 
 @torch.no_grad()
 def probabilities(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> Tensor:
-    """Mean probability (K, H, W) over an image's views at this size, see `pyramid`; on the network's device."""
+    """Mean probability (K, H, W) over the views of an image (`data.views`), at `size`; on the network's device."""
     segmentor.eval()
     device = segmentor.backbone.mean.device
     total = torch.zeros(segmentor.num_classes, *size, device=device)
@@ -153,12 +153,12 @@ def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor
 
 
 def typical_side(dataset: Dataset) -> int:
-    """Median of the training images' long sides in pixels, the size at which the network knows its objects."""
+    """Median of the training images' long sides in pixels; the network has learned objects at this image size."""
     return int(np.median([max(record.width, record.height) for record in dataset.split("train")]))
 
 
 def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[str, Any]:
-    """What a file of weights must agree on to be loaded."""
+    """The description that must match when a file of weights is loaded."""
     return {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
@@ -170,7 +170,7 @@ def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[s
 def load_segmentor(weights: Path, settings: SegmentationConfig) -> tuple[EncoderDecoder, dict[str, Any]]:
     """The trained network on the CPU, and the description in its file (`weights_meta`); no data set is needed.
 
-    Raises UserError for a file that is missing or damaged, of another network, or of other settings.
+    Raises UserError if the file is missing or damaged, or holds another network or a network with other settings.
     """
     meta = _read_model(weights)
     segmentor = build_segmentor(settings, len(meta["classes"]) + 1, weights="none")

@@ -1,4 +1,4 @@
-"""The trained segmentation model on any photograph: labels and confidence at full size, in bounded memory."""
+"""Applies the trained segmentation model to a photograph: labels and confidence at full size, in bounded memory."""
 
 import math
 from collections.abc import Iterator
@@ -14,16 +14,17 @@ from cpal.maps.crf import refine_probabilities
 from cpal.segmentation.deeplab import Segmentor, probabilities
 from cpal.settings.config import FinalTestConfig, Pairwise
 
-BAND = 2**21  # pixels of the photograph whose probabilities exist at one time
-CRF_PIXELS = 2**20  # at which the CRF sees a larger photograph, unless the network saw more; each takes about 700 bytes
+BAND = 2**21  # pixels whose probabilities at full size are in memory at one time
+CRF_PIXELS = 2**20  # the CRF sees larger photographs at this size, or at the network's if larger; 700 bytes a pixel
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """labels uint8 (H, W). share (K,) of the pixels, and confidence (K,): mean probability of a class's own pixels.
+    """labels uint8 (H, W), and two arrays (K,) in percent: share and confidence.
 
-    Both are in percent; the confidence of a class without pixels is 0. crf_size (H, W) is that at which the CRF saw the
-    image, None where that is its own or there was no CRF.
+    share: percentage of the pixels with each label. confidence: mean probability of the pixels with this label; 0 for a
+    class without pixels. crf_size: (H, W) of the image for the CRF, or None if that is the image size or there was no
+    CRF.
     """
 
     labels: np.ndarray
@@ -33,11 +34,11 @@ class Labeled:
 
 
 def label_photo(segmentor: Segmentor, image: np.ndarray, settings: FinalTestConfig, *, long_side: int) -> Labeled:
-    """Labels of an image uint8 (H, W, 3). A photograph with a longer side than `long_side` is seen at that size.
+    """Label an image uint8 (H, W, 3); if its long side exceeds `long_side`, the network sees it at that size.
 
-    There the network knows its objects; final_test.scales and flip apply on top. The labels of any other are
-    those of the predict_segmentation stage. With final_test.crf.iterations, labels and confidence are the CRF's, see
-    `refined`.
+    The network has learned objects at that size; final_test.scales and flip apply on top of it. For any other image,
+    the labels equal those of the predict_segmentation stage. With final_test.crf.iterations, labels and confidence come
+    from the CRF, see `refined`.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     height, width = image.shape[:2]
@@ -61,10 +62,10 @@ def label_photo(segmentor: Segmentor, image: np.ndarray, settings: FinalTestConf
 
 
 def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:
-    """The network's maps (K, h, w) of an image uint8 (3, H, W) after the CRF, at the image's size where memory allows.
+    """The network's maps (K, h, w) of an image uint8 (3, H, W) after the CRF.
 
-    It allows CRF_PIXELS, and the maps' own size in any case, for which the network took more. A larger image is brought
-    to the larger of both.
+    The result has the image size if the image has at most CRF_PIXELS pixels. Otherwise it has CRF_PIXELS, or the size
+    of the maps if that is larger: the network has already used more memory for that size.
     """
     height, width = pixels.shape[1:]
     size = _shrunk((height, width), math.sqrt(CRF_PIXELS / (height * width)))
@@ -75,13 +76,13 @@ def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:
 
 
 def _shrunk(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """A size times a scale, which counts as 1 above it."""
+    """A size (H, W) times a scale; a scale above 1 counts as 1."""
     height, width = (max(1, round(side * min(1.0, scale))) for side in size)
     return height, width
 
 
 def enlarged(maps: Tensor, size: tuple[int, int], *, band: int) -> Iterator[tuple[int, Tensor]]:
-    """First row and rows (K, band, W) of maps (K, h, w) resized to (H, W), bilinear, corners not aligned."""
+    """Resize maps (K, h, w) to (H, W), bilinear, corners not aligned; yields bands: first row, rows (K, band, W)."""
     rows = maps.shape[1]
     for top in range(0, size[0], band):
         places = torch.arange(top, min(top + band, size[0]), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The trained segmentation network as one ONNX file that knows its classes, and a check of its labels."""
+"""Exports the trained segmentation network as one ONNX file with its class names, and checks the file's labels."""
 
 import json
 import warnings
@@ -25,10 +25,10 @@ OPSET = 18
 def export_checked(
     path: Path, segmentor: Segmentor, meta: dict[str, Any], photos: Sequence[Path], resize: dict[str, float]
 ) -> tuple[float, int]:
-    """Write the file, and keep it only when ONNX Runtime gives PyTorch's labels -> share of equal pixels, images.
+    """Write the ONNX file if ONNX Runtime and PyTorch give the same labels -> share of equal pixels, number of images.
 
-    They are compared on up to eight photographs, on noise where there are none, each at two sizes. Raises UserError
-    when they differ, or a package is missing; see `export_onnx` for `meta` and `resize`.
+    The labels are compared on up to eight photographs, or on noise if there are none, each at two sizes. Raises
+    UserError, and keeps no file, if the labels differ or a package is missing. `meta` and `resize` as in `export_onnx`.
     """
     side = max(1, round(resize["long_side"] * resize["scale"]))
     images = [fit(read_image(photo), width=side, height=side) for photo in photos[:8]]
@@ -47,7 +47,7 @@ def export_checked(
 
 
 class OneScale(nn.Module):
-    """What is exported: an image RGB float (1, 3, H, W) in 0..255 -> probabilities (1, K, H, W), at one scale."""
+    """The exported network: an image RGB float (1, 3, H, W) in 0..255 -> probabilities (1, K, H, W), at one scale."""
 
     def __init__(self, segmentor: Segmentor) -> None:
         super().__init__()
@@ -59,11 +59,12 @@ class OneScale(nn.Module):
 
 
 def export_onnx(path: Path, segmentor: Segmentor, meta: dict[str, Any], resize: dict[str, float]) -> None:
-    """Write the network for images of any size; `meta` is what its weights say, see `segmentation.weights_meta`.
+    """Write the network for images of any size; `meta` is the description in its file of weights (`weights_meta`).
 
-    `resize` tells the file's user at which size the network knows its objects: long_side, and the scale on top.
+    `resize` tells the user of the file at which image size the network has learned objects: long_side in pixels, and an
+    additional scale.
 
-    Raises UserError when the package onnx is missing.
+    Raises UserError if the package onnx is missing.
     """
     try:
         import onnx
@@ -71,7 +72,7 @@ def export_onnx(path: Path, segmentor: Segmentor, meta: dict[str, Any], resize: 
         raise UserError("the export needs onnx and onnxruntime: pip install 'cpal[export]', or make setup") from None
     names = {"image": {2: "height", 3: "width"}, "probabilities": {2: "height", 3: "width"}}
     with warnings.catch_warnings():
-        # The exporter that follows it takes a minute and a half for the same graph, this one half a second.
+        # This exporter is deprecated, but takes half a second. Its successor takes 90 seconds for the same graph.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
         torch.onnx.export(
@@ -112,9 +113,9 @@ def _facts(segmentor: Segmentor, meta: dict[str, Any], resize: dict[str, float])
 
 
 def same_labels(path: Path, segmentor: Segmentor, images: Sequence[np.ndarray]) -> float:
-    """Share of the pixels of images uint8 (H, W, 3) whose label ONNX Runtime and PyTorch agree on.
+    """Share of pixels of images uint8 (H, W, 3) with the same label from ONNX Runtime and PyTorch.
 
-    Raises UserError when the package onnxruntime is missing.
+    Raises UserError if the package onnxruntime is missing.
     """
     try:
         import onnxruntime

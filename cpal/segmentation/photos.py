@@ -1,4 +1,4 @@
-"""Photographs that a user names, found in files and folders, and the files of their results."""
+"""Finds the photographs that a user names as files and folders, and writes the files of their results."""
 
 import os
 import warnings
@@ -18,14 +18,14 @@ from cpal.maps.fonts import drawable
 from cpal.segmentation.inference import Labeled
 from cpal.settings.config import FinalTestConfig
 
-OVERLAY_SIDE = 1600  # pixels of an overlay's long side, at most
+OVERLAY_SIDE = 1600  # largest long side of an overlay, in pixels
 
 
 def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Each photograph and the name of its results: its path below the given folder, without a picture's ending.
+    """Each photograph and the name of its results: its path below the given folder, without the ending of an image.
 
-    What lies below the folders `results` is no photograph. Raises UserError for a path that is missing or no file, or
-    is such a result, and for two photographs whose results cannot stand side by side.
+    Files below the folders `results` are skipped. Raises UserError for a path that is missing, neither file nor folder,
+    or itself a result, and for two photographs whose result files would have conflicting names.
     """
     found: list[tuple[Path, str]] = []
     for path in paths:
@@ -55,12 +55,12 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
 
 
 def _result_name(file: Path) -> str:
-    """Without the ending; a file that has no picture's ending keeps it: a.cr2 beside a.jpg is told, not refused."""
+    """Remove the ending of an image; keep others, so that a.cr2 beside a.jpg is reported and no names conflict."""
     return (file.with_suffix("") if file.suffix.lower() in ENDINGS else file).as_posix()
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Links are followed, but not to a folder that they lie in."""
+    """All files below a folder. Links are followed, except a link to a folder that contains the link."""
     for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
         links = [link for name in folders if (link := Path(parent, name)).is_symlink()]
         loops = {link.name for link in links if any(link.samefile(above) for above in link.absolute().parents)}
@@ -69,9 +69,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_photo(file: Path) -> bool:
-    """Whether a file looks like a picture, also if it is of a kind that cannot be read, which is told then.
+    """Whether a file looks like an image; images of a kind that cannot be read count, and are reported later.
 
-    Pipes and devices are passed over, opening them could block; a dead link stays, to be told as unreadable.
+    Pipes and devices are skipped, since opening them could block. A dead link counts, and is reported as unreadable.
     """
     if file.name.startswith("."):
         return False
@@ -84,14 +84,14 @@ def _is_below(file: Path, folders: Sequence[Path]) -> bool:
 
 
 def _fail(error: OSError) -> NoReturn:
-    """os.walk passes over a folder that it may not open, unless it is told otherwise."""
+    """Error handler of os.walk, which without it skips folders that it cannot open."""
     raise error
 
 
 def check_folder(out: Path, *, also: Collection[str] = ()) -> None:
-    """Refuse a folder that holds anything but this command's results: its `masks` may be somebody's ground truth.
+    """Raise UserError if a folder holds files of another origin: its `masks` may be somebody's ground truth.
 
-    `also` are names of further results.
+    `also`: names of further results of this command.
     """
     if not out.exists():
         return
@@ -101,19 +101,19 @@ def check_folder(out: Path, *, also: Collection[str] = ()) -> None:
 
 
 def utf8(text: str | Path) -> str:
-    """Text for JSON; bytes that are no UTF-8, which a file's name may have, as escapes."""
+    """Text for JSON; bytes of a file name that are not UTF-8 become escapes."""
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def label_photos(
     photos: Iterable[tuple[Path, str]], out: Path, label: Callable[[np.ndarray], Labeled], classes: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Label photographs and write the results -> rows of the summary: those done, and files that are no pictures."""
+    """Label photographs and write the results -> rows of the summary: labeled photographs, unreadable files."""
     for name in ("masks", "overlays"):
         (out / name).mkdir(parents=True, exist_ok=True)
     rows, failed = [], []
     with warnings.catch_warnings():
-        # Pillow warns from 89 megapixels on, and refuses from 179 on: in between is what memory is bounded for.
+        # Pillow warns above 89 megapixels and refuses above 179. In between, bounded memory makes reading safe.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for path, name in photos:
             try:
@@ -134,9 +134,9 @@ def summary(
     *,
     long_side: int,
 ) -> dict[str, Any]:
-    """Content of summary.json: the weights and their description `meta`, the settings, and the rows of `label_photos`.
+    """Content of summary.json: weights, their description `meta`, settings, and the rows of `label_photos`.
 
-    long_side: long side, in pixels, at which the network sees larger photographs.
+    long_side: size in pixels to which the long side of larger photographs is reduced for the network.
     """
     return {
         "weights": utf8(weights),
@@ -179,7 +179,7 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
 
 
 def class_colors(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Id, name and both colors of background and each class."""
+    """Id, name, mask color and overlay color of background and each class."""
     colors = {"mask_color": voc_palette(), "overlay_color": class_palette()}
     return [
         {"id": n, "name": name} | {key: palette[n].tolist() for key, palette in colors.items()}

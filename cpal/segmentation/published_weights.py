@@ -1,4 +1,4 @@
-"""DeepLab's published ResNet-101, in the names of deeplab-pytorch, into ours."""
+"""Converts DeepLab's published ResNet-101 from the tensor names of deeplab-pytorch to ours."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ PREFIXES = ("module.", "scale.", "base.")
 
 
 def published_names() -> dict[str, str]:
-    """Each published name of the trunk, and ours, as torchvision has it."""
+    """Published tensor name -> our tensor name (torchvision's), for the backbone."""
     pairs = {"layer1.conv1": ("conv1", "bn1")}
     for layer, blocks in BLOCKS.items():
         ours = f"layer{int(layer[-1]) - 1}"
@@ -27,10 +27,10 @@ def published_names() -> dict[str, str]:
 
 
 def convert(stored: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """State dict of our segmentor's parts, `backbone.*` and, where there is an ASPP, `decode_head.branches.*`.
+    """State dict for our segmentor: `backbone.*` and, if the file has an ASPP, `decode_head.branches.*`.
 
-    The first convolution saw blue, green, red: its channels are turned round. A classifier `fc` is left out, and so may
-    be num_batches_tracked. Raises UserError for names that are missing or unknown; `source` stands in the message.
+    The first convolution was trained on blue, green, red, so its input channels are reversed. A classifier `fc` is left
+    out; num_batches_tracked may be missing. Raises UserError, which names `source`, if tensors are missing or unknown.
     """
     plain = {_without_prefix(key): value for key, value in stored.items()}
     names = published_names()

@@ -1,4 +1,4 @@
-"""Label maps as the VOC test server takes them: one tar of PNGs below its own folder."""
+"""Packs label maps for the VOC test server: one tar of PNG files below the server's folder."""
 
 import io
 import tarfile
@@ -14,10 +14,10 @@ NUM_LABELS = 21
 
 
 def write_submission(path: Path, masks: Path, image_ids: Sequence[str]) -> None:
-    """Write the tar of masks/ID.png for each id, the same bytes for the same masks.
+    """Write the tar of masks/ID.png for each id; equal masks give equal bytes.
 
-    Raises UserError when a mask is missing or unreadable, has a label above 20 (the server knows no void), or when
-    the folder holds more than the list; nothing is written then.
+    Raises UserError, and writes nothing, if the list of ids is empty, or if a mask is missing, unreadable or not in the
+    list, or has a label above 20 (the server accepts no void).
     """
     found = {file.stem for file in masks.glob("*.png")}
     missing, left = sorted(set(image_ids) - found), sorted(found - set(image_ids))

@@ -1,4 +1,4 @@
-"""Why a file that a user names cannot be read: said before it is opened, with the cure."""
+"""Checks, before a file is opened, whether it can be read, and says why not and how to fix it."""
 
 import os
 import shlex
@@ -9,9 +9,9 @@ from cpal.errors import UserError
 
 
 def check_readable(path: Path, *, missing: str) -> None:
-    """Raise UserError unless this is a file that can be opened and read to an end.
+    """Raise UserError unless `path` is a regular file that this process may read.
 
-    `missing` is what to say, with the cure, where there is no such file.
+    `missing` is the message, with the cure, if the file does not exist.
     """
     try:
         mode = os.stat(path).st_mode
@@ -26,14 +26,14 @@ def check_readable(path: Path, *, missing: str) -> None:
         raise UserError(f"{path}: cannot be a file here ({error}); name another one") from None
     if stat.S_ISDIR(mode):
         raise UserError(f"{path}: is a folder and no file; name a file in it")
-    if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
+    if not stat.S_ISREG(mode):  # opening a pipe would wait forever
         raise UserError(f"{path}: is a pipe or a device and no file; copy its content into a file")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: permission denied; allow it with: chmod u+r {shlex.quote(str(path))}")
 
 
 def stand_in_at(path: Path) -> tuple[str, str] | None:
-    """As `stand_in`, of a file; None where there is none."""
+    """As `stand_in`, for the first bytes of a file; None if the file cannot be opened."""
     try:
         with path.open("rb") as stream:
             return stand_in(stream.read(512))
@@ -42,9 +42,9 @@ def stand_in_at(path: Path) -> tuple[str, str] | None:
 
 
 def stand_in(head: bytes) -> tuple[str, str] | None:
-    """What a download or a checkout put in place of a picture or of weights, by the first bytes, and the cure.
+    """Recognize from its first bytes a file that a download or checkout left in place of an image or of weights.
 
-    None where these bytes do not tell.
+    Returns what the file is, and the cure; None if the bytes show no such placeholder.
     """
     if not head:
         return "empty", "download it again"

@@ -1,4 +1,4 @@
-"""What all sections of params.yaml share: strictness, kinds of values, checks of pairs."""
+"""Base classes, value types and checks that all sections of params.yaml share."""
 
 from typing import Annotated, Literal
 
@@ -11,21 +11,21 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-# Kinds of values. The bounds are wide: what lies beyond them crashes a library, fills the memory, or cannot work.
+# Value types. The bounds are wide: values beyond them crash a library, exhaust the memory, or cannot work.
 Positive = Annotated[int, Field(gt=0, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=10**9)]
 Batch = Annotated[int, Field(gt=0, le=4096)]
-Few = Annotated[int, Field(ge=0, le=1000)]  # rounds and iterations, each of which goes through all pixels
-Size = Annotated[int, Field(ge=0, le=100_000)]  # of a table kept in memory; 100,000 entries of 21 classes take 17 GB
-Side = Annotated[int, Field(ge=16, le=8192)]  # of a picture, in pixels
-Scale = Annotated[float, Field(ge=0.05, le=8)]  # of a picture's sides
-Width = Annotated[float, Field(ge=0.1, le=10_000)]  # of a CRF's Gaussian; pydensecrf overruns its memory from 1e-6 down
+Few = Annotated[int, Field(ge=0, le=1000)]  # rounds or iterations; each processes all pixels
+Size = Annotated[int, Field(ge=0, le=100_000)]  # entries of a table in memory; 100,000 for 21 classes take 17 GB
+Side = Annotated[int, Field(ge=16, le=8192)]  # side of an image, in pixels
+Scale = Annotated[float, Field(ge=0.05, le=8)]  # factor for the sides of an image
+Width = Annotated[float, Field(ge=0.1, le=10_000)]  # of a CRF's Gaussian; pydensecrf overruns its memory up to 1e-6
 Dilation = Annotated[int, Field(gt=0, le=256)]
-Radius = Annotated[int, Field(ge=2, le=32)]  # in cells; time and memory grow by its square
-Rate = Annotated[float, Field(gt=0, le=100)]  # at which a training learns; torch refuses what is above 3.4e38
-Weight = Annotated[float, Field(ge=0, le=10**6)]  # of a term of a sum; pydensecrf turns what is above 3.4e38 into NaN
+Radius = Annotated[int, Field(ge=2, le=32)]  # in cells; time and memory grow with its square
+Rate = Annotated[float, Field(gt=0, le=100)]  # learning rate; torch refuses values above 3.4e38
+Weight = Annotated[float, Field(ge=0, le=10**6)]  # of a term in a sum; pydensecrf turns values above 3.4e38 into NaN
 Power = Annotated[float, Field(ge=0.001, le=10_000)]
-Temperature = Annotated[float, Field(ge=1e-4, le=10_000)]  # a quotient by 1e-39 is no number
+Temperature = Annotated[float, Field(ge=1e-4, le=10_000)]  # division by 1e-39 gives no finite number
 Share = Annotated[float, Field(ge=0, le=1)]
 Scales = Annotated[tuple[Scale, ...], Field(strict=False, min_length=1, max_length=32)]
 Powers = Annotated[tuple[Power, ...], Field(strict=False, min_length=1, max_length=32)]
@@ -38,13 +38,13 @@ Contrast = Literal["none", "difference", "ratio", "normalized"]
 
 
 class Section(BaseModel):
-    """Settings of one block of params.yaml; their meaning is written there, beside the values."""
+    """Settings of one block of params.yaml, which explains each key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TrainingSection(Section):
-    """The settings that every training has."""
+    """Settings that every training has."""
 
     optimizer: Literal["sgd", "adam", "adamw"]
     batch_size: Batch
@@ -57,12 +57,12 @@ class TrainingSection(Section):
     amp: Amp
 
     def epoch_steps(self, images: int) -> int:
-        """Steps that go once through so many images, but for a last batch that is not full; at least one."""
+        """Number of batches in an epoch of this many images, without an incomplete last batch; at least 1."""
         return max(1, images // self.batch_size)
 
 
 class FinetuningSection(TrainingSection):
-    """A training that adds new layers to a pretrained network; the new layers have a learning rate of their own."""
+    """A training that adds new layers to a pretrained network; the new layers have their own learning rate."""
 
     head_learning_rate: Rate
 

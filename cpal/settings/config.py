@@ -1,4 +1,4 @@
-"""params.yaml as frozen, checked settings. Every problem of the file is reported at once."""
+"""Reads params.yaml into frozen, checked settings, and reports all problems of the file at once."""
 
 import difflib
 from pathlib import Path
@@ -34,7 +34,7 @@ from cpal.settings.yaml_files import read_yaml
 
 NO_SETTINGS = "no such file; run from the project's folder or name one with --params"
 RESTORE = "put it right, or restore the default with: git checkout params.yaml"
-LONGEST = 8192  # side of a view, in pixels: eight times that of a photograph of a megapixel
+LONGEST = 8192  # side of a view, in pixels: eight times the side of a one-megapixel photograph
 
 
 class TaughtCamConfig(Section):
@@ -55,7 +55,7 @@ class TaughtCamConfig(Section):
 
 
 class CamConfig(Section):
-    """The views that the trained network sees of an image."""
+    """The views of an image that the trained network sees."""
 
     long_side: Side | None
     scales: Scales
@@ -88,7 +88,7 @@ class SeedsConfig(Section):
 
 
 class Pairwise(Section):
-    """DenseCRF's iterations and what pairs of pixels cost."""
+    """Number of iterations and pairwise energies of a DenseCRF."""
 
     iterations: Few
     gaussian_sxy: Width
@@ -160,7 +160,7 @@ class SegmentationConfig(FinetuningSection):
 
 
 class FinalTestConfig(Section):
-    """How the segmentation model labels an image: its views, and a DenseCRF over its probabilities."""
+    """How the segmentation model labels an image: the views of the image, and a DenseCRF on the probabilities."""
 
     scales: Scales
     flip: bool
@@ -168,15 +168,15 @@ class FinalTestConfig(Section):
 
 
 class EvaluateConfig(Section):
-    threshold_step: Annotated[float, Field(ge=0.001, le=0.5)]  # a count of all pairs of classes for each
+    threshold_step: Annotated[float, Field(ge=0.001, le=0.5)]  # each threshold takes a confusion matrix
 
 
 class ReportConfig(Section):
-    images: Annotated[int, Field(gt=0, le=1000)]  # they lie in one page
+    images: Annotated[int, Field(gt=0, le=1000)]  # all images are on one page
 
 
 class Config(Section):
-    seed: Annotated[int, Field(ge=0, lt=2**32)]  # as numpy's
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # NumPy's range
     data: DataConfig
     toy: ToyConfig
     voc2012: Voc2012Config
@@ -215,9 +215,9 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the whole file.
+    """Read and check params.yaml.
 
-    Raises UserError that lists every unknown, missing and mistyped key.
+    Raises UserError that lists every unknown, missing and invalid key.
     """
     settings = read_yaml(path, missing=NO_SETTINGS, cure=RESTORE)
     if not isinstance(settings, dict):
@@ -226,20 +226,20 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(settings: dict[str, Any], *, name: str = "params") -> Config:
-    """Check settings already read; `name` stands in the message for where they came from."""
+    """Check settings that are already read; the message names `name` as their source. Raises as `load_config`."""
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         problems = error.errors()
         parents = {problem["loc"][:-1] for problem in problems}
-        # A list whose items are wrong is also called too short.
+        # pydantic also reports a list with invalid items as too short.
         problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in parents]
         lines = [f"  - {line}" for problem in problems for line in _describe(problem)]
         raise UserError("\n".join([f"{name}: {len(lines)} setting(s) to put right:", *lines])) from None
 
 
 def _describe(problem: Any) -> list[str]:
-    """One pydantic problem in a user's words, with the nearest known key; an old section has a line for each key."""
+    """Message lines for one pydantic problem, with the nearest known key; an old section gives a line for each key."""
     *parents, last = problem["loc"] or ("",)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     if problem["type"] == "extra_forbidden":
@@ -259,9 +259,9 @@ def _describe(problem: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """A value as Python writes it, shortened."""
+    """A value as Python writes it, cut to 200 characters."""
     try:
         shown = repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits, which 0xfff... can have
+    except ValueError:  # Python refuses to write numbers of more than 4,300 digits, such as a long 0xfff...
         return "a number of thousands of digits"
     return shown if len(shown) <= 200 else f"{shown[:200]} ..."

@@ -11,7 +11,7 @@ from cpal.settings.yaml_files import parse_yaml
 
 
 class CpalSettings(Section):
-    """The section `cpal` of params.yaml, where each key is explained: what the plug-in learns and computes by."""
+    """The section `cpal` of params.yaml: settings of the learner. params.yaml explains each key."""
 
     self_weight: Weight
     self_start_epoch: Natural
@@ -58,16 +58,17 @@ class CpalSettings(Section):
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "CpalSettings":
-        """Settings of a preset of this package, `default`, `literal` or `sipe`, with these keys changed.
+        """Settings of the preset `default`, `literal` or `sipe` of this package, with the keys in `changes` replaced.
 
-        `default` is what measured best on photographs, `literal` takes the paper's equations as printed, `sipe` is the
-        code that the authors built on. Raises ValueError for an unknown preset or key, and for values that do not fit.
+        `default` has the best scores on photographs, `literal` follows the paper's equations as printed, `sipe` follows
+        SIPE, the code that the authors built on. Raises ValueError for an unknown preset or key, and for invalid
+        values.
         """
         return cls(**(read_preset(name) | changes))
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """All values of a preset, by key. Raises UserError when there is no such preset."""
+    """All values of a preset, by key. Raises UserError if the preset does not exist."""
     files = {file.name.removesuffix(".yaml"): file for file in (resources.files("cpal.settings") / "presets").iterdir()}
     if name not in files:
         raise UserError(f"preset {name!r}: unknown; choose {', '.join(sorted(files))}")

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cpal.settings.base import Names, Positive, Section, Share
 
-LABELS = {  # where each data.source can take image-level labels from
+LABELS = {  # data.source -> values of data.labels that it allows
     "voc": ("masks", "xml", "csv"),
     "voc2012": ("xml", "masks", "csv"),
     "coco2014": ("coco",),
@@ -16,7 +16,7 @@ LABELS = {  # where each data.source can take image-level labels from
 
 
 def _code_page(name: str) -> str:
-    """A code page that Python reads text in."""
+    """Check that Python knows this code page (text encoding)."""
     try:
         "a".encode(name)
     except (LookupError, UnicodeError, ValueError):
@@ -51,7 +51,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
-        if self.source == "toy":  # draws its own images, and reads no other key
+        if self.source == "toy":  # prepare draws the images; no other key is read
             return self
         if self.source != "coco2014" and (Path(self.images).is_absolute() or ".." in Path(self.images).parts):
             raise ValueError(f"images: {self.images} must be below root, which DVC watches; write the path from there")
@@ -105,12 +105,12 @@ class ToyConfig(Section):
     train_images: Positive
     val_images: Positive
     min_side: Annotated[int, Field(ge=64, le=4096)]
-    max_side: Annotated[int, Field(ge=64, le=4096)]  # drawn with 4 GB of memory
+    max_side: Annotated[int, Field(ge=64, le=4096)]  # drawing the largest image takes 4 GB of memory
     max_objects: Positive
     scene_bias: Share
     empty_scene: Share
     occlusion: Share
-    void_border: Annotated[int, Field(ge=0, le=32)]  # half of the least side
+    void_border: Annotated[int, Field(ge=0, le=32)]  # at most half of the smallest side
 
     @model_validator(mode="after")
     def _check(self) -> "ToyConfig":

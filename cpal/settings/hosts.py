@@ -1,4 +1,4 @@
-"""The section `hosts` of params.yaml: for each network that CPAL plugs into, all that builds and trains it."""
+"""The section `hosts` of params.yaml: for each host network, all settings that build and train it."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -19,10 +19,10 @@ from cpal.settings.base import (
 
 
 class HostSection(FinetuningSection):
-    """The settings that every host has.
+    """Settings that every host has.
 
-    `name` is the host's key in params.yaml. With `first_round` the host learns from the labels of a first round. A host
-    that is not `trained` has nothing to learn but projections of CPAL.
+    `name` is the host's key in params.yaml. A host with `first_round` learns from the labels of a first round. A host
+    without `trained` learns nothing except CPAL's projections.
     """
 
     name: ClassVar[str]

@@ -1,6 +1,6 @@
-"""Settings of an older params.yaml that have another name now, so that its user is told each new one."""
+"""Settings that have been renamed since an older params.yaml, so that a message can give the new names."""
 
-MOVED = {  # a key, or a section with all its keys
+MOVED = {  # old name -> new name, of a key or of a section with all its keys
     "classifier": "hosts.irn",
     "amn": "hosts.amn",
     "mctformer": "hosts.mctformer",
@@ -24,9 +24,9 @@ GONE = {"affinity.head_learning_rate": "the displacement branch was not used"}
 
 
 def moved_lines(key: str, value: object) -> list[str]:
-    """What to tell the user of an unknown key: a line for it, or for each key of an old section; none if it is not old.
+    """Message lines for an unknown key that was moved or removed; empty for any other key.
 
-    A section's own line stands for one that holds no keys.
+    An old section gives one line for each of its keys, or a single line if it holds no keys.
     """
     if key in GONE:
         return [f"{key}: is gone ({GONE[key]})"]

@@ -1,4 +1,4 @@
-"""A profile of settings merged into params.yaml, whose comments and layout stay."""
+"""Merges a profile of settings into params.yaml; the file's comments and layout stay."""
 
 import io
 import json
@@ -15,11 +15,12 @@ from cpal.settings.yaml_files import parse_yaml, read_text
 
 
 def load_profile(path: Path) -> dict[str, Any]:
-    """Values of a profile by section, laid over those of the profile beside it that its key `base` names, if any.
+    """Values of a profile by section.
 
-    Its key `preset` stands for all values of `cpal` of a preset of the package.
+    The key `base` names another profile in the same folder, whose values apply where this profile has none. The key
+    `preset` names a preset of the package, which gives all values of the section `cpal`.
 
-    Raises UserError when a file is missing or holds no settings, and for a profile that is a base of itself.
+    Raises UserError if a file is missing or holds no settings, and if the bases form a loop.
     """
     layers: list[dict[str, Any]] = []
     seen: list[Path] = []
@@ -28,7 +29,7 @@ def load_profile(path: Path) -> dict[str, Any]:
         layer = plain_yaml(read_settings(path))
         if (preset := layer.pop("preset", None)) is not None:
             own = layer.pop("cpal", {})
-            # What is no section is told when the settings are checked.
+            # If `cpal` is not a mapping, the check of the settings reports it.
             layer = {"cpal": read_preset(str(preset)) | own if isinstance(own, dict) else own} | layer
         layers.append(layer)
         if (base := layers[-1].pop("base", None)) is None:
@@ -43,12 +44,12 @@ def load_profile(path: Path) -> dict[str, Any]:
 
 
 def merged(params: str, profile: dict[str, Any], *, name: str) -> tuple[str, list[str]]:
-    """Text of params.yaml with the profile's values, and each change as `key: old -> new`.
+    """Text of params.yaml with the profile's values, and a line `key: old -> new` for each change.
 
-    Raises UserError when the result is not valid, under the title `name`.
+    Raises UserError with the title `name` if the resulting settings are not valid.
     """
     yaml = YAML()
-    yaml.width = 10_000  # long comments and values stay on their line
+    yaml.width = 10_000  # long comments and values are not wrapped
     settings = yaml.load(params)
     changes = list(_merge(settings, profile))
     buffer = io.StringIO()
@@ -58,7 +59,7 @@ def merged(params: str, profile: dict[str, Any], *, name: str) -> tuple[str, lis
 
 
 def _merge(settings: Any, profile: Any, prefix: str = "") -> Iterator[str]:
-    """Change `settings` in place; lists are replaced whole."""
+    """Change `settings` in place and yield a line for each change; a list is replaced as a whole."""
     for key, new in profile.items():
         old = settings.get(key)
         if isinstance(new, dict) and isinstance(old, dict):
@@ -77,14 +78,14 @@ def _shown(value: Any) -> str:
 
 
 def plain_yaml(text: str, *, name: str = "text") -> Any:
-    """Values without the comments of their file."""
+    """Values of a YAML text, without its comments. Raises UserError as `parse_yaml`."""
     return parse_yaml(text, name=name, cure=RESTORE.replace("params.yaml", name))
 
 
 def read_settings(path: Path) -> str:
-    """Text of a YAML file.
+    """Text of a YAML file of settings.
 
-    Raises UserError when it cannot be read, and when it holds no settings.
+    Raises UserError if the file cannot be read or holds no settings.
     """
     restore = RESTORE.replace("params.yaml", str(path))
     text = read_text(path, missing=NO_SETTINGS, cure=restore)

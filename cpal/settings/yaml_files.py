@@ -1,4 +1,4 @@
-"""YAML that may come from anyone, read in little time and memory. YAML 1.2, as DVC reads it."""
+"""Reads YAML files from any source in bounded time and memory. The version is YAML 1.2, as in DVC."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from ruamel.yaml.scanner import Scanner
 from cpal.errors import UserError
 from cpal.settings.access import check_readable
 
-LARGEST = 100_000  # bytes of a file of settings, five times our params.yaml; takes two seconds
-DEEPEST = 20  # levels of mappings and lists; ours has four
+LARGEST = 100_000  # bytes of a settings file, five times our params.yaml; reading takes two seconds
+DEEPEST = 20  # levels of nested mappings and lists; our params.yaml has four
 TOO_DEEP = f"is nested deeper than {DEEPEST} levels"
 
 
 class _Scanner(Scanner):
-    """Counts brackets as they are met: of a thousand open ones the parser would hear after seconds only."""
+    """Limits the nesting of brackets. The parser would take seconds before it sees the first of a thousand brackets."""
 
     def fetch_flow_collection_start(self, *arguments: Any, **named: Any) -> None:
         if self.flow_level >= DEEPEST:
@@ -27,7 +27,7 @@ class _Scanner(Scanner):
 
 
 class _Parser(Parser):
-    """Refuses what a few bytes can make large: depth, at which recursion ends, and references, which multiply."""
+    """Refuses deep nesting, which exceeds Python's recursion limit, and anchors and aliases, which multiply content."""
 
     depth = 0
 
@@ -45,15 +45,16 @@ class _Parser(Parser):
 
 
 def read_yaml(path: Path, *, missing: str, cure: str, largest: int = LARGEST) -> Any:
-    """Content of a file. `missing` says, with its cure, that there is none; `cure` is that of a file that is no YAML.
+    """Content of a YAML file.
 
-    Raises UserError for a file that cannot be read, has more bytes than `largest`, or is refused by `parse_yaml`.
+    `missing` is the message, with its cure, if the file does not exist; `cure` is the advice if it is not valid YAML.
+    Raises UserError if the file cannot be read, has more than `largest` bytes, or is refused by `parse_yaml`.
     """
     return parse_yaml(read_text(path, missing=missing, cure=cure, largest=largest), name=str(path), cure=cure)
 
 
 def read_text(path: Path, *, missing: str, cure: str, largest: int = LARGEST) -> str:
-    """Text of a file, in bounded memory. Raises UserError as `read_yaml`."""
+    """Text of a file, read in bounded memory. Parameters and errors as in `read_yaml`."""
     check_readable(path, missing=missing)
     with path.open("rb") as stream:
         content = stream.read(largest + 1)
@@ -66,17 +67,21 @@ def read_text(path: Path, *, missing: str, cure: str, largest: int = LARGEST) ->
 
 
 def parse_yaml(text: str, *, name: str, cure: str) -> Any:
-    """Content of a text without its comments. Raises UserError, under `name`, for what is no YAML, deep, or refers."""
+    """Content of a YAML text, without its comments.
+
+    Raises UserError, whose message begins with `name`, if the text is not YAML, is nested too deeply, or has anchors or
+    aliases.
+    """
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
         return yaml.load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: a number of too many digits
+    except (YAMLError, ValueError) as error:  # ValueError: a number has too many digits
         raise UserError(f"{name}: not valid YAML: {_said(error)}; {cure}") from None
 
 
 def _said(error: Exception) -> str:
-    """A parser's message in one line."""
+    """The message of a parser's error, on one line."""
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

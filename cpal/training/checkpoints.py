@@ -1,4 +1,4 @@
-"""A training's checkpoints, step_N-HASH.pth: a killed training goes on from the newest one that is whole."""
+"""Training checkpoints step_N-HASH.pth: a killed training continues from the newest undamaged checkpoint."""
 
 import hashlib
 import io
@@ -17,13 +17,13 @@ from mmengine.runner import Runner
 from cpal.errors import UserError
 from cpal.files import file_sha256, whole_file
 
-KEPT = 2  # the newest, and one to go back to
+KEPT = 2  # the newest checkpoint, and the checkpoint before it in case the newest is damaged
 
 State = dict[str, Any]
 
 
 class Checkpoints(Hook):
-    """Keeps the state of a training at the end of each epoch, after all other hooks."""
+    """Saves the state of a training at the end of each epoch, after all other hooks."""
 
     priority = "VERY_LOW"
 
@@ -45,7 +45,7 @@ class Checkpoints(Hook):
 
 
 def resume(runner: Runner, state: State) -> None:
-    """Bring a runner that has not begun to the state that `Checkpoints` kept."""
+    """Set a runner that has not started to the state that `Checkpoints` saved."""
     runner.train_loop._epoch, runner.train_loop._iter = state["epoch"], state["iter"]
     _plain(runner.model).load_state_dict(state["model"])
     runner.optim_wrapper.load_state_dict(state["optimizer"])
@@ -59,23 +59,23 @@ def _plain(model: Any) -> torch.nn.Module:
 
 
 def write_checkpoint(folder: Path, step: int, state: State) -> None:
-    """Write a checkpoint, whole or not at all, and drop all but the KEPT newest ones."""
-    content = io.BytesIO()  # a full disk is an OSError only where Python writes
+    """Write a checkpoint, complete or not at all, and delete all but the KEPT newest checkpoints."""
+    content = io.BytesIO()  # a full disk raises OSError only if Python itself writes the file
     torch.save(state, content)
     name = f"step_{step:08d}-{hashlib.sha256(content.getbuffer()).hexdigest()[:16]}.pth"
     with whole_file(folder / name, folder.parent) as temporary, temporary.open("wb") as stream:
         stream.write(content.getbuffer())
         stream.flush()
-        os.fsync(stream.fileno())  # a loss of power costs hours of training, and this some milliseconds
+        os.fsync(stream.fileno())  # costs milliseconds; a power failure could cost hours of training
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()
 
 
 def newest_checkpoint(folder: Path) -> State | None:
-    """The newest whole checkpoint, on the CPU; None where there is none.
+    """The newest undamaged checkpoint, on the CPU; None if there is none.
 
-    One that is damaged is passed over, with a warning, for the one before. Only tensors and plain values are loaded, so
-    that no code in a file can run. Raises UserError when torchrun's processes find different ones.
+    A damaged checkpoint is skipped with a warning. Only tensors and plain values are loaded, so that no code in a file
+    can run. Raises UserError if the processes of torchrun find different checkpoints.
     """
     state = next((found for path in _newest_first(folder) if (found := _read(path)) is not None), None)
     steps = all_gather_object(0 if state is None else state["iter"])
@@ -92,7 +92,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> State | None:
-    """The state in a file; None where it is not what was written."""
+    """The state in a file; None, with a warning, if the file is damaged."""
     problem = "is not what was written"
     if file_sha256(path)[:16] == path.stem.rpartition("-")[2]:
         try:

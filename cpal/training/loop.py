@@ -1,4 +1,4 @@
-"""Training on mmengine's Runner, built from plain objects: what the classifier and the segmentation model share."""
+"""Training with mmengine's Runner, built from plain objects; all networks that train on images share it."""
 
 import contextlib
 import logging
@@ -26,21 +26,21 @@ from cpal.settings.base import FinetuningSection, TrainingSection
 from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, resume
 from cpal.training.samples import SampleStream, TrainingSamples
 
-CURVE_POINTS = 200  # a training's curves have about this many points, whatever its length
+CURVE_POINTS = 200  # approximate number of points of a training curve, whatever the number of steps
 
 
 class _Runner(Runner):
-    """mmengine's, on the device asked for instead of the best one there is, and with our own checkpoints."""
+    """mmengine's Runner, on the given device rather than the best available device, and with our own checkpoints."""
 
     def __init__(self, device: torch.device, state: State | None, **settings: Any) -> None:
         self.device, self.state = device, state  # before mmengine's constructor, which wraps the model
         super().__init__(**settings)
 
     def load_or_resume(self) -> None:
-        """mmengine's own would run code that it finds in a checkpoint, and follow an absolute path to it."""
+        """Replaces mmengine's method, which would run code in a checkpoint and follow an absolute path to it."""
         if self.state is not None:
             resume(self, self.state)
-            self.state = None  # its tensors are copied
+            self.state = None  # the tensors have been copied; free their memory
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         model = model.to(self.device)
@@ -51,9 +51,9 @@ class _Runner(Runner):
 
 
 class TrainingLog(Hook):
-    """Losses to DVCLive and a progress line; stops on a loss that is no number.
+    """Writes losses to DVCLive and shows a progress bar; stops the training if a loss is NaN or infinite.
 
-    The curves are kept in the checkpoint and replayed on resuming, so that a killed run ends with the same files.
+    Checkpoints hold the curves, and a resumed run writes them again: a killed run ends with the same files.
     """
 
     def __init__(self, folder: Path, iterations: int) -> None:
@@ -121,7 +121,7 @@ class TrainingLog(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["training_log"] = {"history": self.history, "pending": self.pending}
         checkpoint["rng"] = torch.get_rng_state()
-        checkpoint["rng_cuda"] = torch.cuda.get_rng_state_all()  # none without a GPU; dropout draws from it
+        checkpoint["rng_cuda"] = torch.cuda.get_rng_state_all()  # empty without a GPU; dropout on a GPU draws from it
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["training_log"]["history"]
@@ -135,21 +135,21 @@ class TrainingLog(Hook):
         if self.live is not None:
             with _quiet():
                 self.live.end()
-            # DVCLive's last losses; the curves have them, and `dvc metrics` is for what is scored.
+            # DVCLive's last losses, which are in the curves too; `dvc metrics` should show scores only.
             (self.folder / "metrics.json").unlink(missing_ok=True)
 
 
 class LossModel(BaseModel):
-    """A network with its losses: what `train` trains."""
+    """A network together with its losses; `train` trains it."""
 
     def new_layers(self) -> list[nn.Module]:
-        """The layers that learn at head_learning_rate, where the settings have one."""
+        """The layers that learn at head_learning_rate, if the settings have this key."""
         return []
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training's random seed, the folder that holds its unfinished work, its device, and its reading processes."""
+    """A training's random seed, the folder for its unfinished work, its device, and its number of loader processes."""
 
     seed: int
     folder: Path
@@ -167,12 +167,12 @@ def train(
     interval: int,
     hooks: Sequence[Hook] = (),
 ) -> nn.Module:
-    """Train for `iterations` steps and return the model; curves go to run.folder/curves.
+    """Train for `iterations` steps and return the model; the curves are written to run.folder/curves.
 
-    Continues from the newest checkpoint in run.folder, of which there is one every `interval` steps: the stream of
-    samples, the optimiser and the curves go on as if nothing had happened.
-    Of processes that torch.distributed has joined each takes its share of the batch, and all end with the same model.
-    Raises UserError when the loss is no number, or when a setting does not fit the device or the data.
+    A checkpoint is written every `interval` steps. Training continues from the newest checkpoint in run.folder: the
+    stream of samples, the optimizer and the curves continue as in a run without interruption. With torch.distributed,
+    each process takes its share of the batch, and all processes end with the same model. Raises UserError if the loss
+    is NaN or infinite, or if a setting does not fit the device or the data.
     """
     assert iterations % interval == 0, "a training ends with a checkpoint"
     rank, world = get_rank(), get_world_size()
@@ -215,14 +215,14 @@ def train(
             experiment_name=f"train-{uuid.uuid4().hex}",
             cfg={},
         )
-    # The Runner has switched it on, but on a GPU what segmentation needs (NLLLoss) raises an error under it.
+    # The Runner has switched it on. On a GPU, NLLLoss, which segmentation needs, would then raise an error.
     torch.use_deterministic_algorithms(run.device.type == "cpu")
     runner.train()
     return model.eval()
 
 
 def _optimizer(model: LossModel, settings: TrainingSection) -> torch.optim.Optimizer:
-    """Two groups of parameters, pretrained and newly added; without new layers only the first."""
+    """The optimizer, with separate groups of parameters for pretrained and new layers; an empty group is left out."""
     new = {id(p) for module in model.new_layers() for p in module.parameters()}
     head_rate = settings.head_learning_rate if isinstance(settings, FinetuningSection) else settings.learning_rate
     learned = [p for p in model.parameters() if p.requires_grad]
@@ -244,7 +244,7 @@ def _optimizer(model: LossModel, settings: TrainingSection) -> torch.optim.Optim
 
 
 def _wrap(optimizer: torch.optim.Optimizer, settings: TrainingSection, device: torch.device) -> OptimWrapper:
-    """mmengine's wrapper with clipping and mixed precision.
+    """mmengine's wrapper of an optimizer, with gradient clipping and mixed precision.
 
     Raises UserError for mixed precision without a CUDA device.
     """
@@ -260,7 +260,7 @@ def _wrap(optimizer: torch.optim.Optimizer, settings: TrainingSection, device: t
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' chatter; warnings of ours and errors still come through."""
+    """Suppress log messages up to the level WARNING, which the libraries write; errors are still logged."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

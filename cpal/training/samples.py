@@ -1,7 +1,7 @@
-"""What a training step sees: an endless stream of augmented samples that depends on the seed alone.
+"""Training samples: an endless stream of augmented images that depends on the random seed alone.
 
-Position p of the stream is the same image with the same augmentation whatever the number of workers, ranks or
-restarts: a resumed run continues the stream where it stood.
+Position p of the stream is always the same image with the same augmentation, for any number of workers, ranks or
+restarts. A resumed run continues the stream at the position where it stopped.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from cpal.data.views import resize_image
 class SampleStream(Sampler[tuple[int, int]]):
     """Positions and image indices of the stream; epoch e covers `length` positions from e * length on.
 
-    The images are shuffled anew each time all have been seen. With several ranks, rank r takes every world-th position.
+    The images are shuffled again whenever all have been used. With several ranks, rank r takes every world-th position.
     """
 
     def __init__(self, num_images: int, *, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -53,9 +53,10 @@ class SampleStream(Sampler[tuple[int, int]]):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a training image is varied: rescaled, mirrored, and cut or padded with a color to crop_size x crop_size.
+    """Random augmentation of a training image: rescaled, mirrored, and cropped or padded to crop_size x crop_size.
 
-    Either its long side is drawn from `long_sides`, in pixels, or its scale from `scales`. padding is RGB in 0..255.
+    Exactly one of two ranges is given: `long_sides` for the long side in pixels, or `scales` for the scale factor.
+    padding: RGB in 0..255.
     """
 
     seed: int
@@ -68,11 +69,11 @@ class Augmentation:
         assert (self.long_sides is None) != (self.scales is None), "one of the two ways to rescale"
 
     def random(self, position: int) -> np.random.Generator:
-        """The random numbers of the sample at this position of the stream."""
+        """The random number generator of the sample at this position of the stream."""
         return np.random.default_rng((self.seed, 1, position))
 
     def scale(self, size: tuple[int, int], rng: np.random.Generator) -> float:
-        """Factor by which an image of (H, W) is rescaled."""
+        """Random factor by which an image of size (H, W) is rescaled."""
         if self.long_sides is not None:
             return float(rng.integers(*self.long_sides, endpoint=True) / max(size))
         assert self.scales is not None
@@ -80,10 +81,10 @@ class Augmentation:
 
 
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
-    """Images, and their `masks` if given, rescaled, mirrored and cropped at random.
+    """Images with their labels, and their `masks` if given, rescaled, mirrored and cropped at random.
 
-    Each is a dict of image uint8 (3, S, S), image_label float (N,), padding bool (S, S), mask int64 (S, S): the label
-    map, or 0 on the picture where there are no masks, and 255 on padding.
+    A sample is a dict, where S is crop_size: image uint8 (3, S, S); image_label float (N,); padding bool (S, S); mask
+    int64 (S, S), which holds the label map, or 0 if there are no masks, and 255 on padding.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         return {"image": image, "image_label": image_label, "mask": mask.long(), "padding": padding}
 
     def _augment(self, image: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Resize, mirror, and cut a window of crop_size; what lies outside the picture is padding."""
+        """Resize, mirror and crop to crop_size; outside the image is padding. Returns image, mask and padding."""
         crop, (height, width) = self.augmentation.crop_size, mask.shape
         scale = self.augmentation.scale((height, width), rng)
         size = [max(1, round(side * scale)) for side in mask.shape]
@@ -116,7 +117,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         mask = F.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         if rng.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
-        # A picture smaller than the window lies at a random place in it, a larger one is cut at a random place.
+        # An image smaller than the window is placed in it at random; a larger image is cropped at random.
         top, left = (int(rng.integers(min(0, slack), max(0, slack) + 1)) for slack in (s - crop for s in size))
         window = (
             slice(max(0, top), max(0, top) + crop),

@@ -1,4 +1,4 @@
-"""The trained classifier as the stages after train_cam need it."""
+"""Loads the trained classifier for the stages after train_cam."""
 
 from dataclasses import replace
 
@@ -12,7 +12,10 @@ from stages.job.paths import CLASSIFIER, PROTOTYPES, TAUGHT_CAM
 
 
 def trained_host(job: NetworkJob) -> tuple[Host, Classifier]:
-    """The network of train_cam, and the classifier around it, whose learner has its projections and an empty bank."""
+    """The host that train_cam trained, and a classifier around it.
+
+    The learner of the classifier has the trained projections and an empty bank.
+    """
     config = job.config
     host, learner = load_classifier(
         CLASSIFIER, job.dataset.classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device

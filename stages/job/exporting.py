@@ -1,4 +1,4 @@
-"""What stages.export_masks and stages.predict share: the options of an export, and its line of summary."""
+"""Shared by stages.export_masks and stages.predict: the options of an export, and the line that sums it up."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ MinArea = Annotated[
 
 
 def export_for_tool(format: Format, out: Path, items: list[Item], classes: tuple[str, ...], options: Options) -> None:
-    """Write the folder and print what it holds."""
+    """Write the export and print a line about its content."""
     counts = write_export(format, out, progress(items, total=len(items), what="export masks"), classes, options)
     parts = [f"{counts.images} image(s) of {len(classes)} class(es)"]
     if format not in (Format.voc, Format.png):

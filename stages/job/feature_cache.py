@@ -1,7 +1,7 @@
-"""The trained network's outputs on disk, so that fit_prototypes, teach_cam and make_cams compute each of them once.
+"""Keeps the trained network's outputs on disk: fit_prototypes, teach_cam and make_cams compute each output once.
 
-On a CPU they lie in .cache/features until make_cams has ended, at most CPAL_FEATURES_GB of them. With CPAL_FEATURES,
-a folder, they stay there, so that sweeps over `cpal.*` need no forward pass after the first experiment.
+On a CPU they lie in .cache/features until make_cams has ended, at most CPAL_FEATURES_GB gigabytes. If CPAL_FEATURES
+names a folder, they stay there, so that sweeps over `cpal.*` need no forward pass after the first experiment.
 """
 
 import os
@@ -27,7 +27,7 @@ UNUSED = 86_400  # seconds after which outputs of another training are removed
 def remembering(host: Host, weights: Path, features: Sequence[int], device: torch.device) -> nn.Module:
     """The host, with its outputs kept on disk; on a GPU without CPAL_FEATURES the host itself, which is faster there.
 
-    Raises UserError if CPAL_FEATURES_GB is no number.
+    Raises UserError if CPAL_FEATURES_GB is not a number.
     """
     if kept := os.environ.get("CPAL_FEATURES"):
         return RememberedHost(host, weights, features, Path(kept))
@@ -55,7 +55,7 @@ def _room() -> float:
 
 
 def _drop_unused() -> None:
-    """Outputs of trainings whose make_cams never ran would stay for ever."""
+    """Remove old outputs of trainings whose make_cams never ran; they would stay forever."""
     for folder in FOLDER.iterdir() if FOLDER.exists() else ():
         if time.time() - folder.stat().st_mtime > UNUSED:
             remove(folder)

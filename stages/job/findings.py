@@ -1,4 +1,4 @@
-"""What this machine, the checkout and a profile have, and what they lack."""
+"""Finds what this machine, the checkout and a profile have, and what they lack."""
 
 import os
 import re
@@ -21,12 +21,12 @@ from stages.job.paths import CACHE, DATA, PIPELINE
 
 LOCKS = Path("installation/locks")
 PROFILES = Path("profiles")
-ROOM = 2e9  # bytes that the toy's run takes, with DVC's cache
-MEMORY = 4e9  # bytes that its largest stage takes
+ROOM = 2e9  # bytes of disk that a run on the toy data takes, with DVC's cache
+MEMORY = 4e9  # bytes of memory that the largest stage of this run takes
 
 
 class Finding(NamedTuple):
-    """One line. `cure` is None where all is well; `needed`: without it nothing runs."""
+    """One line of the report. `cure` is None if nothing is wrong. If `needed`, no run works without it."""
 
     what: str
     found: str
@@ -89,7 +89,7 @@ def project() -> Iterator[Finding]:
 
 
 def _said(*command: str) -> str | None:
-    """What a command prints; None where there is no such command."""
+    """The output of a command; None if the command does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except OSError:
@@ -105,7 +105,7 @@ def profile(path: Path, params: Path) -> Finding:
 
 
 def settings(what: str, text: str) -> Finding:
-    """Whether the files that settings name are here, and the packages of their host."""
+    """Whether the files that the settings name exist, and the packages of their host are installed."""
     config = parse_config(plain_yaml(text), name=what)
     lacking = []
     if config.data.source != "toy" and not Path(config.data.root).is_dir():

@@ -1,4 +1,4 @@
-"""What a stage's unfinished work depends on: its settings, and the content of its `deps` in dvc.yaml."""
+"""The fingerprint of a stage's unfinished work, from its settings and the content of its `deps` in dvc.yaml."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from stages.job.paths import IMPORTED_CAMS, PIPELINE
 
 
 def fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Sequence[Path]) -> str:
-    """16 digits that change with the settings, and with the content of the stage's deps and of `inputs`.
+    """16 hexadecimal digits that change with the settings, and with the content of the stage's deps and of `inputs`.
 
-    `values` fill ${key} in the deps; a dep with an unknown key is left out.
-    Raises UserError if dvc.yaml or an input is missing.
+    `values` replace ${key} in the deps; a dep with an unknown key is left out. Raises UserError if dvc.yaml or an input
+    is missing.
     """
     missing = "no such file; run stages from the project's folder"
     pipeline = read_yaml(PIPELINE, missing=missing, cure="restore it with: git checkout dvc.yaml")
@@ -34,12 +34,12 @@ def fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Se
 
 
 def _filled(name: str, values: Mapping[str, str]) -> str:
-    """A dep of dvc.yaml with ${key} replaced by its value; a key that has none stays."""
+    """A dep of dvc.yaml with each ${key} replaced by its value; an unknown key stays."""
     return re.sub(r"\$\{([\w.]+)\}", lambda found: values.get(found[1], found[0]), name)
 
 
 def _content(path: Path, stage: str) -> str:
-    """Hash of a file, or of a folder's names and files."""
+    """Hash of a file, or of the names and contents of all files in a folder."""
     if path.is_dir():
         digest = hashlib.sha256()
         members = (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)

@@ -1,4 +1,4 @@
-"""What all stages share: their options, the debugging outlet, progress, and errors without tracebacks."""
+"""Shared by all stages: options, --out for debugging, progress bars, and errors without tracebacks."""
 
 import errno
 import os
@@ -28,15 +28,15 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs."),
 ]
 
-WRITTEN = ".cpal"  # below --out: names of what stages wrote there, and may replace
+WRITTEN = ".cpal"  # file below --out: names of outputs that stages wrote there, and may replace
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(main: Callable[..., None], *, help: str | None = None, before: Callable[[], None] | None = None) -> None:
-    """Run a function as a command; an error that the user can cure ends in one message and exit code 2.
+    """Run a function as a command; an error that the user can fix ends with one message and exit code 2.
 
-    `help` describes the command; by default the docstring of the function's module does. `before` is called first.
+    `help` describes the command; the default is the docstring of the function's module. `before` is called first.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=help or sys.modules[main.__module__].__doc__)(stoppable(main))
@@ -44,7 +44,7 @@ def run(main: Callable[..., None], *, help: str | None = None, before: Callable[
         if before is not None:
             before()
         app()
-    except KeyboardInterrupt:  # before the command itself, or behind it
+    except KeyboardInterrupt:  # before or after the command itself
         say_stopped()
         sys.exit(STOPPED)
     except UserError as error:
@@ -52,21 +52,21 @@ def run(main: Callable[..., None], *, help: str | None = None, before: Callable[
     except OSError as error:
         if error.errno in DISK_FULL:
             _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space and run again")
-        if error.errno is None or error.filename is None:  # not about a file: a lost connection, say
+        if error.errno is None or error.filename is None:  # not about a file, such as a lost connection
             raise
         _fail(f"{error.filename}: {error.strerror}; check that the path exists and can be written")
 
 
 def _fail(message: str) -> NoReturn:
-    tqdm.write(f"error: {message}", file=sys.stderr)  # on a line of its own, below an unfinished bar
+    tqdm.write(f"error: {message}", file=sys.stderr)  # on a new line below an unfinished bar
     sys.exit(2)
 
 
 def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
-    """Where a stage writes: its DVC output, or the same name below --out; to be called before any work.
+    """The path that a stage writes: its DVC output, or the same name below --out. Call it before any work.
 
-    Raises UserError for --limit without --out, and --out where DVC's outputs lie, which would leave a partial result in
-    DVC's hands; and where the user's own files would be replaced.
+    Raises UserError for --limit without --out; if --out is the folder of DVC's outputs, because DVC would then keep a
+    partial result; and if a file of the user would be replaced.
     """
     if debug is None:
         if limit is not None:
@@ -86,12 +86,12 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
-    """A bar on a terminal, a plain line now and then elsewhere, and nothing where there is nothing to do."""
+    """A progress bar on a terminal, and plain lines now and then elsewhere; without items, nothing."""
     return tqdm(items, total=total, desc=what, unit="img", disable=total == 0 or RANK != 0, **_terminal())
 
 
 def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:
-    """The same for a file on its way: to be told its bytes so far, and in all."""
+    """A progress bar of a download: call the result with the number of bytes so far and in total."""
     bar = tqdm(desc=what, unit="B", unit_scale=True, **_terminal())
 
     def show(done: int, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Where the stages read and write; nothing below `cpal` knows a path of the pipeline."""
+"""The paths that the stages read and write; no module of `cpal` knows a path of the pipeline."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ from cpal.settings.data import DataConfig
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
-CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # experiments in DVC's queue can share one
+CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # one folder can serve all experiments in DVC's queue
 
-DATA = Path("data")  # also holds what is not whole yet, under temporary names
+DATA = Path("data")  # also holds unfinished files, under temporary names
 DATASET = Path("data/dataset")
 FIRST_ROUND = Path("data/first_round")
 CLASSIFIER = Path("data/classifier.safetensors")
@@ -39,9 +39,9 @@ OUTPUTS = (
 
 
 def check_root(settings: DataConfig, target: Path) -> None:
-    """Refuse a data set that lies in `target` or another folder of results: they replace it, or DVC removes it.
+    """Raise UserError if the data set lies in `target` or another result folder, which stages replace or DVC removes.
 
-    Raises UserError that names the path and the cure.
+    The message names the path and the cure.
     """
     if settings.source == "toy":
         return

@@ -1,4 +1,4 @@
-"""How finished work becomes a stage's output: whole, and with the right files only."""
+"""Moves finished work to a stage's outputs: complete, and with the expected files only."""
 
 import errno
 import shutil
@@ -9,7 +9,7 @@ from cpal.errors import UserError
 from cpal.files import put, remove, temporary_name
 from stages.job.workdir import drop_old_works, give_back
 
-KEPT = 4  # works of a stage that stay, the newest ones
+KEPT = 4  # number of a stage's newest works that stay
 
 
 def publish(
@@ -18,9 +18,8 @@ def publish(
     """Move folder/NAME to each output, then remove the folder and the oldest other works of the stage.
 
     files: names that each output folder must hold; other files are not published. scratch: a folder on the disk of the
-    outputs, for unfinished copies. With `keep` the outputs are copies, and a later run with the same fingerprint finds
-    the finished work. Works in use by another process stay.
-    Raises UserError if a file is missing.
+    outputs, for unfinished copies. With `keep`, the outputs are copies, so that a later run with the same fingerprint
+    finds the finished work. Works that another process uses stay. Raises UserError if a file is missing.
     """
     for name in outs:
         if files is not None:
@@ -36,9 +35,9 @@ def publish(
 
 
 def _put(source: Path, out: Path, scratch: Path, *, keep: bool) -> None:
-    """Rename, or copy if `keep` is set or the output is on another disk.
+    """Rename; copy if `keep` is set or the output is on another disk.
 
-    shutil.copytree would collect the errors of a full disk in one that names no file.
+    shutil.copytree is not used: on a full disk it collects all errors in one error that names no file.
     """
     if not keep:
         try:

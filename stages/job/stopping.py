@@ -1,4 +1,4 @@
-"""How a stage ends before its time: by Ctrl-C, by a batch system's SIGTERM, or because DVC is gone."""
+"""Stops a stage early: on Ctrl-C, on SIGTERM of a batch system, or when DVC has ended."""
 
 import functools
 import os
@@ -13,12 +13,12 @@ from typing import Any
 import typer
 from tqdm import tqdm
 
-STOPPED = 130  # the exit code of a command that was interrupted, as shells have it
-WATCH = 2.0  # seconds between two looks at DVC
+STOPPED = 130  # exit code of an interrupted command, as in shells
+WATCH = 2.0  # seconds between two checks whether DVC still runs
 
 
 def stoppable(main: Callable[..., None]) -> Callable[..., None]:
-    """`main`, ending with one line that says how to go on when it is stopped. Outputs are whole at any time."""
+    """Wrap `main`: if it is stopped, print one line that says how to continue. Outputs are complete at any time."""
 
     @functools.wraps(main)
     def run(*arguments: Any, **options: Any) -> None:
@@ -35,7 +35,7 @@ def stoppable(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def say_stopped() -> None:
-    """The one line; a second signal no longer counts, since the rest takes a moment."""
+    """Print this line. Further signals are ignored, since cleaning up takes a moment."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     tqdm.write("stopped: finished work is kept; the same command continues it", file=sys.stderr)
@@ -46,11 +46,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _watch_dvc() -> None:
-    """Stop when DVC was killed, which would start this stage a second time while it still runs."""
+    """Stop this stage if DVC was killed: DVC, when started again, would start the stage a second time."""
     import psutil
 
     above = psutil.Process().parents()
-    # Between DVC and the stage there may be a shell, which has DVC's variable as well.
+    # A shell between DVC and the stage has the variable DVC_STAGE too.
     dvc = next((process for process in above if not _started_by_dvc(process)), None)
     while dvc is not None and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
         time.sleep(WATCH)

@@ -1,8 +1,9 @@
-"""Where a long stage keeps unfinished work, so that a killed run continues and a changed setting starts afresh.
+"""Folders for unfinished work of long stages: a killed run continues, and a changed setting starts afresh.
 
 DVC removes a stage's outputs before it runs. Work therefore grows in .cache/<stage>/<fingerprint>/ and moves to the
-output when done. The fingerprint covers the stage's settings and the content of its `deps` in dvc.yaml, which are its
-code and its inputs, and of files that only a setting names, such as first weights. One process at a time works there.
+output when finished. The fingerprint covers the stage's settings, the content of its `deps` in dvc.yaml (code and
+inputs), and the content of files that only a setting names, such as initial weights. One process at a time works in a
+folder.
 """
 
 import json
@@ -24,7 +25,7 @@ from stages.job.paths import CACHE
 
 HOLDER = "holder.json"  # in a work folder: the process that works there
 
-_held: dict[Path, FileLock] = {}  # by work folder; a lock that nothing refers to is given back
+_held: dict[Path, FileLock] = {}  # by work folder; Python releases a lock when nothing refers to it
 
 
 def work_folder(
@@ -32,9 +33,9 @@ def work_folder(
 ) -> Path:
     """The folder of this stage with these settings and the present inputs; it may hold work to continue.
 
-    Waits while another process works there. This process holds the folder's lock until it ends or publishes; of
-    torchrun's processes the first one does. `values` are those of the settings that its deps in dvc.yaml name, as
-    ${seeds.maps}; a dep whose setting has none is passed over. `inputs` count as deps do.
+    Waits while another process works there. This process then holds the folder's lock until it ends or publishes; of
+    the processes of torchrun, only the first takes the lock. `values`: values of the settings in deps of dvc.yaml, such
+    as ${seeds.maps}; a dep with an unknown setting is left out. `inputs` count as deps.
     """
     folder = CACHE / stage / fingerprint(stage, settings, values or {}, inputs)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,12 +47,12 @@ def work_folder(
 
 
 def _lock(folder: Path) -> FileLock:
-    """The system drops the lock when its process ends, however it ends."""
+    """The folder's lock; the operating system releases it when the process ends, even if it is killed."""
     return FileLock(folder.with_suffix(".lock"))
 
 
 def _take(folder: Path) -> None:
-    if folder.absolute() in _held:  # a stage that failed is called again in one process
+    if folder.absolute() in _held:  # a failed stage that is called again in the same process
         return
     _held[folder.absolute()] = lock = _lock(folder)
     try:
@@ -79,7 +80,7 @@ def _take(folder: Path) -> None:
 
 
 def _holder(folder: Path) -> dict[str, Any]:
-    """Who works in the folder, or did last; nothing where it is new."""
+    """The process that works, or last worked, in the folder; empty for a new folder."""
     try:
         found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -88,7 +89,7 @@ def _holder(folder: Path) -> dict[str, Any]:
 
 
 def check_room(folder: Path, needed: float) -> None:
-    """Raises UserError when the folder's disk has fewer bytes left than needed, before hours of work are lost on it."""
+    """Raise UserError if the folder's disk has less than `needed` bytes free, before hours of work are lost."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
@@ -98,13 +99,13 @@ def check_room(folder: Path, needed: float) -> None:
 
 
 def give_back(folder: Path) -> None:
-    """Let the next process have the folder."""
+    """Release the folder's lock for the next process."""
     if lock := _held.pop(folder.absolute(), None):
         lock.release()
 
 
 def drop_old_works(folder: Path, kept: int) -> None:
-    """Remove the stage's works other than this one, except the `kept` newest and those in use by a process."""
+    """Remove other works of the stage, except the `kept` newest works and works that another process uses."""
     works = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
     for work in sorted(works, key=lambda path: path.stat().st_mtime, reverse=True)[kept:]:
         lock = _lock(work)
