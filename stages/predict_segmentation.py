@@ -1,6 +1,5 @@
 """Predict label maps of the validation images and of the scored training images (all, if none is scored)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,11 @@ from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.networks.weights import load_weights  # takes seconds, which --help need not wait for
-    from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
+    from cpal.segmentation.deeplab import load_segmentor, predict, probabilities  # takes seconds, unlike --help
 
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
     target = job.target(PREDICTIONS)
-    segmentor = build_segmentor(model, dataset.num_classes, weights="none")
-    meta = weights_meta(model, dataset.classes)
-    load_weights(SEGMENTATION, {"segmentor": segmentor}, meta, stage="train_segmentation")
+    segmentor, _ = load_segmentor(SEGMENTATION, model, dataset.classes)
     segmentor.to(job.device)
     folder = job.work([model.model_dump(), settings.model_dump()])
     done = folder / "predictions"
@@ -36,22 +32,22 @@ def main(job: NetworkJob) -> None:
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
 
-    def probable() -> Iterator[tuple[Record, np.ndarray]]:
-        for record, size, views in loader:
-            yield record, probabilities(segmentor, size, views).cpu().numpy()
+    def refine_one(record: Record, image: Path, probability: np.ndarray) -> None:
+        refined = refine_probabilities(read_record_image(image, record), probability, settings.crf)
+        write_mask(done / f"{record.image_id}.png", refined.argmax(axis=0).astype(np.uint8), folder)
 
-    def label_one(record: Record, image: Path, probability: np.ndarray) -> None:
-        if settings.crf.iterations:
-            probability = refine_probabilities(read_record_image(image, record), probability, settings.crf)
-        write_mask(done / f"{record.image_id}.png", probability.argmax(axis=0).astype(np.uint8), folder)
-
-    jobs = max(1, job.workers) if settings.crf.iterations else 1
-    # max_nbytes=None: else joblib keeps every map as a file in shared memory until the last image is done.
-    work = processes(jobs, pre_dispatch="2*n_jobs", max_nbytes=None)(
-        delayed(label_one)(record, dataset.image_path(record), probability) for record, probability in probable()
-    )
-    for _ in progress(work, total=len(records), what="predict"):
-        pass
+    if settings.crf.iterations:
+        tasks = (
+            delayed(refine_one)(record, dataset.image_path(record), probabilities(segmentor, size, views).cpu().numpy())
+            for record, size, views in loader
+        )
+        # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
+        work = processes(job.workers, pre_dispatch="2*n_jobs", max_nbytes=None)(tasks)
+        for _ in progress(work, total=len(records), what="predict"):
+            pass
+    else:
+        for record, size, views in progress(loader, total=len(records), what="predict"):
+            write_mask(done / f"{record.image_id}.png", predict(segmentor, size, views), folder)
     job.publish_images(folder, "predictions", target, images, ".png")
 
 

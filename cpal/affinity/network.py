@@ -17,7 +17,7 @@ from cpal.affinity.random_walk import offsets, pair_affinity, shifted
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError
-from cpal.networks.backbones import Backbone, build_backbone
+from cpal.networks.backbones import Backbone, build_backbone, fold_norms
 from cpal.networks.weights import load_weights
 from cpal.settings.config import AffinityConfig
 from cpal.training.loop import LossModel, Run, train
@@ -157,4 +157,5 @@ def load_affinity_net(path: Path, settings: AffinityConfig, *, device: torch.dev
     """The trained network, ready for inference."""
     network = build_affinity_net(settings, weights="none")
     load_weights(path, {"network": network}, weights_meta(settings), stage="train_affinity")
+    fold_norms(network)
     return network.to(device).eval()

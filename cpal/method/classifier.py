@@ -14,6 +14,7 @@ from cpal.hosts.build import build_host
 from cpal.hosts.outputs import view_output
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.method.taught_cam import TaughtCam
+from cpal.networks.backbones import fold_norms
 from cpal.networks.weights import load_weights
 from cpal.settings.cpal import CpalSettings
 from cpal.settings.hosts import HostSection
@@ -70,4 +71,5 @@ def load_classifier(
     learner = build_learner(host, len(classes), cpal, seed=seed)
     modules = {"host": host, "projections": learner.projections}
     load_weights(path, modules, weights_meta(settings, classes), stage="train_cam")
+    fold_norms(host)
     return host.to(device).eval(), learner.to(device).eval()

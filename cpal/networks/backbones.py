@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cpal.errors import UserError
+from cpal.networks.folding import NORMS, folded
 from cpal.networks.state_dicts import read_state_dict
 from cpal.networks.wide_resnet38 import WideResNet38
 from cpal.settings.hosts import BackboneSection
@@ -19,7 +20,6 @@ CAFFE = "resnet101_caffe"  # the architecture of DeepLab's published weights
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 WIDE = "wide_resnet38"
 BUNDLED = "tf_efficientnet_lite0"
-NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Backbone(nn.Module):
@@ -75,6 +75,14 @@ class Backbone(nn.Module):
             reached = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, reached, strict=True):
             parameter.requires_grad_(gradient is None)
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold batch norm into the convolutions of each backbone in a network on the CPU, for inference only."""
+    example = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for module in network.eval().modules():
+        if isinstance(module, Backbone):
+            module.body = folded(module.body, example.contiguous(memory_format=torch.channels_last))
 
 
 def build_backbone(

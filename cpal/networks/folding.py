@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from cpal.networks.backbones import NORMS
-
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 TOLERANCE = 1e-3  # of the largest output; folding moves the outputs of EfficientNet-Lite0 by 3e-6
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, LabelMaps
 from cpal.errors import UserError, again
-from cpal.networks.backbones import build_backbone
+from cpal.networks.backbones import build_backbone, fold_norms
 from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
 from cpal.settings.config import SegmentationConfig
@@ -167,14 +167,19 @@ def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[s
     }
 
 
-def load_segmentor(weights: Path, settings: SegmentationConfig) -> tuple[EncoderDecoder, dict[str, Any]]:
-    """The trained network on the CPU, and the description in its file (`weights_meta`); no data set is needed.
+def load_segmentor(
+    weights: Path, settings: SegmentationConfig, classes: Sequence[str] | None = None
+) -> tuple[EncoderDecoder, dict[str, Any]]:
+    """The trained network on the CPU, ready for inference, and the description in its file (`weights_meta`).
 
+    Without `classes` the network is that of the classes in the file, so that no data set is needed.
     Raises UserError if the file is missing or damaged, or holds another network or a network with other settings.
     """
     meta = _read_model(weights)
-    segmentor = build_segmentor(settings, len(meta["classes"]) + 1, weights="none")
-    load_weights(weights, {"segmentor": segmentor}, weights_meta(settings, meta["classes"]), stage="train_segmentation")
+    classes = meta["classes"] if classes is None else classes
+    segmentor = build_segmentor(settings, len(classes) + 1, weights="none")
+    load_weights(weights, {"segmentor": segmentor}, weights_meta(settings, classes), stage="train_segmentation")
+    fold_norms(segmentor)
     return segmentor, meta
 
 
