@@ -37,8 +37,10 @@ STAGES = {  # and what each of them writes
     "predict_segmentation": ["predictions"],
     "evaluate_labels": ["metrics/classifier.json"],
 }
-BEFORE = ["prepare", "first_round", "train_cam"]
-BETWEEN = ["refine_crf", "train_affinity", "write_pseudo_masks", "train_segmentation"]
+ALL = [
+    *("prepare", "first_round", "train_cam", "fit_prototypes", "teach_cam", "evaluate_labels", "make_cams", "refine_crf"),
+    *("train_affinity", "propagate_affinity", "write_pseudo_masks", "train_segmentation", "predict_segmentation"),
+]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
@@ -73,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("project")
     text, _ = merged((ROOT / "params.yaml").read_text(encoding="utf-8"), plain_yaml(SETTINGS), name="small")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    for stage in [*BEFORE, "fit_prototypes", "teach_cam", "make_cams", *BETWEEN, *STAGES]:
+    for stage in ALL:
         ended = run(folder, stage)
         assert ended.returncode == 0, f"{stage}: {ended.stderr}"
     yield folder
