@@ -62,7 +62,7 @@ def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, An
         "|---|---|---|",
     ]
     return lines + [
-        f"| {row.name} | {row.paper or ''} | {_shown(_best(row, done), len(seeds))} |" for row, done in found
+        f"| {row.name} | {row.paper or ''} | {shown(_best(row, done), len(seeds))} |" for row, done in found
     ]
 
 
@@ -86,7 +86,7 @@ def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[
         "|---|---|---|---|---|---|---|",
     ]
     for row, done in found:
-        here = [_shown(_miou(done, step), len(seeds)) for step in SEED_TO_MASK]
+        here = [shown(_miou(done, step), len(seeds)) for step in SEED_TO_MASK]
         cells = [f"{paper} | {value}" for paper, value in zip(PAPER_HOSTS[row.name], here, strict=True)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return lines
@@ -125,7 +125,7 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
     lines += ["", f"| IoU | {' | '.join(STEP_NAMES.values())} |", f"|---|{'---|' * len(STEP_NAMES)}"]
     by_class = {step: _class_iou(done, step) for step in STEP_NAMES}
     for name in dict.fromkeys(name for values in by_class.values() for name in values):
-        cells = [_shown(by_class[step].get(name, []), len(seeds)) for step in STEP_NAMES]
+        cells = [shown(by_class[step].get(name, []), len(seeds)) for step in STEP_NAMES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -167,10 +167,11 @@ def _class_iou(done: dict[int, Metrics], step: str) -> dict[str, list[float]]:
 
 def _seed_line(name: str, split: str, values: dict[int, float], seeds: list[int]) -> str:
     cells = [f"{values[seed]:.1f}" if seed in values else "not measured" for seed in seeds]
-    return f"| {name} | {split} | {' | '.join(cells)} | {_shown(list(values.values()), len(seeds))} |"
+    return f"| {name} | {split} | {' | '.join(cells)} | {shown(list(values.values()), len(seeds))} |"
 
 
-def _shown(values: list[float], expected: int) -> str:
+def shown(values: list[float], expected: int) -> str:
+    """Mean and standard deviation of a score over seeds, and how many of the expected seeds there are."""
     if not values:
         return "not measured"
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""

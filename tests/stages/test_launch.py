@@ -38,8 +38,9 @@ STAGES = {  # and what each of them writes
     "evaluate_labels": ["metrics/classifier.json"],
 }
 ALL = [
-    *("prepare", "first_round", "train_cam", "fit_prototypes", "teach_cam", "evaluate_labels", "make_cams", "refine_crf"),
-    *("train_affinity", "propagate_affinity", "write_pseudo_masks", "train_segmentation", "predict_segmentation"),
+    *("prepare", "first_round", "train_cam", "fit_prototypes", "teach_cam", "evaluate_labels", "make_cams"),
+    *("refine_crf", "train_affinity", "propagate_affinity", "write_pseudo_masks"),
+    *("train_segmentation", "predict_segmentation"),
 ]
 
 

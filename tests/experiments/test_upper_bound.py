@@ -1,0 +1,65 @@
+"""The yardstick trains on ground truth, of the images that have it, and says how much of it the pipeline reaches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cpal.data.dataset import Dataset
+from cpal.data.masks import LabelMaps, read_mask
+from cpal.evaluation.score_files import write_scores
+from cpal.settings.config import Config
+from experiments import upper_bound
+
+Settings = Callable[..., Config]
+
+
+def test_trains_on_ground_truth_and_scores_val(
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segmentor that knows all reaches 100 percent, if it is asked about the validation images only."""
+    monkeypatch.setattr(upper_bound, "CACHE", tmp_path)
+    trained: list[np.ndarray] = []
+
+    def train(_: Dataset, records: Any, masks: LabelMaps, *__: Any) -> torch.nn.Module:
+        trained.extend(masks.read(record) for record in records)
+        return torch.nn.Identity()
+
+    truth = [read_mask(tiny_dataset.mask_path(record)) for record in tiny_dataset.scored("val")]
+    answers = iter(truth)
+
+    def predict(_: Any, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
+        answer = next(answers)
+        assert answer.shape == size
+        return answer
+
+    monkeypatch.setattr("cpal.segmentation.deeplab.train_segmentation", train)
+    monkeypatch.setattr("cpal.segmentation.deeplab.predict", predict)
+    records = tiny_dataset.split("train")
+    scores = upper_bound.one_seed(settings(), tiny_dataset, records, 3, "key", device="cpu", loaders=0)
+    assert scores["mIoU"] == 100 and set(scores) == {"mIoU", "background", *tiny_dataset.classes}
+    for record, mask in zip(records, trained, strict=True):
+        assert np.array_equal(mask, read_mask(tiny_dataset.mask_path(record)))
+
+
+def test_the_table_has_the_share_of_the_bound(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upper_bound, "METRICS", tmp_path)
+    write_scores(tmp_path, "segmentation", {"miou": 57.0}, [{"class": "cat", "iou": 30.0}], {})
+    lines = upper_bound.table({0: {"mIoU": 60.0, "cat": 40.0}, 1: {"mIoU": 54.0, "cat": 80.0}}, 7, settings())
+    assert "| mIoU | 60.0 | 54.0 | 57.0 ± 4.2 | 57.0 | 100.0 |" in lines
+    assert "| cat | 40.0 | 80.0 | 60.0 ± 28.3 | 30.0 | 50.0 |" in lines
+    assert any("7 training images" in line for line in lines)
+
+
+def test_without_masks_it_says_so(tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = replace(tiny_dataset, records=[replace(record, mask=None) for record in tiny_dataset.records])
+    monkeypatch.setattr(upper_bound, "read_dataset", lambda _: bare)
+    with pytest.raises(upper_bound.UserError, match="data.masks: .* need ground-truth masks"):
+        upper_bound.main()
