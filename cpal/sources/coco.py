@@ -22,25 +22,12 @@ from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.parallel import processes
 from cpal.settings.data import DataConfig
+from cpal.sources.import_listing import kept, unlearnable
 from cpal.sources.instances_json import AnnotatedImage, read_instances
-from cpal.sources.listing import (
-    ImportedImage,
-    ListedImage,
-    Listing,
-    Progress,
-    kept,
-    labels_of,
-    make_record,
-    missing_folder,
-    noted,
-    read_names,
-    refuse,
-    silent,
-    some,
-    twin_problems,
-    undrawn,
-    unlearnable,
-)
+from cpal.sources.labels_and_masks import undrawn
+from cpal.sources.listing import ListedImage, Listing, Progress, silent
+from cpal.sources.problems import missing_folder, noted, refuse, some, twin_problems
+from cpal.sources.read_listed import ImportedImage, labels_of, make_record, read_names
 
 SPLITS: tuple[Split, Split] = ("train", "val")
 SHARD = 200  # images that a killed import does again at most, for each worker

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,19 +12,14 @@ from cpal.data.dataset import MAX_ID
 from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
-from cpal.sources.image_labels import ImageLabels, labels_from_files
-from cpal.sources.listing import (
-    LabelOrigin,
-    ListedImage,
-    Listing,
-    missing_folder,
-    names_in_mask,
-    noted,
-    some,
-    twin_problems,
-)
+from cpal.sources.labels.image_labels import ImageLabels
+from cpal.sources.labels.list_files import NO_LIST, ListedSplits, splits_of_lists
+from cpal.sources.labels.read import labels_from_files
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
+from cpal.sources.problems import missing_folder, noted, some, twin_problems
+from cpal.sources.read_listed import names_in_mask
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
@@ -38,11 +34,14 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return Listing(root, (), settings.classes or (), (), _splits(settings), tuple(no_root))
     colors, mask_classes = _mask_values(root, settings, problems)
     files = without_masks(image_files(root / settings.images, problems), root, settings)
-    masks = mask_files(root, settings, files, problems)
+    lists = splits_of_lists(root, settings, list(files), problems)
+    masks = mask_files(root, settings, files, problems, lists.masks if lists else {})
     if settings.labels == "masks":
         labels = ImageLabels(_names_of_masks(masks, mask_classes, problems, colors))
     else:
         labels = labels_from_files(root, settings, list(files), problems)
+    if lists is not None:
+        labels = _in_lists(labels, lists, problems)
     names, told = labels.names, labels.splits
     if not names and not problems:
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
@@ -136,6 +135,15 @@ def _image_id(file: str) -> str:
     return str(PurePosixPath(file).with_suffix("")).replace("/", "__")
 
 
+def _in_lists(labels: ImageLabels, lists: ListedSplits, problems: list[str]) -> ImageLabels:
+    """Labels with the splits of the list files, which overrule those of a table."""
+    bare = [file for file, name in lists.splits.items() if name != NO_LIST and file not in labels.names]
+    if bare and labels.names:
+        problems.append(f"{len(bare)} image(s) of the lists have no label: {some(bare)}; label them, or unlist them")
+    splits = {file: lists.splits[file] for file in labels.names}
+    return replace(labels, splits=splits, told="; ".join(filter(None, (labels.told, lists.told))))
+
+
 def _names_of_masks(
     masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
 ) -> dict[str, frozenset[str]]:
@@ -184,7 +192,8 @@ def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[st
     parts = {part: [file for file, split in told.items() if split == value] for part, value in values.items()}
     known = ", ".join(sorted(set(told.values())))
     problems += [
-        f"{settings.labels_file}: column split never says {value} (data.{part}_list); it says: {known}"
+        f"{settings.labels_file or settings.images}: no image is in the split {value} (data.{part}_list); there are: "
+        f"{known}"
         for part, value in values.items()
         if not parts[part]
     ]

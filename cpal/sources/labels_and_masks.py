@@ -1,10 +1,14 @@
 """Labels compared with ground-truth masks, image by image: do the mask values have the right names?"""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+
+from cpal.data.masks import VOID
+from cpal.sources.listing import ListedImage, Listing
 
 CONTRADICTIONS = 3  # of a class, on average, from which on another order of the values is believed
 SHOWN = 6  # classes that one message names
@@ -29,6 +33,40 @@ class WrongOrder:
     def problem(self) -> str:
         more = f"; and {len(self.evidence) - SHOWN} more" if len(self.evidence) > SHOWN else ""
         return f"masks show other classes than the labels: {'; '.join(self.evidence[:SHOWN])}{more}: {self.cure}"
+
+
+def scored_images(
+    looked_at: Iterable[tuple[ListedImage, frozenset[str] | None, frozenset[str] | None]],
+) -> list[ScoredImage]:
+    """Scored images, from the labels and the drawn classes of listed images.
+
+    Images are left out if their labels are unknown, or if the labels come from the masks.
+    """
+    return [
+        ScoredImage(item.image_id, labels, drawn)
+        for item, labels, drawn in looked_at
+        if item.scored and labels is not None and drawn is not None and (item.names is not None or item.xml is not None)
+    ]
+
+
+def order_of_masks(listing: Listing, scored: Sequence[ScoredImage]) -> WrongOrder | None:
+    """Evidence that the names of the listing's mask values are exchanged; None if there is no such evidence."""
+    colors = listing.colors.source if listing.colors is not None else None
+    return wrong_order(listing.classes, listing.mask_classes, scored, colors)
+
+
+def undrawn(
+    scored: Iterable[tuple[Collection[str], Collection[str] | None]],
+    cure: str = f"objects must have the values 1, 2, ... of their classes, and {VOID} is void",
+) -> list[str]:
+    """Problems of classes that no mask has, from the labels of each scored image and the classes in its mask."""
+    known = [(labels, drawn) for labels, drawn in scored if drawn is not None]
+    counts = Counter(name for labels, _ in known for name in labels)
+    absent = sorted(counts.keys() - {name for _, drawn in known for name in drawn})
+    return [
+        f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; {cure}"
+        for name in absent
+    ]
 
 
 def table(names: Sequence[str], images: Sequence[ScoredImage]) -> tuple[np.ndarray, np.ndarray]:

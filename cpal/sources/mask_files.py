@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from cpal.data.images import ENDINGS
 from cpal.settings.data import DataConfig
-from cpal.sources.listing import some
+from cpal.sources.problems import some
 
 MASK_ENDINGS = (".png", ".PNG", ".tif", ".tiff", ".TIF", ".TIFF", ".bmp", ".BMP")  # the first that is there is taken
 LOOKED_AT = 10_000  # files of a folder of masks, to say what is there
@@ -34,8 +35,17 @@ def _is_mask_of_another(name: str, suffix: str, stems: Collection[str]) -> bool:
     return name.endswith(suffix) and name.removesuffix(suffix) in stems
 
 
-def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
-    """Where each image's mask lies, or would lie: the same path below the folder of masks, with suffix and ending."""
+def mask_files(
+    root: Path,
+    settings: DataConfig,
+    images: Mapping[str, Path],
+    problems: list[str],
+    listed: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Path]:
+    """Path of each image's mask, also if there is no such file: as `listed`, else as the names say.
+
+    A mask has the path of its image, but below the folder of masks, and with the masks' suffix and ending.
+    """
     if settings.masks is None:
         return {}
     folder, suffix = root / settings.masks, settings.mask_suffix or ""
@@ -49,7 +59,7 @@ def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], pro
             "(data.masks, data.mask_suffix)"
         )
         return {}
-    masks = {file: _mask_file(folder, stem(file) + suffix, image) for file, image in images.items()}
+    masks = {f: listed.get(f) or _mask_file(folder, stem(f) + suffix, image) for f, image in images.items()}
     if masks and not any(mask.exists() for mask in masks.values()):
         looked = some([mask.relative_to(folder).as_posix() for mask in masks.values()])
         there = _what_is_there(folder, images, suffix) or "no picture lies there"

@@ -12,13 +12,15 @@ from pathlib import Path
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig, Voc2012Config
 from cpal.sources.download import OnBytes, download, no_report, unpack
-from cpal.sources.listing import Listing, missing_folder
-from cpal.sources.voc import list_voc
+from cpal.sources.labels.list_files import image_id_of, never, read_list
+from cpal.sources.listing import Listing
+from cpal.sources.problems import missing_folder
+from cpal.sources.tables.file_names import ENDING
+from cpal.sources.voc import LISTS, list_voc
 
 COUNTS = {"train": 1464, "train_aug": 10582, "val": 1449, "test": 1456}
 DEVKIT = Path("VOCdevkit/VOC2012")
 SBD = Path("benchmark_RELEASE/dataset")
-LISTS = Path("ImageSets/Segmentation")
 
 
 def fetch_voc2012(
@@ -112,11 +114,10 @@ def _train_aug(root: Path, voc: Path) -> tuple[list[str], str]:
 
 
 def _ids(path: Path) -> list[str]:
-    """First words of a list's lines; none where there is no such file, which its count then tells."""
-    try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError:
+    """Ids of a list; empty if there is no such file, which the count of the list reports."""
+    if not path.is_file():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: unreadable list ({error}); delete its folder, it is unpacked again") from None
-    return [row[0] for row in rows if row]
+    try:
+        return [ENDING.sub("", image_id_of(line.image)) for line in read_list(path, never, missing="no such list")]
+    except UserError as error:
+        raise UserError(f"{error}; delete its folder, and it is unpacked again") from None

@@ -13,8 +13,8 @@ import numpy as np
 from cpal.data.images import ENDINGS, files_passed_over, passed_over
 from cpal.settings.data import DataConfig
 from cpal.sources.health.image_facts import ImageFacts, earlier_alike
-from cpal.sources.labels_and_masks import ScoredImage, contradictions
-from cpal.sources.listing import ListedImage, Listing, order_of_masks, undrawn
+from cpal.sources.labels_and_masks import ScoredImage, contradictions, order_of_masks, undrawn
+from cpal.sources.listing import ListedImage, Listing
 
 Severity = Literal["error", "warning", "note"]
 TINY = 64  # pixels of the short side: four feature cells at stride 16

@@ -27,8 +27,10 @@ from cpal.sources.health.file_findings import (
     printable,
 )
 from cpal.sources.health.image_facts import read_facts
-from cpal.sources.labels_and_masks import class_counts
-from cpal.sources.listing import LabelOrigin, ListedImage, Listing, Progress, read_names, scored_images, silent, some
+from cpal.sources.labels_and_masks import class_counts, scored_images
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing, Progress, silent
+from cpal.sources.problems import some
+from cpal.sources.read_listed import read_names
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 COLUMNS = 100

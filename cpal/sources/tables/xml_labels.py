@@ -55,4 +55,7 @@ def names_of_annotation(path: Path) -> frozenset[str]:
     root = read_root(path)
     if root.tag != "annotation":
         raise UserError(f"{path}: not VOC's annotation of one image (its first tag is {root.tag[:40]}); replace it")
-    return frozenset(node.findtext("name", "").strip() for node in root.findall("object")) - {""}
+    names = [node.findtext("name", "").strip() for node in root.findall("object")]
+    if not all(names):
+        raise UserError(f"{path}: an object has no name; name it, or take it out")
+    return frozenset(names)
