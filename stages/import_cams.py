@@ -1,4 +1,4 @@
-"""Take over the CAMs of IRN, SIPE, AMN, MCTformer or CLIP-ES, to go on from there without training a classifier.
+"""Take over the CAMs of another method, such as IRN or Puzzle-CAM, and go on from there without a classifier.
 
 DIR holds one ID.npy for each training image, as the method's own script saves them. docs/import_cams.md tells what is
 read of them, and how to go on.

@@ -19,7 +19,19 @@ ASKED = {  # names that are hardly a class
         "unlabeled",
         "unlabelled",
     ),
-    *("no label", "nolabel", "no_label", "undefined", "clean", "false", "hard_negative", "hard negative", "?"),
+    *(
+        "no label",
+        "nolabel",
+        "no_label",
+        "undefined",
+        "clean",
+        "false",
+        "hard_negative",
+        "hard negative",
+        "?",
+        "-1",
+        "-1.0",
+    ),
 }
 
 

@@ -149,9 +149,7 @@ def _label_columns(
     if len(texts) == 1 and not (numbers and all(_is_flag(n, sample) for n in numbers)):
         return (texts[0],), ()
     if not texts and (named := [n for n in numbers if header[n]]):
-        numbers = named
-        only_ids = len(numbers) == 1 and not _within_one(numbers[0], sample)
-        return (tuple(numbers), ()) if only_ids else ((), tuple(numbers))
+        return (), tuple(named)
     if len(texts) > 1 or texts and numbers:
         _two(header, free, path)
     if len(numbers) == 1:
@@ -185,11 +183,6 @@ def _is_numeric(place: int, sample: Sequence[Sequence[Cell]]) -> bool:
 
 def _is_flag(place: int, sample: Sequence[Sequence[Cell]]) -> bool:
     return all(cell in YES or cell in NO for cell in _cells(place, sample))
-
-
-def _within_one(place: int, sample: Sequence[Sequence[Cell]]) -> bool:
-    numbers = [number(cell) for cell in _cells(place, sample)]
-    return all(value is None or -1 <= value <= 1 for value in numbers)
 
 
 def number(cell: str) -> float | None:

@@ -1,5 +1,6 @@
 """The forms of a table: one row an image, one row a label, one column a class."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,16 +69,11 @@ def _column_a_class(
     rows: Sequence[Numbered], columns: Columns, header: Sequence[str], path: Path, reading: Reading
 ) -> tuple[list[Row], str]:
     """The classes whose column says yes: 1, true, x; with a threshold, a number from it on."""
-    used = {str(cells[n]).lower() for _, cells in rows for n in columns.classes}
-    minus = bool(used & {"-1", "-1.0"})
-    yes_no = used <= {*YES, *NO} and not (minus and used & {"0", "0.0"}) and not ("" in used and used & {"0", "0.0"})
+    used = Counter(str(cells[n]).lower() for _, cells in rows for n in columns.classes)
+    zero, minus = used.keys() & {"0", "0.0"}, used.keys() & {"-1", "-1.0"}
+    yes_no = used.keys() <= {*YES, *NO} and not (minus and zero) and not ("" in used and zero)
     if not yes_no and reading.threshold is None:
-        odd = sorted(used - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
-        raise UserError(
-            f"{path}: the columns of classes hold {', '.join(map(repr, odd[:4]))}, not 0 and 1 only; set "
-            "data.label_threshold, such as 0.5, to the number from which on an image shows the class (an empty cell "
-            "then counts as 0)"
-        )
+        raise UserError(_odd_cells(used, [header[n] for n in columns.classes], path))
 
     def shows(cell: str) -> bool:
         if reading.threshold is not None and (value := number(cell)) is not None:
@@ -93,9 +89,27 @@ def _column_a_class(
         for _, cells in rows
     ]
     told = f"one column a class ({len(columns.classes)})"
+    if minus and yes_no:
+        told += ", -1 means no"
     if not yes_no:
         told += f", shown from {reading.threshold:g} on"
     return found, told
+
+
+def _odd_cells(used: Counter[str], names: Sequence[str], path: Path) -> str:
+    """The question about columns of classes that hold other cells than 0 and 1, with what each cell can mean."""
+    odd = sorted(used.keys() - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
+    shown = ", ".join(f"{cell!r} ({counted(used[cell], 'cell')})" for cell in odd[:4]) + ", ..." * (len(odd) > 4)
+    whole = all(re.fullmatch(r"-?\d*(\.0*)?", cell) for cell in odd)
+    meaning = "1, if these are numbers of objects" if whole else "0.5, if these are probabilities"
+    cure = f"set data.label_threshold to the number from which on an image shows the class: {meaning}"
+    if used.keys() & {"-1", "-1.0"}:
+        cure += "; -1 then means no: if it means unsure, take out those images, or write 0 or 1"
+    if "" in used:
+        cure += "; an empty cell then counts as 0"
+    if len(names) == 1:
+        cure += f"; if they are classes, write label instead of {names[0]} into the header"
+    return f"{path}: the columns of classes hold {shown}, not 0 and 1 only; {cure}"
 
 
 def _rows_of_names(

@@ -15,6 +15,7 @@ from cpal.sources.tables.grid import grid_of_records
 from cpal.sources.tables.rows import Reading, Row, Table
 from cpal.sources.tables.tasks import is_short_task, is_task, read_short_tasks, read_tasks
 from cpal.sources.tables.text import read_text
+from cpal.sources.tables.via_labels import is_via_json, read_via_json
 
 COCO = {"images", "annotations", "categories"}
 Named = Callable[[str], bool]
@@ -83,6 +84,13 @@ def _flat(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
+    if is_via_json(content):
+        return read_via_json(content, path, problems)
+    if {"project", "config", "metadata", "attribute"} <= content.keys():
+        raise UserError(
+            f"{path}: a project of VIA 3, whose attributes belong to times and views; open the pictures in VIA 2, or "
+            "write a table image,labels"
+        )
     samples, labels, classes = content.get("samples"), content.get("labels"), content.get("classes")
     if isinstance(samples, list):
         return _of_samples(samples, path)

@@ -11,6 +11,7 @@ from cpal.sources.tables.grid import grid_of_text
 from cpal.sources.tables.json_labels import read_json
 from cpal.sources.tables.rows import Reading, Table
 from cpal.sources.tables.text import MISSING, read_text
+from cpal.sources.tables.via_labels import is_via_header, read_via_csv
 from cpal.sources.tables.xml_labels import read_cvat
 
 
@@ -31,7 +32,10 @@ def read_table(path: Path, reading: Reading, named: Callable[[str], bool], probl
             return read_json(path, reading, named, problems)
         text, encoding = read_text(path, reading.encoding)
         grid = grid_of_text(text, path, named, is_header)
-        table = table_of_grid(grid, path, reading, named, problems)
+        if grid.rows and is_via_header(grid.rows[0]):
+            table = read_via_csv(grid, path, problems)
+        else:
+            table = table_of_grid(grid, path, reading, named, problems)
         return Table(table.rows, f"{encoding}; {table.told}" if encoding else table.told)
     except OSError as error:
         problems.append(f"{path}: unreadable ({error.strerror}); copy the file anew")
