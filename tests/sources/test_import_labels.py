@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cpal.errors import UserError
+from cpal.sources.label_dict import read_label_dict
 from cpal.sources.voc import CLASSES
 from stages import import_labels
 from stages.job.options import run
@@ -223,6 +224,23 @@ def test_a_bare_matrix(tmp_path: Path) -> None:
         converted(source, ids=tmp_path)
     with pytest.raises(UserError, match="--background middle: unknown; choose auto, first or last"):
         converted(source, ids=ids, background="middle")
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """Rows, or one message, whatever bytes are exchanged; of a dictionary and of a matrix."""
+    ids, rng, read = tmp_path / "ids.txt", np.random.default_rng(0), 0
+    ids.write_text("\n".join(COCO_IDS))
+    np.save(tmp_path / "matrix.npy", np.array([[1, 0], [0, 1], [1, 1]], np.float32))
+    contents = [save(tmp_path / "dict.npy", COCO).read_bytes(), (tmp_path / "matrix.npy").read_bytes()]
+    for n in range(200):
+        data = bytearray(contents[n % 2])
+        data[int(rng.integers(0, len(data)))] = rng.integers(256)
+        (tmp_path / "labels.npy").write_bytes(data[: len(data) - (n % 8 == 0)])
+        try:
+            read += len(read_label_dict(tmp_path / "labels.npy", ["cat", "dog"], allow_pickle=True, ids=ids).rows) > 0
+        except UserError as error:
+            assert len(str(error)) > 30
+    assert 5 < read < 190
 
 
 def test_a_matrix_that_is_smaller_than_it_says(tmp_path: Path) -> None:

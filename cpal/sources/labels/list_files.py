@@ -4,6 +4,7 @@ The repositories of the field ship `train_aug.txt` and `val.txt` with lines such
 `/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png`, where `/` is the folder of the data set.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -112,7 +113,10 @@ def splits_of_lists(root: Path, settings: DataConfig, files: Sequence[str], prob
             )
         splits |= dict.fromkeys(chosen, name)
         if settings.masks is not None:
-            masks |= _masks_in(root, settings.masks, [(line, file) for line, file in found if file is not None])
+            named = _masks_in(root, settings.masks, found)
+            masks |= {file: path for file, path in named.items() if os.path.isfile(path)}
+            if gone := [str(path) for path in named.values() if not os.path.isfile(path)]:
+                problems.append(f"{root / name}: {len(gone)} mask(s) that it names are missing: {some(gone)}")
         told.append(told_masks(lines, name, settings.masks))
     left = sum(split == NO_LIST for split in splits.values())
     told.insert(

@@ -5,8 +5,10 @@ and a.txt beside a.jpg (labelImg, darknet). The names of the classes are in data
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +24,8 @@ from cpal.sources.tables.file_names import FileNames, cleaned
 from cpal.sources.tables.rows import counted
 from cpal.sources.tables.text import MISSING, read_text
 
+BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
+DEEPEST = 50  # brackets in one another
 NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")  # texts that lie beside label files
 
 
@@ -76,6 +80,10 @@ def read_config(path: Path) -> YoloConfig:
         lines = [line.strip() for line in text.strip().split("\n")]
         return YoloConfig(path, _checked_names(dict(enumerate(lines)), path), {}, "", keypoints=False)
     try:
+        if (
+            max(accumulate((BRACKETS.get(sign, 0) for sign in text), initial=0)) > DEEPEST
+        ):  # which takes the reader minutes
+            raise ValueError("it is nested too deep")
         content = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # of the reader: damaged text fails in many ways
         raise UserError(f"{path}: damaged, or no YAML ({str(error).splitlines()[0][:80]}); export it again") from None
@@ -242,4 +250,4 @@ def _existing(root: Path, config: YoloConfig, entry: str) -> Path | None:
     parts = cleaned(entry).split("/")
     bases = [config.path.parent / cleaned(config.base), config.path.parent, root]
     tried = (base.joinpath(*parts[start:]) for start in range(len(parts)) for base in bases)
-    return next((place for place in tried if place.exists() and place != root), None)
+    return next((place for place in tried if os.path.exists(place) and place != root), None)  # a name may be too long
