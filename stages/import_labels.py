@@ -31,16 +31,13 @@ def main(
         typer.Option("--ids", metavar="LIST", help="Image ids, a line each, of integer keys or of a matrix's rows."),
     ] = None,
     background: Annotated[
-        str, typer.Option("--background", help="Where a further column is: auto, first or last.")
-    ] = "auto",
+        Background, typer.Option("--background", help="Where a further column is.")
+    ] = Background.auto,
 ) -> None:
     names = [name.strip() for name in classes.split(",")]
     if len(set(names)) < len(names) or not all(names) or ";" in classes:
         raise UserError(f"--classes {classes}: name each class once, with a comma between them and no `;` inside")
-    if background not in ("auto", "first", "last"):
-        raise UserError(f"--background {background}: unknown; choose auto, first or last")
-    place: Background = background
-    found = read_label_dict(source, names, allow_pickle=allow_pickle, ids=ids, background=place)
+    found = read_label_dict(source, names, allow_pickle=allow_pickle, ids=ids, background=background)
     with whole_file(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows([("image", "labels"), *found.rows])
     for note in found.notes:

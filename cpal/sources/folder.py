@@ -1,4 +1,4 @@
-"""A folder of images with a table, class folders, a COCO file or masks for their labels -> listing."""
+"""A folder of images with labels from a table, class folders, XML, YOLO's texts, a COCO file or masks -> listing."""
 
 import os
 from collections import Counter
@@ -25,7 +25,7 @@ Names = Mapping[str, frozenset[str]]  # an image's path below the folder of imag
 
 
 def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) -> Listing:
-    """Every image that has labels, training images first; `limit` keeps the first of each split.
+    """Every image that has labels, training images first. `limit` keeps the first images of each split.
 
     An image's id is its path below the folder of images, without ending and with `__` for `/`.
     """
@@ -67,7 +67,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
 
 
 def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
-    """The table of colors, if masks have colors, and the classes of the mask values 1, 2, ..."""
+    """The table of colors (None if the pixels are values), and the classes of the mask values 1, 2, ..."""
     named = settings.mask_classes or settings.classes or ()
     if settings.masks is None or settings.mask_colors is None:
         return None, named
@@ -85,7 +85,7 @@ def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple
 
 
 def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Images below a folder by their path in it, sorted; hidden files and folders are passed over."""
+    """Images below a folder, by their path below it, sorted. Hidden files and folders are left out."""
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder; data.images names the folder of images below data.root")
         return {}
@@ -147,7 +147,7 @@ def _in_lists(labels: ImageLabels, lists: ListedSplits, problems: list[str]) -> 
 def _names_of_masks(
     masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
 ) -> dict[str, frozenset[str]]:
-    """Classes seen in each mask. A missing or damaged mask is told when the listing is read."""
+    """Classes with a pixel in each mask. `read_listed` reports missing and damaged masks."""
     names = dict[str, frozenset[str]]()
     for file, mask in masks.items():
         names[file] = frozenset()
@@ -187,7 +187,7 @@ def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence
 
 
 def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[str]) -> dict[str, list[str]]:
-    """Training and validation images as the table's column split says; images of other values stay out."""
+    """Training and validation images by their split. Images of other splits are left out."""
     values = {"train": settings.train_list, "val": settings.val_list}
     parts = {part: [file for file, split in told.items() if split == value] for part, value in values.items()}
     known = ", ".join(sorted(set(told.values())))
@@ -203,10 +203,10 @@ def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[st
 
 
 def stratified(names: Names, val_share: float, seed: int) -> dict[str, list[str]]:
-    """A random split in which each class has its share of validation images, as near as whole images allow.
+    """A random split in which each class has a share of `val_share` validation images, rounded to whole images.
 
-    The rarest class chooses first; every class that has one image keeps it for training. Images without labels count as
-    a class of their own.
+    The rarest class chooses first. A class with one image keeps it for training. Images without labels are treated as
+    a further class.
     """
     files = sorted(names)
     shuffled = [files[n] for n in np.random.default_rng(seed).permutation(len(files))]

@@ -1,4 +1,4 @@
-"""What a folder of photographs may be: the settings `data` under which its images and labels can be read."""
+"""Finds settings of the section `data` with which a folder of photographs can be read."""
 
 import os
 from collections import Counter
@@ -73,13 +73,13 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
 
 
 def _same(first: Listing, second: Listing) -> bool:
-    """Whether two ways of reading give the same labels; a COCO file is also a table."""
+    """Whether two ways of reading give the same labels: a COCO file is also a table."""
     labels = ({(image.image_id, image.names, image.mask) for image in listing.images} for listing in (first, second))
     return len(set(map(frozenset, labels))) == 1
 
 
 def _where(keys: dict[str, Any]) -> str:
-    """Where labels come from, in a message."""
+    """The origin of the labels, for a message."""
     if keys["labels"] == "masks":
         return f"the masks in {keys['masks']}"
     if keys["labels"] == "yolo":
@@ -104,7 +104,7 @@ def _pictures(root: Path) -> dict[str, set[str]]:
 
 
 def mask_folders(root: Path) -> list[str]:
-    """Folders in root with a name of masks, most of whose pictures have the name of a picture elsewhere in root."""
+    """Folders in root with a usual name of masks, most of whose pictures share the name of a picture elsewhere."""
     pictures = _pictures(root)
     found = []
     for top, stems in pictures.items():
@@ -123,7 +123,7 @@ def _image_folder(root: Path) -> str:
 
 
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
-    """Keys of `data` to try, the most telling first."""
+    """Keys of `data` to try, the most reliable first."""
     free: dict[str, Any] = {"root": str(root), "masks": None, "mask_classes": None, "classes": None, "val_share": 0.2}
     lists = _list_files(root)
     if (root / "JPEGImages").is_dir():
@@ -136,7 +136,8 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
         yield from (keys | yolo for keys in ([named] if names.suffix in YAML_ENDINGS else [*listed, named]))
     for table in _tables(root, lists):
         yield from (keys | {"labels": "csv", "labels_file": table.as_posix()} for keys in [*listed, named])
-    yield from (keys | {"labels": "xml", "labels_file": None} for keys in [*listed, named])
+    if any(path.suffix == ".xml" for path in _files(root)):
+        yield from (keys | {"labels": "xml", "labels_file": None} for keys in [*listed, named])
     if not any((root / images / name).is_dir() for name in LAYOUT):
         yield from (keys | {"labels": "folders"} for keys in [*listed, named])
 
@@ -146,7 +147,7 @@ def _split_keys(train: str, val: str) -> dict[str, Any]:
 
 
 def _voc_ways(root: Path, free: dict[str, Any], lists: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
-    """VOC's layout, with its own lists or with list files of paths; these may also name the folder of masks."""
+    """VOC's layout with VOC's own lists, or with list files, which may also name the folder of masks."""
     own = all((root / "ImageSets" / "Segmentation" / f"{name}.txt").is_file() for name in ("train", "val"))
     if own:
         splits, told = _split_keys("train", "val"), None
@@ -212,12 +213,12 @@ def _tables(root: Path, lists: tuple[str, str] | None) -> list[Path]:
     """Files that may be a table of labels, the nearest to the root first.
 
     A file that lies in several folders under one name, such as train/_classes.csv and valid/_classes.csv, is one table.
-    Texts with the name of a picture are YOLO's label files.
+    A text or an XML file with the name of a picture is no table: it belongs to this picture alone.
     """
     found = _files(root)
     pictures = {path.stem for path in found if path.suffix.lower() in ENDINGS}
     passed = {*(lists or ()), *(path.as_posix() for path in found if path.name.lower().startswith(NO_TABLES))}
-    texts = {path for path in found if path.suffix == ".txt" and path.stem in pictures}
+    texts = {path for path in found if path.suffix in (".txt", ".xml") and path.stem in pictures}
     found = [p for p in found if p.suffix.lower() in TABLES and p not in texts and p.as_posix() not in passed]
     counts = Counter(path.name for path in found)
     tables = [path if counts[path.name] == 1 else Path(path.name) for path in found]

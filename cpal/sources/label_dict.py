@@ -7,8 +7,9 @@ background.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,13 @@ from cpal.sources.labels.list_files import image_id_of, never, read_list
 from cpal.sources.pickled import read_pickled
 from cpal.sources.tables.file_names import ENDING
 
-Background = Literal["auto", "first", "last"]
+
+class Background(StrEnum):
+    """Place of a column of background."""
+
+    auto = "auto"
+    first = "first"
+    last = "last"
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,12 @@ def read_label_dict(
     *,
     allow_pickle: bool,
     ids: Path | None = None,
-    background: Background = "auto",
+    background: Background = Background.auto,
 ) -> DictLabels:
     """Labels of a dictionary or of a matrix (images, classes). `classes` names the columns, without background.
 
     `ids`: a list file, or a folder of images. Integer keys are matched with its ids, the rows of a matrix follow it.
-    `background`: place of a column more than there are classes.
+    `background`: place of the further column, if there are more columns than classes.
     Raises UserError as `read_pickled` does, and for keys or values that are no ids or labels.
     """
     matrix = _matrix(path)
@@ -65,7 +72,7 @@ def read_label_dict(
 
 
 def _matrix(path: Path) -> np.ndarray | None:
-    """The array of a file that holds one; None if the file holds a pickle, or something else."""
+    """The array in the file; None if the file holds a pickle, or something else."""
     check_readable(path, missing="no such file; name an existing one")
     try:  # the map refuses a file that is shorter than its header says, before memory is taken
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -101,7 +108,7 @@ def _ids_of_rows(matrix: np.ndarray, listed: Sequence[str] | None, path: Path | 
 
 
 def _row(key: Any, value: Any) -> np.ndarray:
-    """Numbers of an image, float (N,); (1, N) and (N, 1) are taken for (N,)."""
+    """Numbers of an image, float (N,). Rows of shape (1, N) and (N, 1) are flattened."""
     flat = isinstance(value, list | tuple) and all(isinstance(item, int | float | np.generic) for item in value)
     try:
         row = np.asarray(value, float) if flat or isinstance(value, np.ndarray) else np.full(1, np.nan)
@@ -113,7 +120,7 @@ def _row(key: Any, value: Any) -> np.ndarray:
 def _without_background(
     values: dict[Any, np.ndarray], count: int, background: Background
 ) -> tuple[dict[Any, np.ndarray], list[str]]:
-    """Rows of `count` columns. A column more is background: the one that is always 1, or as `background` says."""
+    """Rows of `count` columns. A further column is background: the outer column of ones, or as `background` says."""
     for key, row in values.items():
         if row.shape not in ((count,), (count + 1,)) or not np.isin(row, (0, 1)).all():
             odd = sorted(set(np.unique(row[~np.isin(row, (0, 1))]).tolist())) if row.shape == (count,) else []
@@ -126,15 +133,15 @@ def _without_background(
         raise UserError(f"some images have {count} values and some {count + 1}; keep one form")
     if widths != {count + 1}:
         return values, []
-    always = np.stack(list(values.values())).all(axis=0)
-    if background == "auto":
+    always: np.ndarray = np.all(np.stack(list(values.values())), axis=0)
+    if background == Background.auto:
         if len(values) < 2 or always[0] == always[-1]:
             raise UserError(
                 f"{count + 1} values for {count} classes: if the first is background, add --background first; if the "
                 "last, --background last; else name all classes with --classes"
             )
-        background = "first" if always[0] else "last"
-    part = slice(1, None) if background == "first" else slice(None, -1)
+        background = Background.first if always[0] else Background.last
+    part = slice(1, None) if background == Background.first else slice(None, -1)
     return {key: row[part] for key, row in values.items()}, [f"the {background} of {count + 1} columns is background"]
 
 
@@ -167,7 +174,7 @@ def _image_ids(keys: Iterable[Any], listed: Sequence[str] | None) -> tuple[dict[
 
 
 def _image_id(key: Any) -> str:
-    """Text as it is. The number 2007000032 is VOC's 2007_000032."""
+    """A text key is the id. The number 2007000032 stands for VOC's 2007_000032."""
     if isinstance(key, str):
         return str(key)
     if isinstance(key, int | np.integer) and re.fullmatch(r"20\d{8}", str(key)):

@@ -16,7 +16,7 @@ SHOWN = 6  # classes that one message names
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """Classes that an image is labeled with, and those that have a pixel in its mask; of the kept classes."""
+    """An image with a mask. `labels`: its kept classes. `drawn`: kept classes with a pixel in its mask."""
 
     image_id: str
     labels: frozenset[str]
@@ -25,7 +25,7 @@ class ScoredImage:
 
 @dataclass(frozen=True)
 class WrongOrder:
-    """Mask values that are other classes than their names say: a line of evidence for each class, and the cure."""
+    """Mask values whose names are exchanged. `evidence`: a line for each class."""
 
     evidence: tuple[str, ...]
     cure: str
@@ -84,7 +84,7 @@ def class_counts(classes: Sequence[str], images: Sequence[ScoredImage]) -> list[
 
 
 def contradictions(classes: Iterable[str], images: Iterable[ScoredImage]) -> tuple[list[str], list[str]]:
-    """Images that are labeled with a class that their mask lacks, and the reverse, each with these classes."""
+    """Images labeled with a class that their mask lacks, and images whose mask shows a class without a label."""
     kept, lacking, unlabeled = set(classes), [], []
     for one in images:
         if missing := sorted((one.labels - one.drawn) & kept):
@@ -97,9 +97,9 @@ def contradictions(classes: Iterable[str], images: Iterable[ScoredImage]) -> tup
 def wrong_order(
     classes: Sequence[str], mask_classes: Sequence[str], images: Sequence[ScoredImage], colors: str | None = None
 ) -> WrongOrder | None:
-    """The right names of the mask values, where another order fits the labels far better; None where none does.
+    """The right names of the mask values, if another order fits the labels far better; else None.
 
-    `colors` names the table of masks of colors.
+    `colors`: name of the table of colors, if the masks are colored.
     """
     values = list(dict.fromkeys(mask_classes))
     rows = [name for name in classes if name in values and any(name in one.labels for one in images)]
@@ -124,9 +124,10 @@ def wrong_order(
 
 
 def _is_sure(moved: np.ndarray, own: np.ndarray, fitting: np.ndarray, both: np.ndarray, differing: np.ndarray) -> bool:
-    """Whether exchanged names explain the contradictions: nearly all go, and few images speak for the old names.
+    """Whether exchanged names explain the contradictions: nearly all disappear, and few images support the old names.
 
-    Where the classes change places among themselves, classes that are often together may speak for both.
+    The second condition does not apply if the classes only change places among themselves: classes that are often
+    together support both orders.
     """
     if not len(moved):
         return False

@@ -1,4 +1,4 @@
-"""Which file is the mask of which image: NAME.png, or NAME_mask.png with a suffix, below the folder of masks."""
+"""Finds the mask of each image below the folder of masks: NAME.png, or NAME_mask.png with a suffix."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ def stem(file: str) -> str:
 
 
 def without_masks(files: Mapping[str, Path], root: Path, settings: DataConfig) -> dict[str, Path]:
-    """Images less what is a mask: files below a folder of masks inside that of the images, or of a mask's name."""
+    """Images without masks: leaves out files below data.masks, and files beside the images with a mask's name."""
     if settings.masks is None:
         return dict(files)
     images, masks, suffix = root / settings.images, root / settings.masks, settings.mask_suffix
@@ -76,7 +76,7 @@ def _mask_file(folder: Path, name: str, image: Path) -> Path:
 
 
 def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str | None:
-    """Pictures below the folder of masks, and the suffix that would fit them; None where there is none."""
+    """Pictures below the folder of masks, and the suffix that would fit; None if there is no picture."""
     mine = {image.resolve() for image in images.values()}
     there = [file for file in islice(_pictures(folder), LOOKED_AT) if (folder / file).resolve() not in mine]
     if not there:
@@ -94,7 +94,7 @@ def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str
 
 
 def _added(name: str, stems: Collection[str]) -> str | None:
-    """What a mask's name adds to the longest name of an image that it begins with."""
+    """The end of a mask's name after the longest name of an image with which it begins."""
     return next((name[end:] for end in range(len(name), 0, -1) if name[:end] in stems), None)
 
 

@@ -20,7 +20,7 @@ CLASSES_CURE = "name the method's own classes, in their order, with --classes"
 
 @dataclass(frozen=True)
 class Peer:
-    """What a method's dictionary holds, and the background score that its own evaluation uses.
+    """Content of a method's dictionary. `threshold`: background score of its own evaluation; None: not fixed.
 
     `maps`: key of the (K, H, W) array that its evaluation reads, beside `keys`, the 0-based class ids. None: the
     dictionary itself is class id -> map. `background`:
@@ -51,7 +51,7 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Imported:
-    """`unlabeled` maps were left out because the image is not labeled with their class; `absent` labels have no map."""
+    """`unlabeled`: number of maps left out, whose class is no label of the image. `absent`: labels without a map."""
 
     content: CamFile
     unlabeled: int
@@ -63,7 +63,7 @@ def import_cam(path: Path, peer: Peer, record: Record, columns: Sequence[int | N
 
     `columns`: mask value of each of the method's class ids, None for a class that the data set does not have. Negative
     values become 0. Raises UserError for a file that is damaged, hostile or of another method, for maps that do not
-    fit the image, that are not finite or exceed 1, and when none of them is of a class of the image.
+    fit the image, that are not finite or exceed 1, and if no map has a class of the image.
     """
     content = read_pickled(path, what="CAMs")
     try:
@@ -105,7 +105,7 @@ def _foreground(content: dict[Any, Any], peer: Peer, record: Record, *, limit: i
 
 
 def _ids(content: dict[Any, Any], peer: Peer) -> np.ndarray:
-    """The class ids as the file has them."""
+    """The class ids in the file."""
     if peer.maps is None:
         whole = all(isinstance(key, int | np.integer) for key in content)
         ids: Any = np.array(list(content)) if whole and content else None
@@ -120,7 +120,7 @@ def _ids(content: dict[Any, Any], peer: Peer) -> np.ndarray:
 
 
 def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) -> np.ndarray:
-    """All maps of the file, float32 (K, h, w) in [0, 1]; no more than `limit`, each of which may be the same bytes."""
+    """All maps of the file, float32 (K, h, w) in [0, 1]; at most `limit` maps, which can share the same bytes."""
     parts: list[Any] = list(content.values()) if peer.maps is None else [content.get(peer.maps)]
     dimensions = 2 if peer.maps is None else 3
     if len(parts) > limit:
@@ -143,7 +143,7 @@ def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) ->
 
 
 def _check_size(shape: tuple[int, ...], record: Record) -> None:
-    """Whole size or a quarter, give or take a pixel."""
+    """Raise UserError unless the map has the image's size, or a quarter of it, within a pixel."""
     size = (record.height, record.width)
     fits = [all(abs(a - b / part) <= 1 for a, b in zip(shape, size, strict=True)) for part in (1, MAP_STRIDE)]
     if not any(fits) or 0 in shape:
@@ -158,7 +158,7 @@ def _named(content: dict[Any, Any]) -> str:
 
 
 def _cure(content: dict[Any, Any]) -> str:
-    """Names the methods whose files look like this."""
+    """The cure, with the methods whose files have this form."""
     numbers = all(isinstance(key, int | np.integer) for key in content)
     alike = [name for name, peer in PEERS.items() if (numbers if peer.maps is None else peer.maps in content)]
     return f"{METHOD_CURE} ({', '.join(alike)})" if content and alike else METHOD_CURE

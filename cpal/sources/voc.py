@@ -26,7 +26,7 @@ LISTS = Path("ImageSets/Segmentation")
 def list_voc(
     settings: DataConfig, *, limit: int | None = None, lists: Mapping[str, Sequence[str]] | None = None
 ) -> Listing:
-    """The images of train_list and val_list, training images first; none when there is nowhere to read them from.
+    """The images of train_list and val_list, training images first; none if a folder is missing.
 
     `limit` keeps the first images of each list. `lists` gives image ids of lists that have no file.
     """
@@ -95,7 +95,7 @@ def _list_images(
 def _names_from_csv(
     root: Path, settings: DataConfig, image_ids: Sequence[str], problems: list[str]
 ) -> tuple[dict[str, frozenset[str]], LabelOrigin]:
-    """With labels: csv, the classes of each image; every one of `image_ids` needs a line."""
+    """With labels: csv, the classes of each image. Each of `image_ids` needs a line."""
     if settings.labels != "csv":
         return {}, LabelOrigin()
     assert settings.labels_file is not None, "the settings demand labels_file with labels: csv"
@@ -116,9 +116,9 @@ def _names_from_csv(
 
 
 def _read_ids(root: Path, name: str, settings: DataConfig, problems: list[str], told: list[str]) -> list[str]:
-    """Image ids of a list, each once. A line holds an id or a path; a second column is passed over.
+    """Image ids of a list, each once. A line holds an id or a path. A second column is not read.
 
-    `told` gets a phrase if the list names masks that data.masks does not use.
+    A phrase is appended to `told` if the list names masks outside data.masks.
     """
     if is_list_file(name):
         path, lines = root / name, list_below(root, name, never, problems)
@@ -139,7 +139,7 @@ def _read_ids(root: Path, name: str, settings: DataConfig, problems: list[str], 
 
 
 def _id_of_line(text: str, folder: Path) -> str:
-    """`a` for `a`, `a.jpg` and `/JPEGImages/a.jpg`; but an id may itself end like a picture."""
+    """`a` for `a`, `a.jpg` and `/JPEGImages/a.jpg`. An id that ends like a picture is kept if its file exists."""
     image_id = image_id_of(text)
     bare = ENDING.sub("", image_id)
     return bare if bare != image_id and not _image_file(folder, image_id).exists() else image_id

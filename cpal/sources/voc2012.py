@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012 with SBD's further images -> listing: found below data.root, or fetched; the classic lists rebuilt.
+"""PASCAL VOC 2012 with SBD's further images -> listing: found below data.root or downloaded, with the usual lists.
 
 train, val and test are VOC's own lists. train_aug is the field's list of 10,582: VOC's train and all of SBD, without
-VOC's val. SBD's masks are not needed, as seeds are scored on VOC's own.
+VOC's val. SBD's masks are not needed, since seeds are scored on VOC's own masks.
 """
 
 import shutil
@@ -26,9 +26,9 @@ SBD = Path("benchmark_RELEASE/dataset")
 def fetch_voc2012(
     root: Path, urls: Voc2012Config, *, report: Callable[[str], OnBytes] = lambda what: no_report
 ) -> None:
-    """Download and unpack what `root` lacks of VOCdevkit/ and benchmark_RELEASE/; the archives are deleted afterwards.
+    """Download and unpack VOCdevkit/ and benchmark_RELEASE/, if `root` lacks them. The archives are deleted afterwards.
 
-    `report(what)` is told the bytes of each file. Raises UserError as `download` and `unpack` do.
+    `report(what)` gets the bytes of each file. Raises UserError as `download` and `unpack` do.
     """
     if _voc_folder(root) is None:
         _fetch(root, urls.trainval_url, urls.trainval_md5, DEVKIT, report)
@@ -39,7 +39,7 @@ def fetch_voc2012(
 
 
 def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], OnBytes]) -> None:
-    """Unpack an archive beside its place, and move the folder that is wanted of it there."""
+    """Unpack an archive beside its place, and move the wanted folder to its place."""
     archive = root / (url.rpartition("/")[2] or "archive")
     download(url, archive, md5=md5, report=report(archive.name))
     top = holds.parts[0]
@@ -56,7 +56,7 @@ def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], 
 
 
 def list_voc2012(settings: DataConfig, *, limit: int | None = None, counts: dict[str, int] = COUNTS) -> Listing:
-    """The images of the lists, with the problem told when a list has not the number of images it is known for."""
+    """The images of the lists. A list without its known number of images is a problem."""
     root = Path(settings.root)
     if problems := missing_folder(root, "or let it be fetched: voc2012.download: true"):
         return Listing(root, (), settings.classes or (), (), {}, tuple(problems))
@@ -99,7 +99,7 @@ def _told_list(voc: Path) -> Path | None:
 
 
 def _train_aug(root: Path, voc: Path) -> tuple[list[str], str]:
-    """Ids of train_aug, and where they come from: a list, the names of SegmentationClassAug, or SBD's lists."""
+    """Ids of train_aug, and their origin: a list, the file names in SegmentationClassAug, or SBD's lists."""
     if path := _told_list(voc):
         return _ids(path), str(path)
     val = set(_ids(voc / LISTS / "val.txt"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,13 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(data_settings: Callable[..., DataConfig], root: Path) -> Callable[..., DataConfig]:
-    values = {"source": "folder", "root": str(root), "images": "images", "labels": "csv", "labels_file": "labels.csv"}
+    values: dict[str, Any] = {
+        "source": "folder",
+        "root": str(root),
+        "images": "images",
+        "labels": "csv",
+        "labels_file": "labels.csv",
+    }
     values |= {"train_list": "train.txt", "score_list": "train.txt", "val_list": "val.txt", "masks": None}
     return lambda **changes: data_settings(**(values | changes))
 

@@ -14,7 +14,7 @@ XML_FOLDERS = ("Annotations", "annotations", "xml", "labels")  # below data.root
 
 
 def labels_of_annotations(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
-    """An XML for each image, in data.labels_file, beside the images, or in a folder such as Annotations."""
+    """Labels from XML files in the folder data.labels_file, beside the images, or in a folder such as Annotations."""
     images = root / settings.images
     told = [root / settings.labels_file] if settings.labels_file else [images, *(root / name for name in XML_FOLDERS)]
     held = {place: xmls for place in told if (xmls := _xml_files(place))}

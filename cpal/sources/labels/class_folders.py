@@ -13,7 +13,7 @@ LAYOUT = {"images", "image", "imgs", "JPEGImages", "labels", "photos"}  # folder
 def labels_of_folders(
     folder: Path, files: Iterable[str], classes: Sequence[str] | None, problems: list[str]
 ) -> ImageLabels:
-    """One sub-folder a class, or class folders inside folders of splits."""
+    """Labels from a sub-folder for each class, also inside folders of splits."""
     parts = {file: PurePosixPath(file).parts for file in files}
     if loose := [file for file, part in parts.items() if len(part) == 1]:
         problems.append(
@@ -46,7 +46,7 @@ def labels_of_folders(
 def _check_depth(
     folder: Path, parts: Sequence[Sequence[str]], classes: Sequence[str] | None, problems: list[str]
 ) -> None:
-    """A single class folder that holds folders only may be a folder too many."""
+    """Ask if there is a single class folder that holds only folders: it may be a folder above the class folders."""
     tops, inner = {part[0] for part in parts}, sorted({part[1] for part in parts if len(part) > 2})
     if len(tops) == 1 and all(len(part) > 2 for part in parts) and not tops & set(classes or ()):
         top = next(iter(tops))

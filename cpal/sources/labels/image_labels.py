@@ -1,4 +1,4 @@
-"""What every reader of image-level labels returns."""
+"""The result of every reader of image-level labels."""
 
 from dataclasses import dataclass, field
 

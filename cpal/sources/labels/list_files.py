@@ -25,7 +25,7 @@ NO_LIST = "on no list"  # the split of an image that is in neither list
 
 
 class Line(NamedTuple):
-    """A line of a list. `mask`: the path of its mask; None if the line names none."""
+    """A line of a list. `mask`: the path of its mask; None if the line names no mask."""
 
     image: str
     mask: str | None
@@ -59,7 +59,7 @@ def read_list(path: Path, named: Callable[[str], bool], missing: str) -> list[Li
 
 
 def _parsed(line: str, named: Callable[[str], bool]) -> Line:
-    """A name may hold blanks: the longest start of the line that names a picture is the image."""
+    """Split a line. The image is the longest start of the line that names a picture, since names may hold blanks."""
     gaps = [match for match in re.finditer(r"\s*[\s,;]\s*", line)]
     if named(line) or not gaps:
         return Line(line, None)
@@ -69,12 +69,12 @@ def _parsed(line: str, named: Callable[[str], bool]) -> Line:
 
 
 def never(text: str) -> bool:
-    """For lists of ids, which hold no blanks: the first word of a line is the image."""
+    """The `named` of lists of ids: ids hold no blanks, so that the first word of a line is the image."""
     return False
 
 
 def image_id_of(text: str) -> str:
-    """`/JPEGImages/2007_000032.jpg` -> `2007_000032`; an id is returned as it is."""
+    """`/JPEGImages/2007_000032.jpg` -> `2007_000032`; an id is not changed."""
     return ENDING.sub("", PurePosixPath(cleaned(text)).name) if re.search(r"[/\\]", text) else text
 
 
@@ -86,7 +86,7 @@ def told_masks(lines: Sequence[Line], name: str, masks: str | None) -> str:
 
 
 def splits_of_lists(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ListedSplits | None:
-    """Splits of a folder's images by data.train_list and data.val_list; None if these are no files.
+    """Splits of a folder's images by data.train_list and data.val_list; None if these settings name no files.
 
     `files`: paths below the folder of images. A mask that a line names is used if it lies in data.masks.
     """

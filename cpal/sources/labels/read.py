@@ -38,7 +38,7 @@ def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], pr
 
 
 def _usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
-    """`valid` or `Validation` is what data.val_list calls val, where no image says val; train likewise."""
+    """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`."""
     values, meant = set(splits.values()), dict[str, str]()
     for part, wanted in (("train", settings.train_list), ("val", settings.val_list)):
         alike = [value for value in values if value.casefold() in MEANT[part]]

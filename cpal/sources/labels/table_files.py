@@ -16,7 +16,7 @@ from cpal.sources.tables.text import MISSING
 
 
 def labels_of_tables(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
-    """One file of labels, or one of this name in each split's folder, as Roboflow exports them."""
+    """Labels from a table, or from tables of this name in the folders of the splits, as Roboflow exports them."""
     assert settings.labels_file is not None, "the settings demand labels_file with these labels"
     path, images = root / settings.labels_file, root / settings.images
     inside = [] if path.exists() else _split_folders(images, path.name)
@@ -64,7 +64,7 @@ def _of_table(path: Path, settings: DataConfig, files: Sequence[str], images: Pa
 
 
 def _matched(table: Table, places: FileNames, path: Path, images: Path, problems: list[str]) -> ImageLabels:
-    """The table's rows by the files that they mean; what means none or several is a problem."""
+    """Labels by file. A row that names no file, or that can name several files, is a problem."""
     found = {row.image: places.find(row.image) for row in table.rows}
     missing = [image for image, match in found.items() if match.file is None and not match.candidates]
     if missing:

@@ -44,7 +44,7 @@ class YoloConfig:
 
 
 def labels_of_yolo(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
-    """Classes of each image. An image without a label file, or with an empty one, shows none (Ultralytics' rule).
+    """Classes of each image. An image without a label file, or with an empty file, shows no class.
 
     Source: docs.ultralytics.com/datasets/detect, "If there are no objects in an image, no *.txt file is required".
     """
@@ -78,7 +78,9 @@ def read_config(path: Path) -> YoloConfig:
     text, _ = read_text(path, None)
     if path.suffix.lower() not in (".yaml", ".yml"):
         lines = [line.strip() for line in text.strip().split("\n")]
-        return YoloConfig(path, _checked_names(dict(enumerate(lines)), path), {}, "", keypoints=False)
+        return YoloConfig(
+            path, _checked_names({n: line for n, line in enumerate(lines)}, path), {}, "", keypoints=False
+        )
     try:
         if (
             max(accumulate((BRACKETS.get(sign, 0) for sign in text), initial=0)) > DEEPEST
@@ -90,7 +92,8 @@ def read_config(path: Path) -> YoloConfig:
     if not isinstance(content, dict) or not isinstance(content.get("names"), dict | list):
         raise UserError(f"{path}: holds no `names`, the list of the classes; add it, or name classes.txt")
     names = content["names"]
-    numbered = dict(enumerate(names)) if isinstance(names, list) else {_whole(key): name for key, name in names.items()}
+    pairs = enumerate(names) if isinstance(names, list) else ((_whole(key), name) for key, name in names.items())
+    numbered: dict[int | None, Any] = dict(pairs)
     checked, count = _checked_names(numbered, path), content.get("nc")
     if count is not None and count != len(checked):
         raise UserError(
@@ -127,7 +130,7 @@ def _entries(value: Any) -> tuple[str, ...]:
 
 
 def _label_file(root: Path, images: str, file: str) -> Path:
-    """The label file of an image: `labels` in place of the last `images`, or beside the image."""
+    """Path of an image's label file: the last folder `images` becomes `labels`, or the file lies beside the image."""
     path = PurePosixPath(images) / file
     parts = [*path.with_suffix(".txt").parts]
     candidates = []
@@ -139,7 +142,7 @@ def _label_file(root: Path, images: str, file: str) -> Path:
 
 
 def _check_left_over(expected: Any, problems: list[str]) -> None:
-    """A label file without an image would be lost, and the image that it means would count as empty."""
+    """A label file without an image is a problem: its labels would be lost, and an image would count as empty."""
     known = set(expected)
     for folder in sorted({path.parent for path in known if "labels" in path.parts}):
         lost = [path.name for path in sorted(folder.glob("*.txt")) if path not in known and path.name not in NO_LABELS]
@@ -200,7 +203,7 @@ def _numbers_in(path: Path, config: YoloConfig, threshold: float | None) -> set[
 def _splits(
     root: Path, settings: DataConfig, files: Sequence[str], config: YoloConfig, problems: list[str]
 ) -> tuple[dict[str, str] | None, str]:
-    """Split of each image by data.yaml, else by folders such as train and val; None if neither tells."""
+    """Split of each image by data.yaml, else by folders such as train and val; None if there is neither."""
     told = {part: entries for part, entries in config.parts.items() if entries}
     if not {"train", "val"} <= told.keys():
         return _splits_of_folders(files)
@@ -246,7 +249,7 @@ def _members(
 
 
 def _existing(root: Path, config: YoloConfig, entry: str) -> Path | None:
-    """The folder or file of an entry, also if the data set was made elsewhere: leading folders may be missing."""
+    """The folder or file of an entry. Leading folders are dropped until it exists: the data set may have been moved."""
     parts = cleaned(entry).split("/")
     bases = [config.path.parent / cleaned(config.base), config.path.parent, root]
     tried = (base.joinpath(*parts[start:]) for start in range(len(parts)) for base in bases)

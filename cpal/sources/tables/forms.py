@@ -15,7 +15,7 @@ OFTEN = 0.05  # share of images with several rows from which on a table has one 
 
 
 def table_of_grid(grid: Grid, path: Path, reading: Reading, named: Callable[[str], bool], problems: list[str]) -> Table:
-    """The table's images. Raises UserError where its columns or numbers can be read in two ways."""
+    """The table's images. Raises UserError if its columns or numbers can be read in two ways."""
     if not grid.rows:
         raise UserError(f"{path}: is empty; write a first line image,labels or image,labels,split")
     columns = find_columns(grid, lambda cell: isinstance(cell, str) and bool(cell) and named(cell), path)
@@ -34,7 +34,7 @@ Numbered = tuple[int, list[Cell]]  # line of the file, cells
 
 
 def _full_rows(grid: Grid, columns: Columns, path: Path, problems: list[str]) -> list[Numbered]:
-    """Rows that name an image, filled up with empty cells; others, and cells without a header, are problems."""
+    """Rows that name an image, filled up with empty cells. Other rows, and cells without a header, are problems."""
     width = len(_trimmed(grid.rows[0])) if columns.first else max(map(len, grid.rows))
     needed = max(columns.image, columns.split or 0, *columns.labels, *columns.classes)
     rows = list[Numbered]()
@@ -68,7 +68,7 @@ def _split(cells: Sequence[Cell], columns: Columns) -> str | None:
 def _column_a_class(
     rows: Sequence[Numbered], columns: Columns, header: Sequence[str], path: Path, reading: Reading
 ) -> tuple[list[Row], str]:
-    """The classes whose column says yes: 1, true, x; with a threshold, a number from it on."""
+    """The classes whose column says yes (1, true, x), or whose number is at least the threshold."""
     used = Counter(str(cells[n]).lower() for _, cells in rows for n in columns.classes)
     zero, minus = used.keys() & {"0", "0.0"}, used.keys() & {"-1", "-1.0"}
     yes_no = used.keys() <= {*YES, *NO} and not (minus and zero) and not ("" in used and zero)
@@ -97,7 +97,7 @@ def _column_a_class(
 
 
 def _odd_cells(used: Counter[str], names: Sequence[str], path: Path) -> str:
-    """The question about columns of classes that hold other cells than 0 and 1, with what each cell can mean."""
+    """The question about columns of classes with other cells than 0 and 1. It names the possible meanings."""
     odd = sorted(used.keys() - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
     shown = ", ".join(f"{cell!r} ({counted(used[cell], 'cell')})" for cell in odd[:4]) + ", ..." * (len(odd) > 4)
     whole = all(re.fullmatch(r"-?\d*(\.0*)?", cell) for cell in odd)
@@ -115,7 +115,7 @@ def _odd_cells(used: Counter[str], names: Sequence[str], path: Path) -> str:
 def _rows_of_names(
     rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading, problems: list[str]
 ) -> tuple[list[Row], str]:
-    """One row an image or one row a label, told apart by whether images come again."""
+    """One row an image, or one row a label: the latter if images are repeated."""
     kept, told_confidence = _sure(rows, columns, path, reading)
     cells = [cell for _, row in rows for cell in (row[n] for n in columns.labels)]
     names, separated = split_cells(cells, reading.separator, str(path), problems)
@@ -142,7 +142,7 @@ def _form(*parts: str) -> str:
 
 
 def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str]) -> list[Row]:
-    """Each image's last row; an image that comes again is a problem."""
+    """Each image's last row. A repeated image is a problem."""
     images: dict[str, Row] = {}
     for row, (line, _) in zip(found, rows, strict=True):
         if row.image in images:
@@ -155,7 +155,7 @@ def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: 
 
 
 def _sure(rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading) -> tuple[list[bool], str]:
-    """Which rows count by their confidence, and a phrase on that."""
+    """Whether each row has a sufficient confidence, and a phrase with the number of the others."""
     place = columns.confidence
     if place is None:
         return [True] * len(rows), ""

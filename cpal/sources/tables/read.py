@@ -1,4 +1,4 @@
-"""A file of labels in any form that is known, told from its content and not from its ending."""
+"""Reads a file of labels in any known form. The content tells the form, and not the ending of the name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +16,9 @@ from cpal.sources.tables.xml_labels import read_cvat
 
 
 def read_table(path: Path, reading: Reading, named: Callable[[str], bool], problems: list[str]) -> Table | None:
-    """The labels in a file, None where it cannot be read; what is to be put right is added to `problems`.
+    """The labels in a file; None if it cannot be read. Problems are appended to `problems`.
 
-    `named` tells whether a text names a picture that is there, however it is spelled.
+    `named` tells whether a text names an existing picture, in any spelling.
     """
     try:
         check_readable(path, missing=MISSING)

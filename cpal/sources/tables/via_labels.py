@@ -21,7 +21,7 @@ def is_via_header(row: Sequence[Cell]) -> bool:
 
 
 def is_via_json(content: Mapping[str, Any]) -> bool:
-    """A project, or the annotations by name and size of the files."""
+    """Whether this is a project, or annotations by name and size of the files."""
     entries = content.get("_via_img_metadata", content)
     if not isinstance(entries, dict):
         return False
@@ -33,7 +33,7 @@ def is_via_json(content: Mapping[str, Any]) -> bool:
 
 
 def read_via_csv(grid: Grid, path: Path, problems: list[str]) -> Table:
-    """One row a region; an image without regions has one row. Raises UserError for a cell that is no JSON."""
+    """Labels from a row for each region, or one row without a region. Raises UserError for a cell that is no JSON."""
     header = [word(cell) for cell in grid.rows[0]]
     places = [header.index(name) for name in CSV_COLUMNS]
     found = list[Attributes]()
@@ -47,7 +47,7 @@ def read_via_csv(grid: Grid, path: Path, problems: list[str]) -> Table:
 
 
 def read_via_json(content: Mapping[str, Any], path: Path, problems: list[str]) -> Table:
-    """Annotations, or a project, whose options give numbers of classes their names."""
+    """Labels from annotations or from a project. A project's options give names to numbers of classes."""
     entries = content.get("_via_img_metadata", content)
     found = list[Attributes]()
     for entry in entries.values():
@@ -62,7 +62,7 @@ def read_via_json(content: Mapping[str, Any], path: Path, problems: list[str]) -
 
 
 def _options(attributes: Any) -> dict[tuple[str, str], str]:
-    """Name of each option by attribute and id, where ids are numbers and options have a description."""
+    """Name of each option, by attribute and id, if the ids are numbers and the options have a description."""
     found = dict[tuple[str, str], str]()
     kinds = [kind for kind in attributes.values() if isinstance(kind, dict)] if isinstance(attributes, dict) else []
     for name, attribute in ((name, value) for kind in kinds for name, value in kind.items()):
@@ -77,7 +77,7 @@ def _options(attributes: Any) -> dict[tuple[str, str], str]:
 def _table(
     found: Sequence[Attributes], options: Mapping[tuple[str, str], str], path: Path, told: str, problems: list[str]
 ) -> Table:
-    """Labels from the only attribute that has values, or from the only one of several with a name such as label."""
+    """Labels from the only attribute that has values, or from the only attribute with a name such as label."""
     if not found or not all(name for name, _ in found):
         raise UserError(f"{path}: {told} names no image, or an image has no name; export the file again")
     attributes = [(name, [held for held in all_held if isinstance(held, dict)]) for name, all_held in found]
@@ -100,7 +100,7 @@ def _table(
 
 
 def _chosen(value: Any) -> list[str]:
-    """A text, or the ticked boxes of `{"cat": true, "dog": true}`."""
+    """Names in the value of an attribute: a text, or the ticked boxes of `{"cat": true, "dog": true}`."""
     return list(_texts(value))
 
 
