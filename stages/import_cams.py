@@ -1,7 +1,7 @@
-"""Import the CAMs of IRN, SIPE, AMN, MCTformer or CLIP-ES, to continue with them without training a classifier.
+"""Take over the CAMs of another method, such as IRN or Puzzle-CAM, and go on from there without a classifier.
 
-DIR holds one ID.npy for each training image, as the method's own script saves it. docs/import_cams.md says what is read
-from the files, and how to continue.
+DIR holds one ID.npy for each training image, as the method's own script saves them. docs/import_cams.md tells what is
+read of them, and how to go on.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ def main(
 
         results = processes(workers)(delayed(import_one)(r) for r in labeled)
         counts = np.array(list(progress(results, total=len(labeled), what="import CAMs"))).reshape(-1, 2).sum(axis=0)
-        for record in (r for r in records if not r.labels):  # background everywhere, whatever the method predicted
+        for record in (r for r in records if not r.labels):  # background throughout, whatever the method made of them
             nothing = CamFile(np.zeros(0, np.int64), {"cam": np.zeros((0, *map_size(record.size)))}, record.size)
             write_cam(folder / f"{record.image_id}.npz", nothing)
     print(f"{IMPORTED_CAMS}: maps of {len(labeled)} images, and {len(records) - len(labeled)} images without a class")
@@ -74,7 +74,7 @@ def main(
 
 
 def _columns(classes: str | None, kept: tuple[str, ...]) -> list[int | None]:
-    """For each of the method's class ids: its mask value in the data set, or None if the data set lacks the class."""
+    """The data set's mask value of each of the method's class ids, None where the data set lacks the class."""
     names = list(kept) if classes is None else [name.strip() for name in classes.split(",")]
     if len(set(names)) < len(names) or not all(names):
         raise UserError(f"--classes {classes}: name each class once, with a comma between them")

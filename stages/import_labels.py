@@ -1,7 +1,7 @@
-"""Convert a pickled dictionary of image-level labels (cls_labels.npy) into labels.csv, once.
+"""Convert image-level labels in a .npy file (cls_labels.npy) into labels.csv, once.
 
-Code for weakly supervised segmentation often comes with such a dictionary: image id -> a 0 or 1 for each class.
-Afterwards set data.labels to csv, and data.labels_file to the path of the file (a relative path starts at data.root).
+Code for weakly supervised segmentation ships a pickled dictionary: image id -> a 0 or 1 for each class; or a matrix.
+Afterwards set data.labels to csv, and data.labels_file to the path of the file (a relative one starts at data.root).
 """
 
 import csv
@@ -12,7 +12,7 @@ import typer
 
 from cpal.errors import UserError
 from cpal.files import whole_file
-from cpal.sources.label_dict import read_label_dict
+from cpal.sources.label_dict import Background, read_label_dict
 from cpal.sources.voc import CLASSES
 from stages.job.options import run
 
@@ -26,14 +26,23 @@ def main(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Unpickle the file; only if you trust where it comes from.")
     ] = False,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="LIST", help="Image ids, a line each, of integer keys or of a matrix's rows."),
+    ] = None,
+    background: Annotated[
+        Background, typer.Option("--background", help="Where a further column is.")
+    ] = Background.auto,
 ) -> None:
     names = [name.strip() for name in classes.split(",")]
     if len(set(names)) < len(names) or not all(names) or ";" in classes:
         raise UserError(f"--classes {classes}: name each class once, with a comma between them and no `;` inside")
-    rows = read_label_dict(source, names, allow_pickle=allow_pickle)
+    found = read_label_dict(source, names, allow_pickle=allow_pickle, ids=ids, background=background)
     with whole_file(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([("image", "labels"), *rows])
-    print(f"{target}: labels of {len(rows)} images")
+        csv.writer(stream, lineterminator="\n").writerows([("image", "labels"), *found.rows])
+    for note in found.notes:
+        print(note)
+    print(f"{target}: labels of {len(found.rows)} images")
 
 
 if __name__ == "__main__":

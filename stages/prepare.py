@@ -10,7 +10,7 @@ from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.sources.coco import import_coco, instances_file
 from cpal.sources.dispatch import list_images
-from cpal.sources.listing import import_listing
+from cpal.sources.import_listing import import_listing
 from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
 from stages.job.job import Job, run_stage

@@ -23,7 +23,9 @@ from cpal.settings.data import DataConfig
 from cpal.sources.coco import import_coco
 from cpal.sources.download import unpack
 from cpal.sources.folder import list_folder
-from cpal.sources.listing import ListedImage, Listing, import_listing, read_one
+from cpal.sources.import_listing import import_listing
+from cpal.sources.listing import ListedImage, Listing
+from cpal.sources.read_listed import read_listed
 from cpal.sources.voc import CLASSES
 
 ROUNDS = int(os.environ.get("CPAL_FUZZ", "1"))
@@ -145,7 +147,7 @@ def one(place: Path, **changes: Any) -> Callable[[], Any]:
     listing = Listing(place, (listed,), CLASSES, CLASSES, {}, ())
 
     def read() -> None:
-        found = read_one(listing, listed)
+        found = read_listed(listing, listed)
         if found.record is None:
             raise UserError("; ".join(found.problems))
 

@@ -11,7 +11,7 @@ LABELS = {  # data.source -> values of data.labels that it allows
     "voc": ("masks", "xml", "csv"),
     "voc2012": ("xml", "masks", "csv"),
     "coco2014": ("coco",),
-    "folder": ("csv", "folders", "coco", "xml", "masks"),
+    "folder": ("csv", "folders", "coco", "xml", "yolo", "masks"),
 }
 
 
@@ -40,7 +40,7 @@ class DataConfig(Section):
     mask_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None
     classes: Names | None
     other_classes: Literal["background", "void"]
-    labels: Literal["masks", "xml", "csv", "folders", "coco"]
+    labels: Literal["masks", "xml", "csv", "folders", "coco", "yolo"]
     labels_file: str | None
     label_separator: Annotated[str, Field(min_length=1, max_length=8)] | None
     label_threshold: Annotated[float, Field(ge=-1e6, le=1e6)] | None
@@ -60,7 +60,7 @@ class DataConfig(Section):
             raise ValueError(f"labels: {self.labels} does not go with source: {self.source}; take {' or '.join(known)}")
         if self.labels == "masks" and self.masks is None:
             raise ValueError("labels: masks needs masks, the folder that holds them")
-        if self.source != "coco2014" and self.labels in ("csv", "coco") and self.labels_file is None:
+        if self.source != "coco2014" and self.labels in ("csv", "coco", "yolo") and self.labels_file is None:
             raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
         if self.negatives and (self.source != "folder" or self.labels == "masks"):
             raise ValueError(

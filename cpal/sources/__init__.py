@@ -1,1 +1,1 @@
-"""How a data set comes to be: each module turns one kind of source into records (`cpal.dataset`)."""
+"""Import of data sets: each module converts one kind of source into records (`cpal.data.dataset`)."""

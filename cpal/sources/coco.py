@@ -1,7 +1,7 @@
 """COCO 2014's layout, annotations/instances_<list>.json and a folder of images for each list -> data set.
 
-Category ids have gaps (1 to 90 for 80 classes); ours follow their order. A mask is painted in the order of the
-annotations, a later one over an earlier one; where only a crowd region lies, it is void.
+COCO's category ids have gaps (1 to 90 for 80 classes); ours have the same order without gaps. A mask is painted in the
+order of the annotations: a later annotation covers an earlier one. Pixels that only a crowd region covers are void.
 """
 
 import json
@@ -22,25 +22,12 @@ from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.parallel import processes
 from cpal.settings.data import DataConfig
+from cpal.sources.import_listing import kept, unlearnable
 from cpal.sources.instances_json import AnnotatedImage, read_instances
-from cpal.sources.listing import (
-    ImportedImage,
-    ListedImage,
-    Listing,
-    Progress,
-    kept,
-    labels_of,
-    make_record,
-    missing_folder,
-    noted,
-    read_names,
-    refuse,
-    silent,
-    some,
-    twin_problems,
-    undrawn,
-    unlearnable,
-)
+from cpal.sources.labels_and_masks import undrawn
+from cpal.sources.listing import ListedImage, Listing, Progress, silent
+from cpal.sources.problems import missing_folder, noted, refuse, some, twin_problems
+from cpal.sources.read_listed import ImportedImage, labels_of, make_record, read_names
 
 SPLITS: tuple[Split, Split] = ("train", "val")
 SHARD = 200  # images that a killed import does again at most, for each worker
@@ -52,7 +39,7 @@ def instances_file(root: Path, name: str) -> Path:
 
 
 def list_coco(settings: DataConfig, *, limit: int | None = None) -> Listing:
-    """The images of both lists with the names of their classes; masks are not listed, they come from the outlines."""
+    """The images of both lists with the names of their classes. Masks are drawn from the outlines."""
     return _read(settings, limit=limit)[0]
 
 
@@ -65,9 +52,9 @@ def import_coco(
     limit: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Write dataset.json and masks into `folder`; `shards` keeps what is done, from which a killed import continues.
+    """Write dataset.json and masks into `folder`. A killed import continues from the finished parts in `shards`.
 
-    Both folders must belong to these settings and these JSON files. Raises UserError that lists what is wrong.
+    Both folders must belong to these settings and these JSON files. Raises UserError that lists all problems.
     """
     listing, annotated, label_of = _read(settings, limit=limit)
     refuse(listing.problems, listing.root)
@@ -131,7 +118,7 @@ def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Ann
 
 
 def _outlined(image: AnnotatedImage) -> set[int]:
-    """Categories that have a pixel of their own: a crowd's are void."""
+    """Categories that have a pixel outside crowd regions, which are void."""
     size, codes = [image.height, image.width], [(i.category, i.code) for i in image.instances if i.code and not i.crowd]
     return {category for category, code in codes if coco_mask.area({"size": size, "counts": code})}
 
@@ -159,7 +146,7 @@ def _import_shard(
     folder: Path,
     shard: Path,
 ) -> list[ImportedImage]:
-    """Check the images and write their masks, or take what an earlier import found of the same files."""
+    """Check the images and write their masks, or read the result of an earlier import of the same files."""
     state = [_state(item.image) for item in images]
     if shard.exists():
         content = json.loads(shard.read_text(encoding="utf-8"))
@@ -175,7 +162,7 @@ def _import_shard(
 
 
 def _state(path: Path) -> list[int]:
-    """Size and time of a file, by which a change is seen; empty when there is none."""
+    """Size and time of a file, which change with the file; empty if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -204,7 +191,7 @@ def _import_one(
 
 
 def paint(image: AnnotatedImage, label_of: Mapping[int, int]) -> np.ndarray:
-    """Label map uint8 (H, W): crowd regions void, then the objects in order, a later one over an earlier one."""
+    """Label map uint8 (H, W): crowd regions are void, and a later object covers an earlier object."""
     mask = np.full((image.height, image.width), BACKGROUND, np.uint8)
     for instance in sorted(image.instances, key=lambda instance: not instance.crowd):
         assert instance.code is not None, "read_instances was asked for outlines"

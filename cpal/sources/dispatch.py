@@ -1,4 +1,4 @@
-"""Which source lists the images that the settings describe."""
+"""Selects the source that data.source names."""
 
 from cpal.settings.data import DataConfig
 from cpal.sources.coco import list_coco
@@ -9,7 +9,7 @@ from cpal.sources.voc2012 import list_voc2012
 
 
 def list_images(settings: DataConfig, *, seed: int, limit: int | None = None) -> Listing:
-    """The listing of any source but the toy, which has no files of its own; `limit` keeps the first of each split."""
+    """The listing of data.source, except of the toy. `limit` keeps the first images of each split."""
     assert settings.source != "toy", "the toy data set is drawn"
     if settings.source == "folder":
         return list_folder(settings, seed=seed, limit=limit)

@@ -1,4 +1,4 @@
-"""Archives from the web: resumed where a connection broke, checked before they are unpacked, kept in their folder."""
+"""Archives from the web: downloads resume after an interruption, are checked, and unpack into one folder."""
 
 import hashlib
 import shutil
@@ -24,10 +24,10 @@ def no_report(done: int, total: int | None) -> None:
 def download(
     url: str, target: Path, *, md5: str, report: OnBytes = no_report, wait: Callable[[float], None] = time.sleep
 ) -> None:
-    """Fetch a file over http or https, going on where an earlier attempt stopped (`target` with .part appended).
+    """Fetch a file over http or https. An earlier attempt (`target` with .part appended) is continued.
 
-    The file appears under its name only when its MD5 is right. Raises UserError when the server refuses, keeps
-    breaking off, or sends other content; what has arrived stays for the next run, but for content that is wrong.
+    The file gets its name only after its MD5 was found right. Raises UserError if the server refuses, breaks off again
+    and again, or sends other content. Received bytes are kept for the next run, unless the content is wrong.
     """
     if target.exists():
         return
@@ -60,7 +60,7 @@ def download(
 
 
 def _continue(url: str, part: Path, offset: int, report: OnBytes) -> None:
-    """One connection: append to `part` what it lacks. Raises RequestException where another attempt may help."""
+    """One connection: append the missing bytes to `part`. Raises RequestException if another attempt may help."""
     headers = (
         {"Range": f"bytes={offset}-", "Accept-Encoding": "identity"} if offset else {"Accept-Encoding": "identity"}
     )
@@ -95,7 +95,7 @@ def _md5(path: Path) -> str:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar, plain or compressed, so that `folder` appears whole or not at all.
 
-    Raises UserError for a damaged archive, and for one with a member that is no plain file or folder below it.
+    Raises UserError for a damaged archive, and for a member that is no plain file or folder below `folder`.
     """
     growing = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(growing, ignore_errors=True)
@@ -126,7 +126,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _safe(archive: Path, stored: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Members in order. Nothing but plain files and folders is taken, so that no link can lead out."""
+    """Members in order. Only plain files and folders are unpacked, so that no link can lead out of the folder."""
     for member in stored:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:

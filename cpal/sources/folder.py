@@ -1,8 +1,9 @@
-"""A folder of images with a table, class folders, a COCO file or masks for their labels -> listing."""
+"""A folder of images with labels from a table, class folders, XML, YOLO's texts, a COCO file or masks -> listing."""
 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,25 +12,20 @@ from cpal.data.dataset import MAX_ID
 from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
-from cpal.sources.image_labels import ImageLabels, labels_from_files
-from cpal.sources.listing import (
-    LabelOrigin,
-    ListedImage,
-    Listing,
-    missing_folder,
-    names_in_mask,
-    noted,
-    some,
-    twin_problems,
-)
+from cpal.sources.labels.image_labels import ImageLabels
+from cpal.sources.labels.list_files import NO_LIST, ListedSplits, splits_of_lists
+from cpal.sources.labels.read import labels_from_files
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
+from cpal.sources.problems import missing_folder, noted, some, twin_problems
+from cpal.sources.read_listed import names_in_mask
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
 
 
 def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) -> Listing:
-    """Every image that has labels, training images first; `limit` keeps the first of each split.
+    """Every image that has labels, training images first. `limit` keeps the first images of each split.
 
     An image's id is its path below the folder of images, without ending and with `__` for `/`.
     """
@@ -38,11 +34,14 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return Listing(root, (), settings.classes or (), (), _splits(settings), tuple(no_root))
     colors, mask_classes = _mask_values(root, settings, problems)
     files = without_masks(image_files(root / settings.images, problems), root, settings)
-    masks = mask_files(root, settings, files, problems)
+    lists = splits_of_lists(root, settings, list(files), problems)
+    masks = mask_files(root, settings, files, problems, lists.masks if lists else {})
     if settings.labels == "masks":
         labels = ImageLabels(_names_of_masks(masks, mask_classes, problems, colors))
     else:
         labels = labels_from_files(root, settings, list(files), problems)
+    if lists is not None:
+        labels = _in_lists(labels, lists, problems)
     names, told = labels.names, labels.splits
     if not names and not problems:
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
@@ -68,7 +67,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
 
 
 def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
-    """The table of colors, if masks have colors, and the classes of the mask values 1, 2, ..."""
+    """The table of colors (None if the pixels are values), and the classes of the mask values 1, 2, ..."""
     named = settings.mask_classes or settings.classes or ()
     if settings.masks is None or settings.mask_colors is None:
         return None, named
@@ -86,7 +85,7 @@ def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple
 
 
 def image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Images below a folder by their path in it, sorted; hidden files and folders are passed over."""
+    """Images below a folder, by their path below it, sorted. Hidden files and folders are left out."""
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder; data.images names the folder of images below data.root")
         return {}
@@ -136,10 +135,19 @@ def _image_id(file: str) -> str:
     return str(PurePosixPath(file).with_suffix("")).replace("/", "__")
 
 
+def _in_lists(labels: ImageLabels, lists: ListedSplits, problems: list[str]) -> ImageLabels:
+    """Labels with the splits of the list files, which overrule those of a table."""
+    bare = [file for file, name in lists.splits.items() if name != NO_LIST and file not in labels.names]
+    if bare and labels.names:
+        problems.append(f"{len(bare)} image(s) of the lists have no label: {some(bare)}; label them, or unlist them")
+    splits = {file: lists.splits[file] for file in labels.names}
+    return replace(labels, splits=splits, told="; ".join(filter(None, (labels.told, lists.told))))
+
+
 def _names_of_masks(
     masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
 ) -> dict[str, frozenset[str]]:
-    """Classes seen in each mask. A missing or damaged mask is told when the listing is read."""
+    """Classes with a pixel in each mask. `read_listed` reports missing and damaged masks."""
     names = dict[str, frozenset[str]]()
     for file, mask in masks.items():
         names[file] = frozenset()
@@ -179,12 +187,13 @@ def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence
 
 
 def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[str]) -> dict[str, list[str]]:
-    """Training and validation images as the table's column split says; images of other values stay out."""
+    """Training and validation images by their split. Images of other splits are left out."""
     values = {"train": settings.train_list, "val": settings.val_list}
     parts = {part: [file for file, split in told.items() if split == value] for part, value in values.items()}
     known = ", ".join(sorted(set(told.values())))
     problems += [
-        f"{settings.labels_file}: column split never says {value} (data.{part}_list); it says: {known}"
+        f"{settings.labels_file or settings.images}: no image is in the split {value} (data.{part}_list); there are: "
+        f"{known}"
         for part, value in values.items()
         if not parts[part]
     ]
@@ -194,10 +203,10 @@ def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[st
 
 
 def stratified(names: Names, val_share: float, seed: int) -> dict[str, list[str]]:
-    """A random split in which each class has its share of validation images, as near as whole images allow.
+    """A random split in which each class has a share of `val_share` validation images, rounded to whole images.
 
-    The rarest class chooses first; every class that has one image keeps it for training. Images without labels count as
-    a class of their own.
+    The rarest class chooses first. A class with one image keeps it for training. Images without labels are treated as
+    a further class.
     """
     files = sorted(names)
     shuffled = [files[n] for n in np.random.default_rng(seed).permutation(len(files))]

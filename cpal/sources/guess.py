@@ -1,10 +1,10 @@
-"""What a folder of photographs may be: the settings `data` under which its images and labels can be read."""
+"""Finds settings of the section `data` with which a folder of photographs can be read."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,11 +13,17 @@ from cpal.data.images import ENDINGS
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig
 from cpal.sources.dispatch import list_images
+from cpal.sources.labels.list_files import never, read_list
 from cpal.sources.listing import Listing
+from cpal.sources.tables.file_names import cleaned
 
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml")
 MASKS = ("mask", "segmentation", "groundtruth", "ground_truth", "gt", "annotation", "label")  # how names begin
 LAYOUT = ("JPEGImages", "images", "ImageSets")  # parts of a layout, which are no classes
+YAML_ENDINGS = (".yaml", ".yml")
+TRAIN_LISTS = ("train_aug", "trainaug", "train")  # names of list files, the first that is there is taken
+VAL_LISTS = ("val", "valid", "validation")
+NO_TABLES = ("readme", "classes.txt", "license")
 DEEPEST = 3  # folders below the given one in which a table may lie
 MOST_TABLES = 50
 
@@ -43,14 +49,16 @@ class Reading:
 def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Reading], list[str]]:
     """Every way in which the folder can be read without a problem, and why the other ways fail.
 
-    `present` are the values of `data` that stay where a way does not name them.
-    Raises UserError when the folder holds no image.
+    `present`: values of `data` that stay as they are if a way does not set them.
+    Raises UserError if the folder holds no image.
     """
     images = _image_folder(root)
     found, failed = list[Reading](), list[str]()
     for keys in _ways(root, images):
         if found and keys["source"] != found[0].keys["source"]:  # VOC's layout tells the rest
             break
+        if any(_where(keys) == _where(other.keys) for other in found):  # was read with other splits
+            continue
         try:
             settings = DataConfig.model_validate(present | keys)
             listing = list_images(settings, seed=seed)
@@ -65,15 +73,17 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
 
 
 def _same(first: Listing, second: Listing) -> bool:
-    """Whether two ways of reading give the same labels; a COCO file is also a table."""
+    """Whether two ways of reading give the same labels: a COCO file is also a table."""
     labels = ({(image.image_id, image.names, image.mask) for image in listing.images} for listing in (first, second))
     return len(set(map(frozenset, labels))) == 1
 
 
 def _where(keys: dict[str, Any]) -> str:
-    """Where labels come from, in a message."""
+    """The origin of the labels, for a message."""
     if keys["labels"] == "masks":
         return f"the masks in {keys['masks']}"
+    if keys["labels"] == "yolo":
+        return f"YOLO's files and {keys['labels_file']}"
     return {"folders": "the names of folders", "xml": "Annotations"}.get(keys["labels"]) or str(keys["labels_file"])
 
 
@@ -94,7 +104,7 @@ def _pictures(root: Path) -> dict[str, set[str]]:
 
 
 def mask_folders(root: Path) -> list[str]:
-    """Folders in root with a name of masks, most of whose pictures have the name of a picture elsewhere in root."""
+    """Folders in root with a usual name of masks, most of whose pictures share the name of a picture elsewhere."""
     pictures = _pictures(root)
     found = []
     for top, stems in pictures.items():
@@ -113,36 +123,103 @@ def _image_folder(root: Path) -> str:
 
 
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
-    """Keys of `data` to try, the most telling first."""
+    """Keys of `data` to try, the most reliable first."""
     free: dict[str, Any] = {"root": str(root), "masks": None, "mask_classes": None, "classes": None, "val_share": 0.2}
-    lists = root / "ImageSets" / "Segmentation"
-    if (root / "JPEGImages").is_dir() and (lists / "train.txt").is_file() and (lists / "val.txt").is_file():
-        splits = {"train_list": "train", "score_list": "train", "val_list": "val"}
-        voc = free | splits | {"source": "voc", "images": "JPEGImages"}
-        for masks in sorted(path.name for path in root.glob("SegmentationClass*") if path.is_dir()):
-            yield voc | {"labels": "masks", "masks": masks}
-        if (root / "Annotations").is_dir():
-            yield voc | {"labels": "xml"}
-    folder = free | {"source": "folder", "images": images, "train_list": "train", "score_list": "train"}
-    folder |= {"val_list": "val"}
-    for table in _tables(root):
-        yield folder | {"labels": "csv", "labels_file": table.as_posix()}
-    yield folder | {"labels": "xml", "labels_file": None}
+    lists = _list_files(root)
+    if (root / "JPEGImages").is_dir():
+        yield from _voc_ways(root, free | {"source": "voc", "images": "JPEGImages"}, lists)
+    free |= {"source": "folder", "images": images}
+    named = free | _split_keys("train", "val")
+    listed = [free | _split_keys(*lists)] if lists else []
+    for names in _yolo_names(root):
+        yolo = {"labels": "yolo", "labels_file": names.as_posix()}
+        yield from (keys | yolo for keys in ([named] if names.suffix in YAML_ENDINGS else [*listed, named]))
+    for table in _tables(root, lists):
+        yield from (keys | {"labels": "csv", "labels_file": table.as_posix()} for keys in [*listed, named])
+    if any(path.suffix == ".xml" for path in _files(root)):
+        yield from (keys | {"labels": "xml", "labels_file": None} for keys in [*listed, named])
     if not any((root / images / name).is_dir() for name in LAYOUT):
-        yield folder | {"labels": "folders"}
+        yield from (keys | {"labels": "folders"} for keys in [*listed, named])
 
 
-def _tables(root: Path) -> list[Path]:
-    """Files that may be a table of labels, those nearest to the root first.
+def _split_keys(train: str, val: str) -> dict[str, Any]:
+    return {"train_list": train, "score_list": train, "val_list": val}
 
-    A file that lies in several folders under one name, such as train/_classes.csv and valid/_classes.csv, is one table.
-    """
+
+def _voc_ways(root: Path, free: dict[str, Any], lists: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
+    """VOC's layout with VOC's own lists, or with list files, which may also name the folder of masks."""
+    own = all((root / "ImageSets" / "Segmentation" / f"{name}.txt").is_file() for name in ("train", "val"))
+    if own:
+        splits, told = _split_keys("train", "val"), None
+    elif lists:
+        splits, told = _split_keys(*lists), _told_mask_folder(root / lists[0])
+    else:
+        return
+    present = sorted(path.name for path in root.glob("SegmentationClass*") if path.is_dir())
+    for masks in [told] if told in present else present:
+        yield free | splits | {"labels": "masks", "masks": masks}
+    if (root / "Annotations").is_dir():
+        yield free | splits | {"labels": "xml"}
+
+
+def _told_mask_folder(path: Path) -> str | None:
+    """The folder of the masks that a list file names first."""
+    try:
+        line = next(iter(read_list(path, never, missing="no such list")))
+    except UserError:
+        return None
+    return None if line.mask is None else str(PurePosixPath(cleaned(line.mask)).parent)
+
+
+def _list_files(root: Path) -> tuple[str, str] | None:
+    """Paths of the list files of training and validation, such as voc12/train_aug.txt and voc12/val.txt."""
+    folders: dict[Path, list[Path]] = {}
+    for path in _files(root):
+        if path.suffix == ".txt":
+            folders.setdefault(path.parent, []).append(path)
+    for folder in sorted(folders, key=lambda folder: (len(folder.parts), folder.as_posix())):
+        by_stem = {path.stem.casefold(): path for path in folders[folder]}
+        train = next((by_stem[stem] for stem in TRAIN_LISTS if stem in by_stem), None)
+        val = next((by_stem[stem] for stem in VAL_LISTS if stem in by_stem), None)
+        if train and val and folder.parts[:1] != ("ImageSets",):
+            return train.as_posix(), val.as_posix()
+    return None
+
+
+def _yolo_names(root: Path) -> list[Path]:
+    """Files that may name the classes of YOLO's label files; none if no text has the name of a picture."""
+    found = _files(root)
+    pictures = {path.stem for path in found if path.suffix.lower() in ENDINGS}
+    if not any(path.suffix == ".txt" and path.stem in pictures for path in found):
+        return []
+    return [
+        path
+        for path in found
+        if path.suffix in YAML_ENDINGS or path.suffix == ".names" or path.name in ("classes.txt", "_darknet.labels")
+    ]
+
+
+def _files(root: Path) -> list[Path]:
+    """Files of at most `DEEPEST` folders below root, relative to it, the nearest to the root first."""
     found = []
     for parent, folders, names in os.walk(root):
         below = Path(parent).relative_to(root)
         folders[:] = [name for name in folders if not name.startswith(".") and len(below.parts) < DEEPEST]
-        found += [below / name for name in names if os.path.splitext(name)[1].lower() in TABLES]
+        found += [below / name for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: (len(path.parts), path.as_posix()))
+
+
+def _tables(root: Path, lists: tuple[str, str] | None) -> list[Path]:
+    """Files that may be a table of labels, the nearest to the root first.
+
+    A file that lies in several folders under one name, such as train/_classes.csv and valid/_classes.csv, is one table.
+    A text or an XML file with the name of a picture is no table: it belongs to this picture alone.
+    """
+    found = _files(root)
+    pictures = {path.stem for path in found if path.suffix.lower() in ENDINGS}
+    passed = {*(lists or ()), *(path.as_posix() for path in found if path.name.lower().startswith(NO_TABLES))}
+    texts = {path for path in found if path.suffix in (".txt", ".xml") and path.stem in pictures}
+    found = [p for p in found if p.suffix.lower() in TABLES and p not in texts and p.as_posix() not in passed]
     counts = Counter(path.name for path in found)
-    found = [path for path in found if counts[path.name] == 1] + [Path(n) for n, count in counts.items() if count > 1]
-    found.sort(key=lambda path: (len(path.parts), path.as_posix()))
-    return found[:MOST_TABLES]
+    tables = [path if counts[path.name] == 1 else Path(path.name) for path in found]
+    return list(dict.fromkeys(tables))[:MOST_TABLES]

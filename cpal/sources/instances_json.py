@@ -1,6 +1,6 @@
 """COCO's instances JSON, read piece by piece: images, categories, and each annotation's outline as a run-length code.
 
-pycocotools' C code reads past its memory on codes that do not fit the image, so nothing unchecked reaches it.
+pycocotools' C code reads past its memory if a code does not fit the image. Therefore every code is checked before.
 """
 
 import math
@@ -23,7 +23,7 @@ MAX_SIDE = 65_535
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotation. `code`: its compressed run lengths (column by column, as COCO's), None where not asked for."""
+    """An annotation. `code`: its compressed run lengths, column by column as in COCO; None if outlines are not read."""
 
     category: int
     crowd: bool
@@ -43,10 +43,10 @@ class AnnotatedImage:
 def read_instances(
     path: Path, *, outlines: bool, keep: int | None = None
 ) -> tuple[list[AnnotatedImage], dict[int, str]]:
-    """Images in the file's order (with `keep` the first of them), and category names by id, ascending.
+    """Images in the file's order, and category names by id, ascending. `keep`: number of first images to read.
 
-    The file is never held as a whole: an image costs its annotations' codes, a few hundred bytes each. Raises UserError
-    for a file that is no such JSON, and for the first entry that cannot be right.
+    The file is never in memory as a whole: an annotation takes a few hundred bytes. Raises UserError for a file that is
+    no such JSON, and for the first wrong entry.
     """
     images: dict[int, AnnotatedImage] = {}
     skipped = set[int]()
@@ -145,7 +145,7 @@ def _compress(runs: list[int], height: int, width: int) -> bytes:
 def _decode(text: str, where: str) -> list[int]:
     """Run lengths from COCO's text form: 5 bits a character, low bits first.
 
-    From the fourth on, each is told as its difference to the last but one.
+    From the fourth number on, each number is stored as the difference to the number two places before.
     """
     runs: list[int] = []
     value = shift = 0

@@ -1,10 +1,14 @@
 """Labels compared with ground-truth masks, image by image: do the mask values have the right names?"""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+
+from cpal.data.masks import VOID
+from cpal.sources.listing import ListedImage, Listing
 
 CONTRADICTIONS = 3  # of a class, on average, from which on another order of the values is believed
 SHOWN = 6  # classes that one message names
@@ -12,7 +16,7 @@ SHOWN = 6  # classes that one message names
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """Classes that an image is labeled with, and those that have a pixel in its mask; of the kept classes."""
+    """An image with a mask. `labels`: its kept classes. `drawn`: kept classes with a pixel in its mask."""
 
     image_id: str
     labels: frozenset[str]
@@ -21,7 +25,7 @@ class ScoredImage:
 
 @dataclass(frozen=True)
 class WrongOrder:
-    """Mask values that are other classes than their names say: a line of evidence for each class, and the cure."""
+    """Mask values whose names are exchanged. `evidence`: a line for each class."""
 
     evidence: tuple[str, ...]
     cure: str
@@ -29,6 +33,40 @@ class WrongOrder:
     def problem(self) -> str:
         more = f"; and {len(self.evidence) - SHOWN} more" if len(self.evidence) > SHOWN else ""
         return f"masks show other classes than the labels: {'; '.join(self.evidence[:SHOWN])}{more}: {self.cure}"
+
+
+def scored_images(
+    looked_at: Iterable[tuple[ListedImage, frozenset[str] | None, frozenset[str] | None]],
+) -> list[ScoredImage]:
+    """Scored images, from the labels and the drawn classes of listed images.
+
+    Images are left out if their labels are unknown, or if the labels come from the masks.
+    """
+    return [
+        ScoredImage(item.image_id, labels, drawn)
+        for item, labels, drawn in looked_at
+        if item.scored and labels is not None and drawn is not None and (item.names is not None or item.xml is not None)
+    ]
+
+
+def order_of_masks(listing: Listing, scored: Sequence[ScoredImage]) -> WrongOrder | None:
+    """Evidence that the names of the listing's mask values are exchanged; None if there is no such evidence."""
+    colors = listing.colors.source if listing.colors is not None else None
+    return wrong_order(listing.classes, listing.mask_classes, scored, colors)
+
+
+def undrawn(
+    scored: Iterable[tuple[Collection[str], Collection[str] | None]],
+    cure: str = f"objects must have the values 1, 2, ... of their classes, and {VOID} is void",
+) -> list[str]:
+    """Problems of classes that no mask has, from the labels of each scored image and the classes in its mask."""
+    known = [(labels, drawn) for labels, drawn in scored if drawn is not None]
+    counts = Counter(name for labels, _ in known for name in labels)
+    absent = sorted(counts.keys() - {name for _, drawn in known for name in drawn})
+    return [
+        f"no mask has a pixel of {name}, which {counts[name]} scored image(s) are labeled with; {cure}"
+        for name in absent
+    ]
 
 
 def table(names: Sequence[str], images: Sequence[ScoredImage]) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +84,7 @@ def class_counts(classes: Sequence[str], images: Sequence[ScoredImage]) -> list[
 
 
 def contradictions(classes: Iterable[str], images: Iterable[ScoredImage]) -> tuple[list[str], list[str]]:
-    """Images that are labeled with a class that their mask lacks, and the reverse, each with these classes."""
+    """Images labeled with a class that their mask lacks, and images whose mask shows a class without a label."""
     kept, lacking, unlabeled = set(classes), [], []
     for one in images:
         if missing := sorted((one.labels - one.drawn) & kept):
@@ -59,9 +97,9 @@ def contradictions(classes: Iterable[str], images: Iterable[ScoredImage]) -> tup
 def wrong_order(
     classes: Sequence[str], mask_classes: Sequence[str], images: Sequence[ScoredImage], colors: str | None = None
 ) -> WrongOrder | None:
-    """The right names of the mask values, where another order fits the labels far better; None where none does.
+    """The right names of the mask values, if another order fits the labels far better; else None.
 
-    `colors` names the table of masks of colors.
+    `colors`: name of the table of colors, if the masks are colored.
     """
     values = list(dict.fromkeys(mask_classes))
     rows = [name for name in classes if name in values and any(name in one.labels for one in images)]
@@ -86,9 +124,10 @@ def wrong_order(
 
 
 def _is_sure(moved: np.ndarray, own: np.ndarray, fitting: np.ndarray, both: np.ndarray, differing: np.ndarray) -> bool:
-    """Whether exchanged names explain the contradictions: nearly all go, and few images speak for the old names.
+    """Whether exchanged names explain the contradictions: nearly all disappear, and few images support the old names.
 
-    Where the classes change places among themselves, classes that are often together may speak for both.
+    The second condition does not apply if the classes only change places among themselves: classes that are often
+    together support both orders.
     """
     if not len(moved):
         return False

@@ -23,7 +23,7 @@ LINES = (  # CVAT's name:r,g,b:parts:actions and name,r,g,b; then r,g,b,name
 
 @dataclass(frozen=True)
 class ColorTable:
-    """`values` are the mask value of each color: 1, 2, ... of `names`, background and void."""
+    """`values`: mask value of each color: 1, 2, ... for `names`, and the values of background and void."""
 
     source: str
     names: tuple[str, ...]
@@ -66,14 +66,14 @@ def read_color_table(path: Path) -> ColorTable:
 
 
 def voc_colors(names: Sequence[str]) -> ColorTable:
-    """VOC's palette: its colors 1, 2, ... are the names' and (224, 224, 192) is void."""
+    """VOC's palette: colors 1, 2, ... stand for the names, (224, 224, 192) for void."""
     palette = [(int(r), int(g), int(b)) for r, g, b in voc_palette()]
     values = {palette[value]: value for value in (*range(len(names) + 1), VOID)}
     return ColorTable("VOC's palette", tuple(names), values)
 
 
 def read_values(path: Path, colors: ColorTable | None) -> np.ndarray:
-    """Mask values uint8 (H, W) of a mask of values, or with a table of a mask of colors; raises as `read_mask`."""
+    """Mask values uint8 (H, W). `colors` None: the pixels are the values. Raises UserError as `read_mask`."""
     if colors is None:
         return read_mask(path)
     check_readable(path, missing="no such mask file; put it there")

@@ -1,14 +1,15 @@
-"""Which file is the mask of which image: NAME.png, or NAME_mask.png with a suffix, below the folder of masks."""
+"""Finds the mask of each image below the folder of masks: NAME.png, or NAME_mask.png with a suffix."""
 
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from cpal.data.images import ENDINGS
 from cpal.settings.data import DataConfig
-from cpal.sources.listing import some
+from cpal.sources.problems import some
 
 MASK_ENDINGS = (".png", ".PNG", ".tif", ".tiff", ".TIF", ".TIFF", ".bmp", ".BMP")  # the first that is there is taken
 LOOKED_AT = 10_000  # files of a folder of masks, to say what is there
@@ -20,7 +21,7 @@ def stem(file: str) -> str:
 
 
 def without_masks(files: Mapping[str, Path], root: Path, settings: DataConfig) -> dict[str, Path]:
-    """Images less what is a mask: files below a folder of masks inside that of the images, or of a mask's name."""
+    """Images without masks: leaves out files below data.masks, and files beside the images with a mask's name."""
     if settings.masks is None:
         return dict(files)
     images, masks, suffix = root / settings.images, root / settings.masks, settings.mask_suffix
@@ -34,8 +35,17 @@ def _is_mask_of_another(name: str, suffix: str, stems: Collection[str]) -> bool:
     return name.endswith(suffix) and name.removesuffix(suffix) in stems
 
 
-def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], problems: list[str]) -> dict[str, Path]:
-    """Where each image's mask lies, or would lie: the same path below the folder of masks, with suffix and ending."""
+def mask_files(
+    root: Path,
+    settings: DataConfig,
+    images: Mapping[str, Path],
+    problems: list[str],
+    listed: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Path]:
+    """Path of each image's mask, also if there is no such file: as `listed`, else as the names say.
+
+    A mask has the path of its image, but below the folder of masks, and with the masks' suffix and ending.
+    """
     if settings.masks is None:
         return {}
     folder, suffix = root / settings.masks, settings.mask_suffix or ""
@@ -49,7 +59,7 @@ def mask_files(root: Path, settings: DataConfig, images: Mapping[str, Path], pro
             "(data.masks, data.mask_suffix)"
         )
         return {}
-    masks = {file: _mask_file(folder, stem(file) + suffix, image) for file, image in images.items()}
+    masks = {f: listed.get(f) or _mask_file(folder, stem(f) + suffix, image) for f, image in images.items()}
     if masks and not any(mask.exists() for mask in masks.values()):
         looked = some([mask.relative_to(folder).as_posix() for mask in masks.values()])
         there = _what_is_there(folder, images, suffix) or "no picture lies there"
@@ -66,7 +76,7 @@ def _mask_file(folder: Path, name: str, image: Path) -> Path:
 
 
 def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str | None:
-    """Pictures below the folder of masks, and the suffix that would fit them; None where there is none."""
+    """Pictures below the folder of masks, and the suffix that would fit; None if there is no picture."""
     mine = {image.resolve() for image in images.values()}
     there = [file for file in islice(_pictures(folder), LOOKED_AT) if (folder / file).resolve() not in mine]
     if not there:
@@ -84,7 +94,7 @@ def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str
 
 
 def _added(name: str, stems: Collection[str]) -> str | None:
-    """What a mask's name adds to the longest name of an image that it begins with."""
+    """The end of a mask's name after the longest name of an image with which it begins."""
     return next((name[end:] for end in range(len(name), 0, -1) if name[:end] in stems), None)
 
 

@@ -20,30 +20,38 @@ CLASSES_CURE = "name the method's own classes, in their order, with --classes"
 
 @dataclass(frozen=True)
 class Peer:
-    """What a method's dictionary holds, and the background score that its own evaluation uses.
+    """Content of a method's dictionary. `threshold`: background score of its own evaluation; None: not fixed.
 
-    maps: key of the (K, H, W) array that its evaluation reads, beside `keys`, the 0-based class ids; None: the
-    dictionary itself is class id -> map. background: `none`; `extra`, a first map that is not among the keys and that
-    its evaluation drops; `own`, a first map with key 0 that its evaluation compares with, other keys counting from 1.
+    `maps`: key of the (K, H, W) array that its evaluation reads, beside `keys`, the 0-based class ids. None: the
+    dictionary itself is class id -> map. `background`:
+      none   neither a map nor a key,
+      extra  a first map without a key, which the evaluation drops,
+      own    a first map with key 0, with which the evaluation compares; the other keys count from 1,
+      key    a first key 0 without a map; the other keys count from 1.
     """
 
     maps: str | None
-    background: Literal["none", "extra", "own"]
+    background: Literal["none", "extra", "own", "key"]
     threshold: float | None
 
 
 PEERS = {
     "irn": Peer("high_res", "none", 0.15),
+    "recam": Peer("high_res", "none", 0.21),  # its cam_eval_thres
+    "lpcam": Peer("high_res", "none", 0.3),  # its cam_eval_thres
+    "puzzle-cam": Peer("hr_cam", "key", None),  # its evaluation searches a threshold with the ground truth
+    "psa": Peer(None, "none", 0.2),  # of its out_cam_pred
+    "seam": Peer(None, "none", 0.26),  # its out_cam_pred_alpha
     "sipe": Peer("IS_CAM", "own", 0.5),
     "amn": Peer("high_res", "extra", 0.25),
-    "mctformer": Peer(None, "none", None),  # its evaluation searches one with the ground truth
+    "mctformer": Peer(None, "none", None),  # its evaluation searches a threshold with the ground truth
     "clip-es": Peer("attn_highres", "none", 0.382),  # (3 - sqrt 5) / 2, where m = (1 - m) ** 2
 }
 
 
 @dataclass(frozen=True)
 class Imported:
-    """`unlabeled` maps were left out because the image is not labeled with their class; `absent` labels have no map."""
+    """`unlabeled`: number of maps left out, whose class is no label of the image. `absent`: labels without a map."""
 
     content: CamFile
     unlabeled: int
@@ -55,7 +63,7 @@ def import_cam(path: Path, peer: Peer, record: Record, columns: Sequence[int | N
 
     `columns`: mask value of each of the method's class ids, None for a class that the data set does not have. Negative
     values become 0. Raises UserError for a file that is damaged, hostile or of another method, for maps that do not
-    fit the image, that are not finite or exceed 1, and when none of them is of a class of the image.
+    fit the image, that are not finite or exceed 1, and if no map has a class of the image.
     """
     content = read_pickled(path, what="CAMs")
     try:
@@ -78,9 +86,12 @@ def _foreground(content: dict[Any, Any], peer: Peer, record: Record, *, limit: i
     """Class ids int64 (K,), 0-based and below `limit`, and their maps float32 (K, h, w) in [0, 1]."""
     ids = _ids(content, peer)
     maps = _maps(content, peer, record, limit=limit + 1)
-    if peer.background == "own":
+    if peer.background in ("own", "key"):
         if len(ids) == 0 or ids[0] != 0:
             raise UserError(f"the first of its `keys` is not 0, the background; {METHOD_CURE}")
+    if peer.background == "key":
+        ids = ids[1:] - 1
+    elif peer.background == "own":
         # Above 0.5 exactly where the class exceeds the background, as in the method's own argmax.
         total = maps[1:] + maps[:1]
         ids, maps = ids[1:] - 1, np.divide(maps[1:], total, out=np.zeros_like(total), where=total > 0)
@@ -94,7 +105,7 @@ def _foreground(content: dict[Any, Any], peer: Peer, record: Record, *, limit: i
 
 
 def _ids(content: dict[Any, Any], peer: Peer) -> np.ndarray:
-    """The class ids as the file has them."""
+    """The class ids in the file."""
     if peer.maps is None:
         whole = all(isinstance(key, int | np.integer) for key in content)
         ids: Any = np.array(list(content)) if whole and content else None
@@ -103,13 +114,13 @@ def _ids(content: dict[Any, Any], peer: Peer) -> np.ndarray:
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype.kind not in "iu":
         where = "the dictionary's keys" if peer.maps is None else "an array `keys`"
         raise UserError(
-            f"no class ids, which this method saves as {where}; the file has {_named(content)}; {METHOD_CURE}"
+            f"no class ids, which this method saves as {where}; the file has {_named(content)}; {_cure(content)}"
         )
     return ids.astype(np.int64)
 
 
 def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) -> np.ndarray:
-    """All maps of the file, float32 (K, h, w) in [0, 1]; no more than `limit`, each of which may be the same bytes."""
+    """All maps of the file, float32 (K, h, w) in [0, 1]; at most `limit` maps, which can share the same bytes."""
     parts: list[Any] = list(content.values()) if peer.maps is None else [content.get(peer.maps)]
     dimensions = 2 if peer.maps is None else 3
     if len(parts) > limit:
@@ -118,7 +129,7 @@ def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) ->
         if not isinstance(part, np.ndarray) or part.ndim != dimensions or part.dtype.kind != "f":
             where = "the dictionary's values (H, W)" if peer.maps is None else f"an array `{peer.maps}` (K, H, W)"
             raise UserError(
-                f"no maps, which this method saves as {where}; the file has {_named(content)}; {METHOD_CURE}"
+                f"no maps, which this method saves as {where}; the file has {_named(content)}; {_cure(content)}"
             )
         _check_size(part.shape[-2:], record)
         if not np.isfinite(part).all():
@@ -132,7 +143,7 @@ def _maps(content: dict[Any, Any], peer: Peer, record: Record, *, limit: int) ->
 
 
 def _check_size(shape: tuple[int, ...], record: Record) -> None:
-    """Whole size or a quarter, give or take a pixel."""
+    """Raise UserError unless the map has the image's size, or a quarter of it, within a pixel."""
     size = (record.height, record.width)
     fits = [all(abs(a - b / part) <= 1 for a, b in zip(shape, size, strict=True)) for part in (1, MAP_STRIDE)]
     if not any(fits) or 0 in shape:
@@ -144,3 +155,10 @@ def _check_size(shape: tuple[int, ...], record: Record) -> None:
 
 def _named(content: dict[Any, Any]) -> str:
     return ", ".join(f"`{str(key)[:30]}`" for key in list(content)[:10]) or "nothing"
+
+
+def _cure(content: dict[Any, Any]) -> str:
+    """The cure, with the methods whose files have this form."""
+    numbers = all(isinstance(key, int | np.integer) for key in content)
+    alike = [name for name, peer in PEERS.items() if (numbers if peer.maps is None else peer.maps in content)]
+    return f"{METHOD_CURE} ({', '.join(alike)})" if content and alike else METHOD_CURE

@@ -1,8 +1,8 @@
 """A dictionary of arrays that np.save pickled, read without running anything that the file asks for.
 
-A pickle is a program: it names functions and has them called. Here pickle's own reader runs it, but finds only the
-functions of this module, which make arrays, dtypes and tensors out of bytes that the file holds. numpy and torch never
-see a size or a state before it is checked, and no array takes more memory than the file brings.
+A pickle is a program: it names functions and calls them. Here pickle's own reader runs the program, but finds only the
+functions of this module, which make arrays, dtypes and tensors from bytes of the file. Every size and state is checked
+before numpy or torch gets it. No array takes more memory than the file has bytes.
 """
 
 import io
@@ -73,7 +73,7 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
 
 
 class _Unfinished:
-    """An array or a dtype between its REDUCE and its BUILD, which brings the content."""
+    """An array or a dtype between its step REDUCE and its step BUILD, which has the content."""
 
     def __init__(self, finish: Callable[[Any], Any]) -> None:
         self.finish = finish
@@ -81,7 +81,7 @@ class _Unfinished:
 
 
 class _Memo(dict[int, Any]):
-    """What the program put aside; an array or dtype that is finished since comes back as such."""
+    """The memo of the program. An array or dtype that was finished later is returned finished."""
 
     def __getitem__(self, key: int) -> Any:
         found = super().__getitem__(key)
@@ -89,7 +89,7 @@ class _Memo(dict[int, Any]):
 
 
 class _Steps:
-    """Where the reader looks up each step of the program: refuses what no array needs, and counts."""
+    """Table of the program's steps. Refuses steps that no array needs, and counts all steps."""
 
     def __init__(self, what: str, size: int) -> None:
         self.what, self.taken, self.copies_left = what, 0, COPIES * size
@@ -103,14 +103,14 @@ class _Steps:
         return _Reader.steps[code]
 
     def copy(self, size: int) -> None:
-        """Count bytes about to be copied: a few that name the same bytes again and again must not fill the memory."""
+        """Count bytes before they are copied: a file that repeats the same bytes must not fill the memory."""
         self.copies_left -= size
         if self.copies_left < 0:
             raise pickle.UnpicklingError("it copies its content again and again")
 
 
 class _Reader(Unpickler):
-    """Reads one pickle of the stream, and finds only `names`; the stream then stands behind it."""
+    """Reads one pickle of the stream, up to its end. Finds only the functions in `names`."""
 
     def __init__(self, stream: BinaryIO, steps: _Steps, names: Mapping[str, Any]) -> None:
         super().__init__(stream, encoding="latin1")
@@ -171,7 +171,7 @@ class _Arrays(_Reader):
         super().__init__(io.BytesIO(data), _Steps(what, len(data)), names)
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """How the oldest formats write bytes."""
+        """Bytes, as the oldest formats write them."""
         if _checked(encoding, str) != "latin1":
             raise pickle.UnpicklingError(
                 f"it asks for the encoding {encoding}, which no dictionary of {self.dispatch.what} needs"
@@ -180,7 +180,7 @@ class _Arrays(_Reader):
         return text.encode("latin1")
 
     def _array(self, state: tuple[Any, ...]) -> Any:
-        """The content of an array; an array of objects may only be what np.save wraps a dictionary in."""
+        """The content of an array. An array of objects is accepted only as np.save's wrapper of a dictionary."""
         _, shape, dtype, fortran, raw = state
         if _checked(dtype, np.dtype) == np.dtype(object) and shape == ():
             return _checked(raw, list)[0]
@@ -228,7 +228,7 @@ def _dtype(code: Any, *_: Any) -> _Unfinished:
 
 
 def _dict(content: Any, items: list[Any]) -> dict[Any, Any]:
-    """Add keys and values in turn; only text and numbers are keys, since hashing what is nested deep can crash."""
+    """Add keys and values in turn. Keys are text or numbers, since the hash of deeply nested keys can crash."""
     for key, value in zip(items[::2], items[1::2], strict=True):
         if isinstance(key, int) and key.bit_length() > 1024:  # Python refuses to print what is much longer
             raise pickle.UnpicklingError("a key is a huge number")

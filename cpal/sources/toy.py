@@ -1,4 +1,4 @@
-"""The toy data set: drawn objects on textured scenes, a diagnostic for what the paper claims, made from a seed."""
+"""The toy data set: objects drawn on textured scenes, from a seed. It is a diagnostic for the paper's claims."""
 
 import hashlib
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Drawing:
 
 
 def draw_dataset(folder: Path, settings: ToyConfig, *, seed: int, limit: int | None = None) -> None:
-    """Write images/, masks/ and dataset.json; each image depends on the seed, its split and its number alone."""
+    """Write images/, masks/ and dataset.json. An image depends only on the seed, its split and its number."""
     records = []
     counts: tuple[tuple[Split, int], ...] = (("train", settings.train_images), ("val", settings.val_images))
     for split, count in counts:
@@ -65,7 +65,7 @@ def draw_dataset(folder: Path, settings: ToyConfig, *, seed: int, limit: int | N
 
 
 def draw_image(rng: np.random.Generator, settings: ToyConfig) -> Drawing:
-    """One image; drawn again in the rare case that no object shows enough of itself."""
+    """Draw an image. It is drawn again in the rare case that no object is visible enough."""
     while True:
         height, width = (int(side) for side in rng.integers(settings.min_side, settings.max_side + 1, 2))
         count = min(int(rng.geometric(0.65)), settings.max_objects)  # one object more often than several
@@ -90,7 +90,7 @@ def draw_image(rng: np.random.Generator, settings: ToyConfig) -> Drawing:
 
 
 def choose_scene(rng: np.random.Generator, names: list[str], settings: ToyConfig) -> str:
-    """The home of the first object that has one, scene_bias of the time; else an empty home or a neutral scene."""
+    """With probability scene_bias, the scene of the first object with a scene; else an empty or a neutral scene."""
     homes = [HOMES[name] for name in names if name in HOMES]
     if homes:
         return homes[0] if rng.random() < settings.scene_bias else str(rng.choice(NEUTRAL))
@@ -98,7 +98,7 @@ def choose_scene(rng: np.random.Generator, names: list[str], settings: ToyConfig
 
 
 def void_rim(mask: np.ndarray, width: int) -> np.ndarray:
-    """Pixels within `width` of another label become void, on both sides of a border, as in VOC."""
+    """The mask with void pixels within `width` of a border between labels, on both sides, as in VOC."""
     rim = np.zeros(mask.shape, bool)
     height, length = mask.shape
     for dy in range(-width, width + 1):
@@ -112,7 +112,7 @@ def void_rim(mask: np.ndarray, width: int) -> np.ndarray:
 def _draw_object(
     rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, name: str, scale: float, slot: float
 ) -> None:
-    """Draw an object of `scale` times the short side into image and mask; `slot` is its place across, 0 to 1."""
+    """Draw an object into image and mask. Size: `scale` times the short side. `slot`: horizontal place, 0 to 1."""
     height, width = mask.shape
     size = scale * min(height, width)
     turn, mirror = rng.normal(0, 0.09), rng.choice((-1, 1))
@@ -153,7 +153,7 @@ def _coverage(outline: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _paints(rng: np.random.Generator, name: str, height: int, width: int, size: float) -> dict[str, np.ndarray]:
-    """Textures (H, W, 3) by the parts' paint. Animals draw their coats from one set, so that color tells no class."""
+    """Texture (H, W, 3) of each paint. All animals share the same coats, so that the color tells no class."""
     animal = name not in HOMES
     base = np.array((COATS if animal else VIVID)[rng.integers(len(COATS if animal else VIVID))], float)
     base *= rng.uniform(0.8, 1.2)
@@ -189,7 +189,7 @@ def _pattern(rng: np.random.Generator, kind: str, height: int, width: int, size:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, grain: float) -> np.ndarray:
-    """Smooth noise (H, W) of about unit deviation whose blobs are `grain` pixels wide."""
+    """Smooth noise (H, W) of about unit deviation. Its blobs are `grain` pixels wide."""
     shape = (max(2, round(width / max(grain, 1)) + 2), max(2, round(height / max(grain, 1)) + 2))
     coarse = Image.fromarray(rng.normal(0, 1, shape[::-1]).astype(np.float32))
     return 1.3 * np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float64)

@@ -1,8 +1,8 @@
-"""The toy classes as jointed outlines: parts of polygons in units of the body's length, x forward, y down, feet at 0.
+"""The toy classes as jointed outlines: polygons in units of the body's length, x forward, y down, feet at 0.
 
-cat and dog share body, legs and coats and differ in head and tail; so do horse and cow. A classifier needs the small
-part, a segmentation the whole body: the gap that CPAL is about. Some instances wear a mark of their class elsewhere
-(a bib, a saddle, a blanket, patches): what one instance shows can help to find it in another.
+cat and dog share body, legs and coats, and differ in head and tail; so do horse and cow. A classifier needs the small
+part, but a segmentation needs the whole body: this is the gap that CPAL closes. Some instances have a further mark of
+their class (a bib, a saddle, a blanket, patches), which can help to find other instances.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def ellipse(center: Point, radii: Point, angle: float = 0.0) -> np.ndarray:
 
 
 def limb(points: Sequence[Point], widths: Sequence[float]) -> np.ndarray:
-    """Outline of a line through `points` that has these widths there."""
+    """Outline of a line through `points` with these widths at the points."""
     line, half = np.array(points), np.array(widths)[:, None] / 2
     along = np.gradient(line, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1)
@@ -45,12 +45,12 @@ def polygon(*points: Point) -> np.ndarray:
 
 
 def enlarged(parts: list[Part], factor: float, joint: Point) -> list[Part]:
-    """The parts `factor` times as large, with the joint where it was."""
+    """The parts, `factor` times as large. The joint stays in its place."""
     return [Part((part.outline - joint) * factor + joint, part.paint) for part in parts]
 
 
 def leg(rng: np.random.Generator, hip: Point, width: float) -> Part:
-    """Thigh and shank from the hip to the ground, each swung a little."""
+    """Thigh and shank from the hip to the ground, both swung a little."""
     swing, bend = rng.uniform(-0.25, 0.25), rng.uniform(-0.15, 0.15)
     knee = (hip[0] + swing * -hip[1] * 0.5, hip[1] * 0.48)
     foot = (knee[0] + bend * -hip[1] * 0.5, 0.0)
@@ -58,7 +58,7 @@ def leg(rng: np.random.Generator, hip: Point, width: float) -> Part:
 
 
 def small_quadruped(rng: np.random.Generator) -> tuple[list[Part], list[Part], Point, Point]:
-    """Parts behind and before the head, where the head sits, where the tail sits: the body of cat and dog."""
+    """The body of cat and dog: parts behind the head, parts before it, place of the head, place of the tail."""
     height = rng.uniform(0.24, 0.32)
     body = limb(
         [(-0.40, -height - 0.02), (-0.2, -height - 0.06), (0.1, -height - 0.05), (0.36, -height - 0.08)],
@@ -112,7 +112,7 @@ def dog(rng: np.random.Generator) -> list[Part]:
 
 
 def large_quadruped(rng: np.random.Generator) -> tuple[list[Part], list[Part], float]:
-    """Parts behind and before, and the height of the back: the body of horse and cow."""
+    """The body of horse and cow: parts behind, parts before, and the height of the back."""
     height = rng.uniform(0.46, 0.54)
     body = limb(
         [(-0.42, -height - 0.06), (-0.2, -height - 0.05), (0.1, -height - 0.04), (0.36, -height - 0.07)],
@@ -193,7 +193,7 @@ def boat(rng: np.random.Generator) -> list[Part]:
 
 
 def train(rng: np.random.Generator) -> list[Part]:
-    """A steam engine with its chimney, cab and wheels, and a wagon with windows behind it."""
+    """A steam engine with chimney, cab and wheels, and a wagon with windows behind it."""
     parts = [Part(polygon((-0.06, -0.1), (-0.06, -0.34), (0.0, -0.34), (0.0, -0.1)), "dark")]
     parts += [Part(polygon((-0.5, -0.08), (-0.5, -0.36), (-0.06, -0.36), (-0.06, -0.08)), "coat")]
     parts += [

@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cpal.data.dataset import id_problem
 from cpal.data.images import ENDINGS
-from cpal.errors import UserError
-from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
-from cpal.sources.listing import LabelOrigin, ListedImage, Listing, missing_folder, some, twin_problems
+from cpal.sources.labels.list_files import image_id_of, is_list_file, list_below, never, read_list, told_masks
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import voc_colors
-from cpal.sources.tables.file_names import FileNames
+from cpal.sources.problems import missing_folder, noted, some, twin_problems
+from cpal.sources.tables.file_names import ENDING, FileNames
 from cpal.sources.tables.read import read_table
 from cpal.sources.tables.rows import reading_of
 
@@ -19,12 +20,13 @@ CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+LISTS = Path("ImageSets/Segmentation")
 
 
 def list_voc(
     settings: DataConfig, *, limit: int | None = None, lists: Mapping[str, Sequence[str]] | None = None
 ) -> Listing:
-    """The images of train_list and val_list, training images first; none when there is nowhere to read them from.
+    """The images of train_list and val_list, training images first; none if a folder is missing.
 
     `limit` keeps the first images of each list. `lists` gives image ids of lists that have no file.
     """
@@ -59,8 +61,9 @@ def _list_images(
         needed["Annotations"] = "image-level labels (data.labels: xml)"
     absent = [name for name in needed if not (root / name).is_dir()]
     problems += [f"{root / name}: no such folder; it holds the {needed[name]}" for name in absent]
+    folder, told = root / settings.images, list[str]()
     once = dict.fromkeys((settings.train_list, settings.score_list, settings.val_list))
-    lists = {name: known[name] if name in known else _read_list(root, name, problems) for name in once}
+    lists = {name: known[name] if name in known else _read_ids(root, name, settings, problems, told) for name in once}
     train, val, scored = lists[settings.train_list], lists[settings.val_list], set(lists[settings.score_list])
     if both := sorted(set(train) & set(val)):
         problems.append(f"{len(both)} image(s) are in both data.train_list and data.val_list: {some(both)}")
@@ -69,11 +72,9 @@ def _list_images(
             f"{len(strange)} image(s) of data.score_list {settings.score_list} are not in data.train_list "
             f"{settings.train_list}, and seeds exist for training images only: {some(strange)}"
         )
-    folder, ended = root / settings.images, [i for i in (*train, *val) if i.lower().endswith(ENDINGS)]
-    if ended := [i for i in ended if (folder / i).exists() and not _image_file(folder, i).exists()]:
-        problems.append(f"{len(ended)} image(s) are listed with their ending; lists hold a for a.jpg: {some(ended)}")
     problems += twin_problems(dict.fromkeys([*train, *val]))
     names, origin = _names_from_csv(root, settings, [*train, *val], problems)
+    origin = replace(origin, told="; ".join(filter(None, (origin.told, *told))))
     masked = settings.masks is not None
 
     def listed(image_id: str, split: str) -> ListedImage:
@@ -94,7 +95,7 @@ def _list_images(
 def _names_from_csv(
     root: Path, settings: DataConfig, image_ids: Sequence[str], problems: list[str]
 ) -> tuple[dict[str, frozenset[str]], LabelOrigin]:
-    """With labels: csv, the classes of each image; every one of `image_ids` needs a line."""
+    """With labels: csv, the classes of each image. Each of `image_ids` needs a line."""
     if settings.labels != "csv":
         return {}, LabelOrigin()
     assert settings.labels_file is not None, "the settings demand labels_file with labels: csv"
@@ -114,30 +115,34 @@ def _names_from_csv(
     return by_id, LabelOrigin("" if table is None else table.told, (), unlisted)
 
 
-def _read_list(root: Path, name: str, problems: list[str]) -> list[str]:
-    """Image ids of a list file, each once; blank lines and a second column are passed over."""
-    path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
-    known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-    try:
-        check_readable(path, missing=f"no such list; lists there: {known}")
-        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UserError as error:
-        problems.append(str(error))
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: unreadable list ({error}); save it as text in UTF-8")
-        return []
-    ids = [row[0] for row in rows if row]
-    if not ids:
-        problems.append(f"{path}: names no image")
-    if paths := {image_id: None for image_id in ids if id_problem(image_id)}:
-        problems.append(
-            f"{path}: {len(paths)} line(s) hold no image id; JPEGImages/a.jpg is listed as a: {some(list(paths))}"
-        )
+def _read_ids(root: Path, name: str, settings: DataConfig, problems: list[str], told: list[str]) -> list[str]:
+    """Image ids of a list, each once. A line holds an id or a path. A second column is not read.
+
+    A phrase is appended to `told` if the list names masks outside data.masks.
+    """
+    if is_list_file(name):
+        path, lines = root / name, list_below(root, name, never, problems)
+    else:
+        path, lines = root / LISTS / f"{name}.txt", []
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        with noted(problems):
+            lines = read_list(path, never, missing=f"no such list; lists there: {known}")
+    ids = [_id_of_line(line.image, root / settings.images) for line in lines]
+    if wrong := {image_id: None for image_id in ids if id_problem(image_id)}:
+        problems.append(f"{path}: {len(wrong)} line(s) hold no image id and no path: {some(list(wrong))}")
     counts = Counter(ids)
     if twice := [image_id for image_id, count in counts.items() if count > 1]:
         problems.append(f"{path}: {len(twice)} image(s) named more than once: {some(twice)}")
-    return [image_id for image_id in counts if image_id not in paths]
+    if phrase := told_masks(lines, path.name, settings.masks):
+        told.append(phrase)
+    return [image_id for image_id in counts if image_id not in wrong]
+
+
+def _id_of_line(text: str, folder: Path) -> str:
+    """`a` for `a`, `a.jpg` and `/JPEGImages/a.jpg`. An id that ends like a picture is kept if its file exists."""
+    image_id = image_id_of(text)
+    bare = ENDING.sub("", image_id)
+    return bare if bare != image_id and not _image_file(folder, image_id).exists() else image_id
 
 
 def _image_file(folder: Path, image_id: str) -> Path:

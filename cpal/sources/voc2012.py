@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012 with SBD's further images -> listing: found below data.root, or fetched; the classic lists rebuilt.
+"""PASCAL VOC 2012 with SBD's further images -> listing: found below data.root or downloaded, with the usual lists.
 
 train, val and test are VOC's own lists. train_aug is the field's list of 10,582: VOC's train and all of SBD, without
-VOC's val. SBD's masks are not needed, as seeds are scored on VOC's own.
+VOC's val. SBD's masks are not needed, since seeds are scored on VOC's own masks.
 """
 
 import shutil
@@ -12,21 +12,23 @@ from pathlib import Path
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig, Voc2012Config
 from cpal.sources.download import OnBytes, download, no_report, unpack
-from cpal.sources.listing import Listing, missing_folder
-from cpal.sources.voc import list_voc
+from cpal.sources.labels.list_files import image_id_of, never, read_list
+from cpal.sources.listing import Listing
+from cpal.sources.problems import missing_folder
+from cpal.sources.tables.file_names import ENDING
+from cpal.sources.voc import LISTS, list_voc
 
 COUNTS = {"train": 1464, "train_aug": 10582, "val": 1449, "test": 1456}
 DEVKIT = Path("VOCdevkit/VOC2012")
 SBD = Path("benchmark_RELEASE/dataset")
-LISTS = Path("ImageSets/Segmentation")
 
 
 def fetch_voc2012(
     root: Path, urls: Voc2012Config, *, report: Callable[[str], OnBytes] = lambda what: no_report
 ) -> None:
-    """Download and unpack what `root` lacks of VOCdevkit/ and benchmark_RELEASE/; the archives are deleted afterwards.
+    """Download and unpack VOCdevkit/ and benchmark_RELEASE/, if `root` lacks them. The archives are deleted afterwards.
 
-    `report(what)` is told the bytes of each file. Raises UserError as `download` and `unpack` do.
+    `report(what)` gets the bytes of each file. Raises UserError as `download` and `unpack` do.
     """
     if _voc_folder(root) is None:
         _fetch(root, urls.trainval_url, urls.trainval_md5, DEVKIT, report)
@@ -37,7 +39,7 @@ def fetch_voc2012(
 
 
 def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], OnBytes]) -> None:
-    """Unpack an archive beside its place, and move the folder that is wanted of it there."""
+    """Unpack an archive beside its place, and move the wanted folder to its place."""
     archive = root / (url.rpartition("/")[2] or "archive")
     download(url, archive, md5=md5, report=report(archive.name))
     top = holds.parts[0]
@@ -54,7 +56,7 @@ def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], 
 
 
 def list_voc2012(settings: DataConfig, *, limit: int | None = None, counts: dict[str, int] = COUNTS) -> Listing:
-    """The images of the lists, with the problem told when a list has not the number of images it is known for."""
+    """The images of the lists. A list without its known number of images is a problem."""
     root = Path(settings.root)
     if problems := missing_folder(root, "or let it be fetched: voc2012.download: true"):
         return Listing(root, (), settings.classes or (), (), {}, tuple(problems))
@@ -97,7 +99,7 @@ def _told_list(voc: Path) -> Path | None:
 
 
 def _train_aug(root: Path, voc: Path) -> tuple[list[str], str]:
-    """Ids of train_aug, and where they come from: a list, the names of SegmentationClassAug, or SBD's lists."""
+    """Ids of train_aug, and their origin: a list, the file names in SegmentationClassAug, or SBD's lists."""
     if path := _told_list(voc):
         return _ids(path), str(path)
     val = set(_ids(voc / LISTS / "val.txt"))
@@ -112,11 +114,10 @@ def _train_aug(root: Path, voc: Path) -> tuple[list[str], str]:
 
 
 def _ids(path: Path) -> list[str]:
-    """First words of a list's lines; none where there is no such file, which its count then tells."""
-    try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError:
+    """Ids of a list; empty if there is no such file, which the count of the list reports."""
+    if not path.is_file():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: unreadable list ({error}); delete its folder, it is unpacked again") from None
-    return [row[0] for row in rows if row]
+    try:
+        return [ENDING.sub("", image_id_of(line.image)) for line in read_list(path, never, missing="no such list")]
+    except UserError as error:
+        raise UserError(f"{error}; delete its folder, and it is unpacked again") from None

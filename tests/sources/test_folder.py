@@ -17,7 +17,7 @@ from cpal.data.masks import VOID, read_mask
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig
 from cpal.sources.folder import list_folder, stratified
-from cpal.sources.listing import import_listing
+from cpal.sources.import_listing import import_listing
 
 IMAGES = {
     "a.jpg": "cup",
@@ -306,7 +306,7 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
         f"{table}, line 5: names no image",
         f"{table}: 2 image(s) that are not below {photos}: gone.jpg, ../x.jpg",
         f"{table}: image a.jpg twice; with and without its ending is the same",
-        "labels.csv: column split never says val (data.val_list); it says: train",
+        "labels.csv: no image is in the split val (data.val_list); there are: train",
         "class spoon: no image of train shows it; take it off data.classes",
     ]
     write_table(root, ["a.jpg,,train", "b.PNG,,val"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cpal.errors import UserError
+from cpal.sources.label_dict import Background, read_label_dict
 from cpal.sources.voc import CLASSES
 from stages import import_labels
 from stages.job.options import run
@@ -144,7 +145,7 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none.npy: no such file"):
         import_labels.main(tmp_path / "none.npy", tmp_path / "labels.csv", allow_pickle=True)
     np.save(tmp_path / "array.npy", np.zeros((3, 20), np.float32))
-    with pytest.raises(UserError, match="holds an array of float32, not a dictionary of labels"):
+    with pytest.raises(UserError, match="holds a matrix of 3 x 20 and no dictionary of labels; add --ids LIST"):
         import_labels.main(tmp_path / "array.npy", tmp_path / "labels.csv", allow_pickle=False)
     (tmp_path / "text.npy").write_text("2007_000032 cat\n")
     with pytest.raises(UserError, match="text.npy: not a dictionary that np.save wrote"):
@@ -154,6 +155,100 @@ def test_other_files(tmp_path: Path) -> None:
         (tmp_path / "cut.npy").write_bytes(whole[:end])
         with pytest.raises(UserError, match="cut.npy: not a dictionary that np.save wrote"):
             import_labels.main(tmp_path / "cut.npy", tmp_path / "labels.csv", allow_pickle=True)
+
+
+# Other forms of the file
+
+COCO: dict[Any, Any] = {9: [1, 0], 25: [0, 1], 391895: [1, 1]}  # cls_labels_coco.npy of several repositories
+COCO_IDS = ["COCO_train2014_000000000009", "COCO_train2014_000000000025", "COCO_train2014_000000391895"]
+
+
+def converted(source: Path, **options: Any) -> list[str]:
+    target = source.with_suffix(".csv")
+    values: dict[str, Any] = {"classes": "cat,dog", "allow_pickle": True} | options
+    import_labels.main(source, target, **values)
+    return target.read_text().splitlines()[1:]
+
+
+def test_integer_keys_and_a_list_of_padded_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, ids = save(tmp_path / "labels.npy", COCO | {77: [0, 0]}), tmp_path / "ids.txt"
+    ids.write_text("\n".join(COCO_IDS))
+    expected = [f"{COCO_IDS[0]},cat", f"{COCO_IDS[1]},dog", f"{COCO_IDS[2]},cat;dog"]
+    assert converted(source, ids=ids) == expected
+    assert f"1 image(s) that are not on {ids} are left out" in capsys.readouterr().out
+    (tmp_path / "images").mkdir()
+    for number in (9, 25, 391895):
+        (tmp_path / f"images/{number:012}.jpg").touch()
+    assert [line[:12] for line in converted(source, ids=tmp_path / "images")] == [f"{n:012}" for n in (9, 25, 391895)]
+
+
+def test_integer_keys_that_two_ids_fit(tmp_path: Path) -> None:
+    source, ids = save(tmp_path / "labels.npy", COCO), tmp_path / "ids.txt"
+    with pytest.raises(UserError, match="if it is an id without its leading zeros, add --ids"):
+        converted(source)
+    ids.write_text("train_009\nval_0009\n")
+    with pytest.raises(UserError, match="key 9 can be train_009 or val_0009 of --ids"):
+        converted(source, ids=ids)
+    ids.write_text("x\n")
+    with pytest.raises(UserError, match="none of its keys, such as 9, is an image id of --ids"):
+        converted(source, ids=ids)
+
+
+def test_rows_of_shape_1_n(tmp_path: Path) -> None:
+    source = save(tmp_path / "labels.npy", {"a": np.array([[1.0, 0]]), "b": np.array([[0], [1]])})
+    assert converted(source) == ["a,cat", "b,dog"]
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_background_column(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"a": [1, 0], "b": [0, 1]}
+    content = {key: [1, *row] if place == "first" else [*row, 1] for key, row in rows.items()}
+    assert converted(save(tmp_path / "labels.npy", content)) == ["a,cat", "b,dog"]
+    assert f"the {place} of 3 columns is background" in capsys.readouterr().out
+    content["a"] = [0, 1, 0]  # nothing tells which column it is
+    source = save(tmp_path / "labels.npy", content)
+    with pytest.raises(UserError, match="3 values for 2 classes: if the first is background, add --background first"):
+        converted(source)
+    assert converted(source, background=Background(place))[0] == {"first": "a,cat", "last": "a,dog"}[place]
+
+
+def test_a_bare_matrix(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.array([[1, 0], [1, 1], [0, 0]], np.float32))
+    ids = tmp_path / "train_aug.txt"
+    ids.write_text("".join(f"/JPEGImages/{i}.jpg /SegmentationClassAug/{i}.png\n" for i in ("b", "a", "c")))
+    source = tmp_path / "labels.npy"
+    assert converted(source, ids=ids, allow_pickle=False) == ["a,cat;dog", "b,cat", "c,"]
+    ids.write_text("b\na\n")
+    with pytest.raises(UserError, match="holds a matrix of 3 x 2, but .* names 2 images"):
+        converted(source, ids=ids)
+    with pytest.raises(UserError, match="is a folder, which gives the rows of a matrix no order"):
+        converted(source, ids=tmp_path)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """Rows, or one message, whatever bytes are exchanged; of a dictionary and of a matrix."""
+    ids, rng, read = tmp_path / "ids.txt", np.random.default_rng(0), 0
+    ids.write_text("\n".join(COCO_IDS))
+    np.save(tmp_path / "matrix.npy", np.array([[1, 0], [0, 1], [1, 1]], np.float32))
+    contents = [save(tmp_path / "dict.npy", COCO).read_bytes(), (tmp_path / "matrix.npy").read_bytes()]
+    for n in range(200):
+        data = bytearray(contents[n % 2])
+        data[int(rng.integers(0, len(data)))] = rng.integers(256)
+        (tmp_path / "labels.npy").write_bytes(data[: len(data) - (n % 8 == 0)])
+        try:
+            read += len(read_label_dict(tmp_path / "labels.npy", ["cat", "dog"], allow_pickle=True, ids=ids).rows) > 0
+        except UserError as error:
+            assert len(str(error)) > 30
+    assert 5 < read < 190
+
+
+def test_a_matrix_that_is_smaller_than_it_says(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros((3, 2)))
+    data = (tmp_path / "labels.npy").read_bytes().replace(b"(3, 2), }         ", b"(3999999999, 2), }", 1)
+    assert b"3999999999" in data
+    (tmp_path / "labels.npy").write_bytes(data)
+    with pytest.raises(UserError, match="labels.npy: is shorter than its header says; copy it anew"):
+        converted(tmp_path / "labels.npy")
 
 
 @pytest.mark.parametrize("classes", ["", "cat,cat", "cat;dog", "cat,"])

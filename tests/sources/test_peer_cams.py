@@ -79,8 +79,32 @@ def clip_es(record: Record) -> dict[Any, Any]:
     return {"keys": np.array(record.labels)[::-1] - 1, "attn_highres": maps}
 
 
+def lpcam(record: Record) -> dict[Any, Any]:
+    """zhaozhengChen/LPCAM, step/make_lpcam.py: as IRN's, but `keys` is an array and `high_res` a tensor."""
+    content = irn(record)
+    return {"keys": content["keys"].numpy(), "cam": content["cam"], "high_res": torch.from_numpy(content["high_res"])}
+
+
+def puzzle_cam(record: Record) -> dict[Any, Any]:
+    """shjo-april/PuzzleCAM, inference_classification.py: keys count from 1 behind a 0, which has no map."""
+    content = irn(record)
+    keys = np.pad(content["keys"] + 1, (1, 0), mode="constant")
+    return {"keys": keys, "cam": content["cam"], "hr_cam": content["high_res"]}
+
+
+def seam(record: Record) -> dict[Any, Any]:
+    """YudeWang/SEAM, infer_SEAM.py, and jiwoon-ahn/psa, infer_cls.py, --out_cam: class id from 0 -> map of numbers."""
+    maps = enlarge(own_maps(record), record).astype(np.float64)
+    return {int(i): maps[n] for n, i in enumerate(np.flatnonzero(record.multi_hot(3)))}
+
+
 SAVED: dict[str, Callable[[Record], dict[Any, Any]]] = {
     "irn": irn,
+    "recam": irn,  # zhaozhengChen/ReCAM, step/make_recam.py
+    "lpcam": lpcam,
+    "puzzle-cam": puzzle_cam,
+    "psa": seam,
+    "seam": seam,
     "sipe": sipe,
     "amn": amn,
     "mctformer": mctformer,
@@ -118,7 +142,7 @@ def refusal(content: Any, record: Record, method: str = "irn") -> str:
 
 
 class TestMethods:
-    @pytest.mark.parametrize("method", ["irn", "amn", "mctformer", "clip-es"])
+    @pytest.mark.parametrize("method", sorted(SAVED.keys() - {"sipe"}))
     def test_maps_come_back(self, folder: Path, tiny_dataset: Dataset, method: str) -> None:
         save_all(tiny_dataset, method)
         import_cams.main(Path("peer"), method=method, workers=1)
@@ -186,6 +210,15 @@ class TestMethods:
         ]
         np.testing.assert_allclose(content.maps["cam"], expected, atol=1e-6)
 
+    def test_another_method_is_named(self, folder: Path, tiny_dataset: Dataset) -> None:
+        record = record_of(tiny_dataset, "a")
+        message = refusal(puzzle_cam(record), record)
+        assert (
+            "the file has `keys`, `cam`, `hr_cam`; name the method whose files these are with --from (puzzle-cam)"
+            in message
+        )
+        assert "--from (psa, seam, mctformer)" in refusal(seam(record), record)
+
 
 class TestCommand:
     def test_says_what_to_do_next(
@@ -249,7 +282,10 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"method": "cam"}, "--from cam: unknown; choose irn, sipe, amn, mctformer, clip-es"),
+            (
+                {"method": "cam"},
+                "--from cam: unknown; choose irn, recam, lpcam, puzzle-cam, psa, seam, sipe, amn, mctformer, clip-es",
+            ),
             ({"classes": "red,green,red"}, "name each class once"),
             ({"classes": "red,,blue"}, "name each class once"),
             ({"classes": "red,blue"}, "lacks green of the data set"),
@@ -318,7 +354,8 @@ class TestRefused:
         assert "class ids [1] are mask values [2], and the image is labeled [1, 3]; name the method's own" in message
 
     @pytest.mark.parametrize(
-        ("method", "saved_by"), [(a, b) for a in SAVED for b in SAVED if a != b and (a, b) != ("irn", "amn")]
+        ("method", "saved_by"),
+        [(a, b) for a in SAVED for b in SAVED if PEERS[a].maps != PEERS[b].maps or (a, b) == ("amn", "irn")],
     )
     def test_files_of_another_method(self, folder: Path, tiny_dataset: Dataset, method: str, saved_by: str) -> None:
         refusal(SAVED[saved_by](record_of(tiny_dataset, "c")), record_of(tiny_dataset, "c"), method)

@@ -18,7 +18,7 @@ from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig, Voc2012Config
 from cpal.sources.download import ATTEMPTS, download, unpack
-from cpal.sources.listing import import_listing
+from cpal.sources.import_listing import import_listing
 from cpal.sources.voc2012 import fetch_voc2012, list_voc2012
 
 IDS = {"train": ["2007_1", "2007_2"], "val": ["2007_3"], "sbd": ["2008_4", "2008_5"]}

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import stages.check
+import stages.prepare
+from cpal.data.dataset import read_dataset
 from cpal.data.masks import write_mask
 from cpal.errors import UserError
 from cpal.settings.config import load_config
 from cpal.sources.dispatch import list_images
+from cpal.sources.import_listing import import_listing
 from stages import use
+from stages.job.job import Job
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +46,95 @@ def labels(folder: Path) -> dict[str, set[str]]:
     listing = list_images(config.data, seed=0)
     assert not listing.problems and {image.split for image in listing.images} == {"train", "val"}
     return {image.image_id: set(image.names or ()) for image in listing.images}
+
+
+def prepared(folder: Path) -> dict[str, tuple[str, set[str]]]:
+    """Split and classes of each image after the commands that a user types: use, check, prepare."""
+    use.main(folder, profile="photographs", yes=True, params=Path("params.yaml"))
+    config = load_config(Path("params.yaml"))
+    stages.check.main(Job("check", config, workers=1))
+    stages.prepare.main(Job("prepare", config, workers=1))
+    dataset = read_dataset(Path("data/dataset"))
+    return {r.image_id: (r.split, {dataset.classes[n - 1] for n in r.labels}) for r in dataset.records}
+
+
+def test_lists_of_pairs_as_the_fields_repositories_ship_them(tmp_path: Path) -> None:
+    """voc12/train_aug.txt and voc12/val.txt of AffinityNet, SEAM, MCTformer and others, beside VOC's folders."""
+    root, ids = tmp_path / "VOC2012", {"train_aug": ("2007_000032", "2008_000002"), "val": ("2009_000005",)}
+    for name, listed in ids.items():
+        pictures(*(root / "JPEGImages" / f"{i}.jpg" for i in listed))
+        for number, i in enumerate(listed):
+            write_mask(root / "SegmentationClassAug" / f"{i}.png", np.full((30, 40), 8 + number % 2, np.uint8))
+        (root / "voc12").mkdir(exist_ok=True)
+        text = "".join(f"/JPEGImages/{i}.jpg /SegmentationClassAug/{i}.png\n" for i in listed)
+        (root / "voc12" / f"{name}.txt").write_text(text)
+    (root / "SegmentationClass").mkdir()  # VOC's own, which the lists do not name
+    use.main(root, profile="photographs", yes=True, params=Path("params.yaml"))
+    data = load_config(Path("params.yaml")).data
+    assert (data.source, data.labels, data.masks) == ("voc", "masks", "SegmentationClassAug")
+    assert (data.train_list, data.val_list) == ("voc12/train_aug.txt", "voc12/val.txt")
+    listing = list_images(data.model_copy(update={"classes": ("cat", "chair")}), seed=0)
+    assert not listing.problems
+    import_listing(Path("out"), listing, other_classes="void", drop_unlabeled=False, complete=True, workers=1)
+    found = {record.image_id: (record.split, record.labels) for record in read_dataset(Path("out")).records}
+    assert found == {"2007_000032": ("train", (1,)), "2008_000002": ("train", (2,)), "2009_000005": ("val", (1,))}
+
+
+def test_lists_of_paths_beside_a_table(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / "images" / f"p{n}.jpg" for n in range(7)))
+    rows = [f"p{n}.jpg,{'nut' if n % 2 else 'bolt'}" for n in range(7)]
+    (root / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    (root / "train.txt").write_text("".join(f"images/p{n}.jpg\n" for n in range(4)))
+    (root / "val.txt").write_text("".join(f"images/p{n}.jpg\n" for n in (4, 5)))
+    found = prepared(root)
+    assert found == {f"p{n}": ("train" if n < 4 else "val", {"nut" if n % 2 else "bolt"}) for n in range(6)}
+
+
+def test_yolo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The layout of docs.ultralytics.com/datasets/detect, with READMEs as Roboflow adds them."""
+    root = tmp_path / "mine"
+    for part, numbers in (("train", range(6)), ("val", range(6, 8))):
+        pictures(*(root / f"images/{part}/p{n}.jpg" for n in numbers))
+        (root / f"labels/{part}").mkdir(parents=True)
+        for n in numbers:
+            if n != 5:  # shows no object
+                (root / f"labels/{part}/p{n}.txt").write_text(f"{n % 2} 0.5 0.5 0.2 0.2\n")
+    (root / "data.yaml").write_text("path: mine\ntrain: images/train\nval: images/val\nnames:\n  0: nut\n  1: bolt\n")
+    (root / "README.dataset.txt").write_text("# mine > v1\nhttps://universe.roboflow.com/x\nProvided by me\n")
+    found = prepared(root)
+    assert found == {
+        f"{'train' if n < 6 else 'val'}__p{n}": (
+            "train" if n < 6 else "val",
+            set() if n == 5 else {"bolt" if n % 2 else "nut"},
+        )
+        for n in range(8)
+    }
+    out = capsys.readouterr().out
+    assert "found: labels from YOLO's files and data.yaml: 6 training and 2 validation images" in out
+    assert (
+        out.count("\nLabels: YOLO's labels, 2 names in data.yaml; splits of data.yaml; 1 image without label file") == 2
+    )
+
+
+def test_via(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / f"p{n}.jpg" for n in range(6)))
+    content = {
+        f"p{n}.jpg{n}": {
+            "filename": f"p{n}.jpg",
+            "size": n,
+            "regions": [
+                {"shape_attributes": {"name": "point"}, "region_attributes": {"kind": "nut" if n % 2 else "bolt"}}
+            ],
+            "file_attributes": {},
+        }
+        for n in range(6)
+    }
+    (root / "via_export_json.json").write_text(json.dumps(content))
+    assert {i: names for i, (_, names) in prepared(root).items()} == {
+        f"p{n}": {"nut" if n % 2 else "bolt"} for n in range(6)
+    }
 
 
 def test_class_folders(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Findings of a data set's health that concern its classes, and the settings that must fit its size."""
+"""Findings that concern the classes, and settings that do not fit the size of the data set."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def multi_hot(classes: Sequence[str], seen: Sequence[CheckedImage], split: str) 
 
 
 def of_names(listing: Listing, seen: Sequence[CheckedImage], data: DataConfig) -> Iterator[Finding]:
-    """Names that data.classes leaves out, and those that are hardly meant so."""
+    """Names that data.classes leaves out, and names that are probably mistakes."""
     counts = Counter(name for one in seen for name in one.others)
     names = [f"{name} ({count})" for name, count in sorted(counts.items())]
     text = "classes that data.classes leaves out, with their images"
@@ -72,7 +72,7 @@ def of_classes(
 
 
 def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
-    """An image gives each of its classes one instance prototype, of which context prototypes are groups."""
+    """Classes with too few images: an image gives one instance prototype, of which context prototypes are groups."""
     prototypes = config.cpal.num_prototypes
     rarest = sorted(counts, key=lambda name: counts[name])
     names = [f"{name} ({counts[name]})" for name in rarest if counts[name] < RARE]
@@ -85,7 +85,7 @@ def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
 
 
 def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
-    """Classes that are not seen without another one."""
+    """Classes that never appear without a certain other class."""
     both = train.T.astype(int) @ train.astype(int)
     counts = both.diagonal()
     often = [(a, b) for a, b in combinations(range(len(classes)), 2) if both[a, b] >= COINCIDENCE]
@@ -105,7 +105,7 @@ def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
 
 
 def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]:
-    """Images that no class counts. `policy`: data.without_labels."""
+    """Images without known labels, or without a kept class. `policy`: data.without_labels."""
     names = [one.name for one in seen if one.labels is None]
     yield from found("note", "unknown", "images without known labels", names, "they are in none of the counts below")
     names = [one.name for one in seen if one.item.split == "train" and one.labels is not None and not one.labels]
@@ -115,7 +115,7 @@ def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]
 
 
 def of_length(images: int, config: Config) -> Iterator[Finding]:
-    """Trainings too short with this number of images: the host's, and that of its first round, which is irn's."""
+    """Trainings with too few steps for this number of images: of the host, and of its first round (host irn)."""
     sections = [config.hosts.irn] if config.chosen_host.first_round else []
     for section in [*sections, config.chosen_host]:
         an_epoch = section.epoch_steps(images)
@@ -128,7 +128,7 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
-    """Settings in pixels that are far off these images."""
+    """Settings in pixels that do not fit the size of these images."""
     median = float(np.median(long_sides))
     size = f"half of the images are longer than {median:.0f} pixels"
     if median > LARGE:

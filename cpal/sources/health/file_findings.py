@@ -1,4 +1,4 @@
-"""Findings of a data set's health that concern files and labels; those of classes are in class_findings.py."""
+"""Findings that concern files and labels. class_findings.py holds the findings that concern classes."""
 
 import os
 import re
@@ -13,8 +13,8 @@ import numpy as np
 from cpal.data.images import ENDINGS, files_passed_over, passed_over
 from cpal.settings.data import DataConfig
 from cpal.sources.health.image_facts import ImageFacts, earlier_alike
-from cpal.sources.labels_and_masks import ScoredImage, contradictions
-from cpal.sources.listing import ListedImage, Listing, order_of_masks, undrawn
+from cpal.sources.labels_and_masks import ScoredImage, contradictions, order_of_masks, undrawn
+from cpal.sources.listing import ListedImage, Listing
 
 Severity = Literal["error", "warning", "note"]
 TINY = 64  # pixels of the short side: four feature cells at stride 16
@@ -47,7 +47,7 @@ TRAITS: dict[str, tuple[Severity, str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """`text` ends with how many it concerns, `names` are all of these. `kind` is for programs."""
+    """`text` ends with the number of cases, `names` names all cases. `kind` is for programs."""
 
     severity: Severity
     kind: str
@@ -58,9 +58,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """A listed image that was looked at. `labels` are kept classes, `drawn` those of its mask; None: unknown.
+    """A listed image after reading. `labels`: its kept classes. `drawn`: classes in its mask. None: unknown.
 
-    `others` are classes that it shows and data.classes leaves out.
+    `others`: classes of the image that data.classes leaves out.
     """
 
     item: ListedImage
@@ -76,18 +76,18 @@ class CheckedImage:
 
 
 def found(severity: Severity, kind: str, text: str, names: Sequence[str], cure: str) -> Iterator[Finding]:
-    """A finding that ends with its number, if there is anything to tell."""
+    """A finding that ends with the number of names; nothing if there are no names."""
     if names:
         yield Finding(severity, kind, f"{text}: {len(names)}", tuple(map(printable, names)), cure)
 
 
 def printable(text: str) -> str:
-    """Names of files can hold what no terminal should be sent."""
+    """The text with escapes for unprintable characters, which could control a terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def of_files(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
-    """Files that cannot be read, and those whose form the pipeline changes."""
+    """Files that cannot be read, and files that the pipeline converts."""
     for trouble, (text, cure) in TROUBLES.items():
         hit = [one for one in seen if one.facts.trouble == trouble]
         names = [f"{one.name} ({one.facts.reason})" if one.facts.reason else one.name for one in hit]
@@ -107,14 +107,14 @@ def of_files(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
 
 
 def of_masks(seen: Sequence[CheckedImage], data: DataConfig) -> Iterator[Finding]:
-    """Images of a folder that have no mask while others have one."""
+    """Images without a mask, if other images have masks."""
     if data.source == "folder" and data.labels != "masks" and any(one.item.scored for one in seen):
         names = [one.name for one in seen if not one.item.scored]
         yield from found("note", "unscored", "images without a mask", names, "they are not scored")
 
 
 def of_agreement(listing: Listing, seen: Sequence[CheckedImage], scored: Sequence[ScoredImage]) -> Iterator[Finding]:
-    """Whether the masks of scored images have pixels of the classes that these are labeled with, and of no others."""
+    """Contradictions between labels and masks of scored images."""
     if wrong := order_of_masks(listing, scored):
         names = tuple(map(printable, wrong.evidence))
         yield Finding("error", "wrong_order", "masks show other classes than the labels", names, printable(wrong.cure))
@@ -131,7 +131,7 @@ def of_agreement(listing: Listing, seen: Sequence[CheckedImage], scored: Sequenc
 
 
 def of_labels(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
-    """Problems of masks and annotations, one finding for each kind."""
+    """Problems of masks and annotations: a finding for each kind."""
     groups: dict[str, list[tuple[CheckedImage, str]]] = defaultdict(list)
     for one in seen:
         for problem in one.problems:
@@ -151,7 +151,7 @@ def of_labels(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
 
 
 def of_copies(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
-    """Images that are or look like an earlier one; `seen` has training images first, which shows leaks into val."""
+    """Images that equal or resemble an earlier image. `seen` has training images first, so that leaks into val show."""
     first: dict[str, CheckedImage] = {}
     same: list[tuple[CheckedImage, CheckedImage]] = []
     distinct: list[CheckedImage] = []

@@ -1,4 +1,4 @@
-"""The health of a listed data set, told before hours are spent on it: findings, and the counts behind them."""
+"""The health of a listed data set: findings, and the counts behind them."""
 
 import textwrap
 from collections.abc import Sequence
@@ -27,8 +27,10 @@ from cpal.sources.health.file_findings import (
     printable,
 )
 from cpal.sources.health.image_facts import read_facts
-from cpal.sources.labels_and_masks import class_counts
-from cpal.sources.listing import LabelOrigin, ListedImage, Listing, Progress, read_names, scored_images, silent, some
+from cpal.sources.labels_and_masks import class_counts, scored_images
+from cpal.sources.listing import LabelOrigin, ListedImage, Listing, Progress, silent
+from cpal.sources.problems import some
+from cpal.sources.read_listed import read_names
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 COLUMNS = 100
@@ -39,14 +41,12 @@ PAIRS = 20  # strongest pairs that are printed for more classes
 
 @dataclass(frozen=True)
 class Health:
-    """`complete`: every listed image was looked at. `labels`: how their file was understood.
+    """Findings and counts. `complete`: every listed image was read. `labels`: how their file was understood.
 
-    `together` (N, N): training images that show both classes, on the diagonal those that show the class.
-
-    `alone`, `val`: training images with no other class and validation images, by class.
-    `scored`: scored images that are labeled with a class, have its pixels, and both, by class; none where labels come
-    from masks. `short`, `long`: smallest,
-    median and largest side in pixels, None without any readable image.
+    `together` (N, N): number of training images that show both classes; on the diagonal, that show the class.
+    `alone`: training images that show the class and no other class. `val`: validation images that show the class.
+    `scored`: scored images that are labeled with the class, that have its pixels, and both; empty if labels come from
+    masks. `short`, `long`: smallest, median and largest side in pixels; None if no image can be read.
     """
 
     root: str
@@ -68,7 +68,7 @@ class Health:
 
 
 def look_at_all(listing: Listing, *, workers: int, progress: Progress = silent) -> list[CheckedImage]:
-    """Read every listed image, mask and annotation, training images first; nothing is raised for what is wrong."""
+    """Read every listed image, mask and annotation, training images first. Problems are returned and not raised."""
     items = sorted(listing.images, key=lambda item: item.split != "train")
     if not items:  # joblib warns of a generator that nobody reads
         return []
@@ -87,7 +87,7 @@ def look_at(listing: Listing, item: ListedImage) -> CheckedImage:
 
 
 def examine(listing: Listing, seen: Sequence[CheckedImage], config: Config, *, complete: bool = True) -> Health:
-    """All findings, errors first. `complete` False: only a part was listed, which says nothing of classes."""
+    """All findings, errors first. `complete` False: only a part was listed, so that classes are not judged."""
     train, val = (multi_hot(listing.classes, seen, split) for split in ("train", "val"))
     sides = np.array([sorted(one.facts.size) for one in seen if one.facts.size]).reshape(-1, 2)
     scored = scored_images((one.item, one.labels, one.drawn) for one in seen)
@@ -129,7 +129,7 @@ def _spread(values: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def health_text(health: Health) -> str:
-    """Plain text of at most 100 columns, but for long paths."""
+    """Plain text of at most 100 columns, except for long paths."""
     train, val = (f"{health.images[split]} images of {printable(health.lists[split])}" for split in ("train", "val"))
     parts = [f"{health.root}: {train} to learn from, {val} to validate"]
     if health.labels:
@@ -175,7 +175,7 @@ def _class_table(health: Health) -> str:
 
 
 def _scored_table(health: Health) -> str:
-    """Labels against masks; nothing where they agree on every image."""
+    """Labels against masks; empty if both agree on every image."""
     if all(labeled == drawn == both for labeled, drawn, both in health.scored):
         return ""
     lines = [f"{'Scored images':20s}{'labeled':>12s}{'in the mask':>18s}{'both':>14s}"]
@@ -185,7 +185,7 @@ def _scored_table(health: Health) -> str:
 
 
 def _pairs(health: Health) -> list[tuple[int, int, int]]:
-    """Training images with both, and the two classes; the strongest pair first."""
+    """(number of training images with both classes, class, class), the most frequent pair first."""
     pairs = [(health.together[a][b], a, b) for a, b in combinations(range(len(health.classes)), 2)]
     return sorted((pair for pair in pairs if pair[0]), key=lambda pair: -pair[0])
 
@@ -210,7 +210,7 @@ def _pair_table(health: Health) -> str:
 
 
 def _pair_list(health: Health) -> str:
-    """The strongest pairs."""
+    """The most frequent pairs."""
     pairs = _pairs(health)
     if not pairs:
         return ""

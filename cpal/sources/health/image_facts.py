@@ -1,4 +1,4 @@
-"""What one image file tells: whether it can be read, its form, and two hashes by which its copies are found."""
+"""Facts of one image file: whether it can be read, its form, and two hashes that find copies."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,10 +20,8 @@ BLOCK = 4_000_000  # pairs of hashes compared at once
 class ImageFacts:
     """`trouble`: missing, empty, truncated, too large, unreadable or not read; None: the image can be read.
 
-    Files that are not read are of a kind that no reader opens: `reason` says which, and `cure` what to do.
-
-    `size` is (width, height) once upright. `look` is a perceptual hash of 128 bits in two numbers, None where the image
-    is too flat for one.
+    `reason` and `cure` explain the trouble. `size`: (width, height) of the upright image. `look`: a perceptual hash of
+    128 bits in two numbers; None if the image is too flat.
     """
 
     trouble: str | None = None
@@ -36,7 +34,7 @@ class ImageFacts:
 
 
 def read_facts(path: Path) -> ImageFacts:
-    """Decode the file once, as `read_image` does; whatever is wrong with it is told, not raised."""
+    """Decode the file once, as `read_image` does. Problems are returned and not raised."""
     try:
         if not path.is_file():  # a pipe would never end
             return ImageFacts("missing")
@@ -99,9 +97,9 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def perceptual_hash(image: Image.Image) -> tuple[int, int] | None:
-    """dHash: one bit for each cell of an 8x8 grid, whether its right neighbor is lighter; and again for the lower one.
+    """dHash: for each cell of an 8x8 grid, a bit each for a lighter right neighbor and a lighter lower neighbor.
 
-    Alike for copies of other size, compression or brightness; None for an image without structure.
+    Copies of other size, compression or brightness have similar hashes. None for an image without structure.
     """
     gray = image.convert("L")
     wide = np.asarray(gray.resize((9, 8), Image.Resampling.BOX), np.int16)
@@ -114,7 +112,7 @@ def perceptual_hash(image: Image.Image) -> tuple[int, int] | None:
 
 
 def earlier_alike(looks: np.ndarray, block: int = BLOCK) -> np.ndarray:
-    """looks uint64 (N, 2) -> (N,): the first row before each that differs in at most ALIKE bits, -1 where none does.
+    """looks uint64 (N, 2) -> (N,): the first earlier row that differs in at most ALIKE bits, -1 if there is none.
 
     All pairs are compared, `block` of them at a time.
     """

@@ -1,1 +1,1 @@
-"""Readers of image-level labels: a file in, rows (image, class names, split) and a sentence on how it was read out."""
+"""Readers of image-level labels. They return rows (image, classes, split) and how the file was understood."""

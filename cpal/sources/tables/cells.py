@@ -17,9 +17,9 @@ SET = "data.label_separator"
 def split_cells(
     cells: Sequence[Cell], separator: str | None, where: str, problems: list[str]
 ) -> tuple[list[frozenset[str]], str]:
-    """Names of each cell, and how they were separated, empty where each cell holds one name at most.
+    """Names of each cell, and how they were separated; empty if each cell holds one name at most.
 
-    `separator`: what data.label_separator says. Where a cell can be one name or several, a problem names both.
+    `separator`: data.label_separator. If a cell can be one name or several names, a problem asks the user.
     """
     lists = [cell if isinstance(cell, tuple) else _listed(cell) for cell in cells]
     decided = separator is not None
@@ -51,7 +51,7 @@ def _parted(text: str, separator: str | None) -> frozenset[str]:
 def _listed(text: str) -> tuple[str, ...] | None:
     """Names of `['a', 'b']`, `["a"]`, `('a',)`, `{'a'}`, `[a, b]` or NumPy's `['a' 'b']`; None for other text.
 
-    They are looked for and not evaluated: Python reads `['a' 'b']` as one name.
+    The list is searched for names and not evaluated: Python reads `['a' 'b']` as one name.
     """
     if text[:2] in ('{"', '["'):
         try:
@@ -73,7 +73,7 @@ def _listed(text: str) -> tuple[str, ...] | None:
 
 
 def _separator(texts: Sequence[str], alone: set[str], where: str, problems: list[str]) -> str | None:
-    """The sign, or a blank, that stands between names; None where cells hold one name."""
+    """The sign or blank between names; None if cells hold one name."""
     used = [sign for sign in SIGNS if any(sign in text for text in texts)]
     if len(used) > 1:
         example = next(text for text in texts if used[1] in text)
@@ -90,7 +90,7 @@ def _separator(texts: Sequence[str], alone: set[str], where: str, problems: list
 
 
 def _check_sign(texts: Sequence[str], sign: str, where: str, problems: list[str]) -> None:
-    """A name can hold a comma, as ImageNet's do: its parts then never occur anywhere else."""
+    """Ask if the sign may belong to the names, as in ImageNet: the parts then never occur elsewhere."""
     parts = Counter(part for text in texts for part in _parted(text, sign))
     joint = [text for text in texts if sign in text.strip(sign)]
     if joint and all(parts[part] == 1 for text in joint for part in _parted(text, sign)):
@@ -98,7 +98,7 @@ def _check_sign(texts: Sequence[str], sign: str, where: str, problems: list[str]
 
 
 def _blank_separates(texts: Sequence[str], alone: set[str], where: str, problems: list[str]) -> bool:
-    """Whether a blank stands between names: every part of every cell is then a name that also stands alone."""
+    """Whether blanks separate names: every part of every cell is then a name that also stands alone."""
     single = {text for text in texts if " " not in text} | {name for name in alone if " " not in name}
     joint = [text for text in texts if " " in text]
     parts = Counter(part for text in joint for part in text.split())
@@ -128,7 +128,7 @@ def _clean(parts: Iterable[str]) -> list[str]:
 
 
 def _doubt(found: Sequence[frozenset[str]], where: str, problems: list[str]) -> None:
-    """Names such as `cat/dog` or `cat and dog` where `cat` and `dog` are names, too."""
+    """Ask about names such as `cat/dog` or `cat and dog`, if `cat` and `dog` are also names."""
     names = sorted(frozenset().union(*found))
     known = set(names)
     for name in names:

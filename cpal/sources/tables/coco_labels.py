@@ -1,6 +1,6 @@
-"""COCO's JSON read for its labels alone: images, categories, and which stand in a joint annotation.
+"""Labels from COCO's JSON: the categories of each image's annotations.
 
-Neither sizes nor boxes nor outlines are looked at, and ids may be text. It is read in pieces: it may have gigabytes.
+Sizes, boxes and outlines are not read. Ids may be text. The file is read in pieces, since it may have gigabytes.
 """
 
 from collections import Counter
@@ -15,9 +15,9 @@ from cpal.sources.tables.rows import Row, Table, counted
 
 
 def read_coco_labels(path: Path) -> Table:
-    """Every image of the file; one without annotation shows none of the classes.
+    """Every image of the file. An image without annotations shows none of the classes.
 
-    Raises UserError for an entry without name or id, and for annotations of images or categories that are not there.
+    Raises UserError for an entry without name or id, and for annotations of unknown images or categories.
     """
     images: dict[str, str] = {}
     for entry in _entries(path, "images"):

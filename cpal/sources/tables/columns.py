@@ -1,4 +1,4 @@
-"""What the columns of a table mean: by their header's words, and by which cells name pictures that are there."""
+"""The meaning of a table's columns, from the words of the header and from cells that name existing pictures."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,10 +32,10 @@ YES, NO = ("1", "1.0", "true", "yes", "x", "t", "y"), ("0", "0.0", "false", "no"
 
 @dataclass(frozen=True)
 class Columns:
-    """Places of the columns. `classes`: one column a class; else `labels`, one or more with names.
+    """Places of the columns. `labels`: columns with names. `classes`: a column for each class. One of the two is empty.
 
-    `asked`: the split that a column such as is_valid asks for. `many`: the header of the labels is a plural.
-    `first`: the first row of data, 1 after a header. `told`: as a phrase.
+    `asked`: the split of the rows that say yes in a column such as is_valid. `many`: the header of the labels is a
+    plural. `first`: the first row of data, 1 after a header. `told`: the meaning, as a phrase.
     """
 
     image: int
@@ -55,7 +55,7 @@ def word(cell: Cell) -> str:
 
 
 def is_header(row: Sequence[Cell]) -> bool:
-    """Whether words for an image and for labels or a split stand in it, or both in a longer name."""
+    """Whether the row has a word for an image, and a word for labels or a split."""
     words = [word(cell) for cell in row]
     images = [n for n, one in enumerate(words) if one in IMAGE]
     others = [n for n, one in enumerate(words) if one in (*LABELS, *SPLIT) or _ends_as_label(row[n])]
@@ -63,7 +63,7 @@ def is_header(row: Sequence[Cell]) -> bool:
 
 
 def find_columns(grid: Grid, named: Callable[[Cell], bool], path: Path) -> Columns:
-    """The columns' meaning. Raises UserError where two are possible, with the header to write instead."""
+    """The columns' meaning. Raises UserError if several meanings are possible, with the header to write."""
     width = max((len(row) for row in grid.rows[:SAMPLE]), default=0)
     if width < 1:
         raise UserError(f"{path}: holds no table of labels; {_cure()}")
@@ -98,7 +98,7 @@ def _cure() -> str:
 
 
 def _image_column(header: Sequence[Cell], hits: Sequence[int], path: Path) -> int:
-    """The column with most cells that name pictures; of several, the one with the surest word."""
+    """The column with most cells that name pictures. The header's word decides between equal columns."""
     words = [word(cell) for cell in header]
     rank = {one: n for n, one in enumerate(IMAGE)}
     best = max(hits)
@@ -111,7 +111,7 @@ def _image_column(header: Sequence[Cell], hits: Sequence[int], path: Path) -> in
 
 
 def _is_index(cells: Sequence[Cell]) -> bool:
-    """Counted rows, as pandas and spreadsheets write them in a column without header."""
+    """Whether a column counts the rows, as pandas writes it without a header."""
     return len(cells) > 0 and all(isinstance(cell, str) and cell.isdecimal() for cell in cells)
 
 
@@ -124,7 +124,7 @@ def _split_column(header: Sequence[Cell], rest: Sequence[int], sample: Sequence[
 
 
 def _ends_as_label(cell: Cell) -> bool:
-    """`Finding Labels`, `image_label`, `label_2`, `labels.1`."""
+    """Whether a header ends in a word for labels: `Finding Labels`, `image_label`, `label_2`, `labels.1`."""
     words = re.findall(r"[^\W\d_]+", cell.casefold()) if isinstance(cell, str) else []
     return bool(words) and words[-1] in ("label", "labels", "tag", "tags", "class", "classes", "category", "categories")
 
@@ -132,7 +132,7 @@ def _ends_as_label(cell: Cell) -> bool:
 def _label_columns(
     header: Sequence[Cell], free: Sequence[int], sample: Sequence[Sequence[Cell]], path: Path
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Columns with names, or one column a class; one of the two is empty."""
+    """Columns with names, and columns of one class each; one of the two is empty."""
     worded = [n for n in free if re.sub(r"\d+$", "", word(header[n])) in LABELS and word(header[n])[0] not in "xy"]
     worded = worded or [n for n in free if _ends_as_label(header[n])] or [n for n in free if word(header[n]) == "y"]
     if worded and not _numbered(header, worded):
@@ -149,9 +149,7 @@ def _label_columns(
     if len(texts) == 1 and not (numbers and all(_is_flag(n, sample) for n in numbers)):
         return (texts[0],), ()
     if not texts and (named := [n for n in numbers if header[n]]):
-        numbers = named
-        only_ids = len(numbers) == 1 and not _within_one(numbers[0], sample)
-        return (tuple(numbers), ()) if only_ids else ((), tuple(numbers))
+        return (), tuple(named)
     if len(texts) > 1 or texts and numbers:
         _two(header, free, path)
     if len(numbers) == 1:
@@ -187,12 +185,7 @@ def _is_flag(place: int, sample: Sequence[Sequence[Cell]]) -> bool:
     return all(cell in YES or cell in NO for cell in _cells(place, sample))
 
 
-def _within_one(place: int, sample: Sequence[Sequence[Cell]]) -> bool:
-    numbers = [number(cell) for cell in _cells(place, sample)]
-    return all(value is None or -1 <= value <= 1 for value in numbers)
-
-
 def number(cell: str) -> float | None:
-    """A decimal number, also with a comma; None for what is none."""
+    """A decimal number, with a point or a comma; None for other text."""
     text = cell.strip().replace(",", ".")
     return float(text) if re.fullmatch(r"[-+]?(\d{1,300}\.?\d*|\.\d+)(e[-+]?\d{1,3})?", text, re.IGNORECASE) else None

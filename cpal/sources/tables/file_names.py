@@ -1,4 +1,4 @@
-"""Which picture a table means when it writes the file's name in another way than the folder does."""
+"""Finds the picture that a table names, also if the table writes the path in another way."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ DEPTH = 12  # folders of a path that are compared
 
 @dataclass(frozen=True)
 class Match:
-    """`file` None: none, or more than one; `candidates` are then what it could be. `exact`: written as now read."""
+    """`file` None: no file, or several `candidates`. `exact`: the name is the file's path, with or without ending."""
 
     file: str | None
     exact: bool = False
@@ -23,7 +23,7 @@ class Match:
 
 
 def spellings(path: str) -> tuple[str, str, str, str]:
-    """A path in four ways, the strictest first: as it is, without ending, and both without capital letters."""
+    """Four spellings of a path, the strictest first: unchanged, without ending, and both in small letters."""
     bare = ENDING.sub("", path)
     return path, bare, path.casefold(), bare.casefold()
 
@@ -35,7 +35,7 @@ class FileNames:
     """Files by the spellings of their paths."""
 
     def __init__(self, files: Iterable[str], folder: str = "") -> None:
-        """`folder`: where the files lie, such as `/set/images`; names may begin with a part of it."""
+        """`folder`: path of the files, such as `/set/images`. Names may begin with a part of it."""
         self.files = list(files)
         self.folder = folder
         exact = {str(PurePosixPath(file).with_suffix("")): file for file in self.files} | {f: f for f in self.files}
@@ -52,7 +52,7 @@ class FileNames:
         return _index((file, "/".join(path[start:])) for file, path in paths for start in range(len(path))[-DEPTH:])
 
     def exact(self, name: str) -> str | None:
-        """The file of this very path, with or without its ending, whatever the form of its accents."""
+        """The file of this path, with or without its ending. Both Unicode forms of accents are accepted."""
         return self._exact.get(name) or self._exact.get(normalize("NFC", name))
 
     def find(self, name: str) -> Match:
@@ -87,7 +87,7 @@ def _index(paths: Iterable[tuple[str, str]]) -> Index:
 
 
 def cleaned(name: str) -> str:
-    """A path with `/` and without `.` and `..`, from a path of any system or an URL, percent escapes resolved."""
+    """A path with `/` and without `.` and `..`, from a path of any system or a URL. Percent escapes are resolved."""
     path = name.strip()
     if re.match(r"^[a-zA-Z][a-zA-Z0-9+.-]+://", path) or path.startswith("/data/local-files/"):
         try:

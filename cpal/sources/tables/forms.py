@@ -1,5 +1,6 @@
 """The forms of a table: one row an image, one row a label, one column a class."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ OFTEN = 0.05  # share of images with several rows from which on a table has one 
 
 
 def table_of_grid(grid: Grid, path: Path, reading: Reading, named: Callable[[str], bool], problems: list[str]) -> Table:
-    """The table's images. Raises UserError where its columns or numbers can be read in two ways."""
+    """The table's images. Raises UserError if its columns or numbers can be read in two ways."""
     if not grid.rows:
         raise UserError(f"{path}: is empty; write a first line image,labels or image,labels,split")
     columns = find_columns(grid, lambda cell: isinstance(cell, str) and bool(cell) and named(cell), path)
@@ -33,7 +34,7 @@ Numbered = tuple[int, list[Cell]]  # line of the file, cells
 
 
 def _full_rows(grid: Grid, columns: Columns, path: Path, problems: list[str]) -> list[Numbered]:
-    """Rows that name an image, filled up with empty cells; others, and cells without a header, are problems."""
+    """Rows that name an image, filled up with empty cells. Other rows, and cells without a header, are problems."""
     width = len(_trimmed(grid.rows[0])) if columns.first else max(map(len, grid.rows))
     needed = max(columns.image, columns.split or 0, *columns.labels, *columns.classes)
     rows = list[Numbered]()
@@ -67,17 +68,12 @@ def _split(cells: Sequence[Cell], columns: Columns) -> str | None:
 def _column_a_class(
     rows: Sequence[Numbered], columns: Columns, header: Sequence[str], path: Path, reading: Reading
 ) -> tuple[list[Row], str]:
-    """The classes whose column says yes: 1, true, x; with a threshold, a number from it on."""
-    used = {str(cells[n]).lower() for _, cells in rows for n in columns.classes}
-    minus = bool(used & {"-1", "-1.0"})
-    yes_no = used <= {*YES, *NO} and not (minus and used & {"0", "0.0"}) and not ("" in used and used & {"0", "0.0"})
+    """The classes whose column says yes (1, true, x), or whose number is at least the threshold."""
+    used = Counter(str(cells[n]).lower() for _, cells in rows for n in columns.classes)
+    zero, minus = used.keys() & {"0", "0.0"}, used.keys() & {"-1", "-1.0"}
+    yes_no = used.keys() <= {*YES, *NO} and not (minus and zero) and not ("" in used and zero)
     if not yes_no and reading.threshold is None:
-        odd = sorted(used - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
-        raise UserError(
-            f"{path}: the columns of classes hold {', '.join(map(repr, odd[:4]))}, not 0 and 1 only; set "
-            "data.label_threshold, such as 0.5, to the number from which on an image shows the class (an empty cell "
-            "then counts as 0)"
-        )
+        raise UserError(_odd_cells(used, [header[n] for n in columns.classes], path))
 
     def shows(cell: str) -> bool:
         if reading.threshold is not None and (value := number(cell)) is not None:
@@ -93,15 +89,33 @@ def _column_a_class(
         for _, cells in rows
     ]
     told = f"one column a class ({len(columns.classes)})"
+    if minus and yes_no:
+        told += ", -1 means no"
     if not yes_no:
         told += f", shown from {reading.threshold:g} on"
     return found, told
 
 
+def _odd_cells(used: Counter[str], names: Sequence[str], path: Path) -> str:
+    """The question about columns of classes with other cells than 0 and 1. It names the possible meanings."""
+    odd = sorted(used.keys() - {"0", "1", "0.0", "1.0"}, key=lambda cell: (cell != "", cell))
+    shown = ", ".join(f"{cell!r} ({counted(used[cell], 'cell')})" for cell in odd[:4]) + ", ..." * (len(odd) > 4)
+    whole = all(re.fullmatch(r"-?\d*(\.0*)?", cell) for cell in odd)
+    meaning = "1, if these are numbers of objects" if whole else "0.5, if these are probabilities"
+    cure = f"set data.label_threshold to the number from which on an image shows the class: {meaning}"
+    if used.keys() & {"-1", "-1.0"}:
+        cure += "; -1 then means no: if it means unsure, take out those images, or write 0 or 1"
+    if "" in used:
+        cure += "; an empty cell then counts as 0"
+    if len(names) == 1:
+        cure += f"; if they are classes, write label instead of {names[0]} into the header"
+    return f"{path}: the columns of classes hold {shown}, not 0 and 1 only; {cure}"
+
+
 def _rows_of_names(
     rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading, problems: list[str]
 ) -> tuple[list[Row], str]:
-    """One row an image or one row a label, told apart by whether images come again."""
+    """One row an image, or one row a label: the latter if images are repeated."""
     kept, told_confidence = _sure(rows, columns, path, reading)
     cells = [cell for _, row in rows for cell in (row[n] for n in columns.labels)]
     names, separated = split_cells(cells, reading.separator, str(path), problems)
@@ -128,7 +142,7 @@ def _form(*parts: str) -> str:
 
 
 def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str]) -> list[Row]:
-    """Each image's last row; an image that comes again is a problem."""
+    """Each image's last row. A repeated image is a problem."""
     images: dict[str, Row] = {}
     for row, (line, _) in zip(found, rows, strict=True):
         if row.image in images:
@@ -141,7 +155,7 @@ def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: 
 
 
 def _sure(rows: Sequence[Numbered], columns: Columns, path: Path, reading: Reading) -> tuple[list[bool], str]:
-    """Which rows count by their confidence, and a phrase on that."""
+    """Whether each row has a sufficient confidence, and a phrase with the number of the others."""
     place = columns.confidence
     if place is None:
         return [True] * len(rows), ""

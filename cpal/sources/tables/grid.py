@@ -1,4 +1,4 @@
-"""A text as rows of cells: lines of CSV under the delimiter that is right, or records of JSON."""
+"""Rows of cells from a text: lines of CSV, whose delimiter is found, or records of JSON."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ LISTS = ("choices", "labels", "label", "rectanglelabels", "polygonlabels", "brus
 
 @dataclass(frozen=True)
 class Grid:
-    """`lines` gives each row's line in the file. `told`: what is unusual about its form, such as "semicolon"."""
+    """`lines`: line of each row in the file. `told`: what is unusual about the form, such as "semicolon"."""
 
     rows: list[list[Cell]]
     lines: list[int]
@@ -30,8 +30,8 @@ class Grid:
 def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Callable[[Sequence[Cell]], bool]) -> Grid:
     """Cells of a CSV text, blanks around them stripped, empty lines left out.
 
-    `named` tells whether a cell names a picture that is there, `worded` whether a row looks like a header. Raises
-    UserError for what is no CSV.
+    `named` tells whether a cell names an existing picture, `worded` whether a row looks like a header. Raises
+    UserError for a text that is no CSV.
     """
     before, told = 0, ""
     while text.startswith("#") and not worded(text.partition("\n")[0].split(",")):  # remarks above the table
@@ -61,10 +61,10 @@ def _reader(text: str, delimiter: str) -> Any:
 
 
 def _delimiter(text: str, named: Callable[[str], bool], worded: Callable[[Sequence[Cell]], bool]) -> str:
-    """The delimiter under which most lines have a cell that names a picture; then the one that makes a known header.
+    """The delimiter with which most lines have a cell that names a picture. A known header decides between equal signs.
 
-    csv.Sniffer and clevercsv judge the look of a text alone; which pictures are there tells more, also where labels
-    hold several of these signs.
+    csv.Sniffer and clevercsv judge the text alone. Existing pictures tell more, also if labels hold several of these
+    signs.
     """
 
     def fit(delimiter: str) -> tuple[int, bool, int, bool]:
@@ -82,14 +82,14 @@ def _delimiter(text: str, named: Callable[[str], bool], worded: Callable[[Sequen
 
 
 def grid_of_records(records: Sequence[dict[str, Any]], told: str) -> Grid:
-    """Objects of JSON as rows; the first row holds the keys of all of them."""
+    """Objects of JSON as rows. The first row holds all keys."""
     keys = list(dict.fromkeys(key for record in records for key in record))
     rows = [[cell_of_json(record.get(key)) for key in keys] for record in records]
     return Grid([list(keys), *rows], [0, *range(1, len(rows) + 1)], told)
 
 
 def cell_of_json(value: Any) -> Cell:
-    """A value of JSON as a cell; objects, such as Label Studio's choices, as the names that they hold."""
+    """A value of JSON as a cell. An object, such as Label Studio's choices, becomes the names that it holds."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -102,7 +102,7 @@ def cell_of_json(value: Any) -> Cell:
 
 
 def _names(value: Any) -> list[Any]:
-    """Names in an entry of a list: itself, or what an object holds under a key for names."""
+    """Names in an entry of a list: the entry, or the values that an object has under a key for names."""
     if not isinstance(value, dict):
         return [] if isinstance(value, list) or value is None else [value]
     held: Any = next((value[key] for key in LISTS if key in value), [])

@@ -1,4 +1,4 @@
-"""JSON of several tools: what it is, told from its content, and its labels."""
+"""Labels from JSON of several tools. The content tells the tool."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from cpal.sources.tables.grid import grid_of_records
 from cpal.sources.tables.rows import Reading, Row, Table
 from cpal.sources.tables.tasks import is_short_task, is_task, read_short_tasks, read_tasks
 from cpal.sources.tables.text import read_text
+from cpal.sources.tables.via_labels import is_via_json, read_via_json
 
 COCO = {"images", "annotations", "categories"}
 Named = Callable[[str], bool]
@@ -23,7 +24,7 @@ Named = Callable[[str], bool]
 def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
     """Labels of COCO, Label Studio, FiftyOne, Hugging Face, or of objects that hold image and labels.
 
-    Raises UserError for a file that is damaged or none of these.
+    Raises UserError for a file that is damaged or has another form.
     """
     try:
         if _first_key(path) in COCO:
@@ -42,7 +43,7 @@ def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -
 
 
 def _first_key(path: Path) -> str:
-    """The first key of the outer object that COCO has, else empty; of a large file only a start is read."""
+    """The first key of the outer object that is a key of COCO, else empty. Of a COCO file, only the start is read."""
     with path.open("rb") as stream:
         if stream.read(3) != b"\xef\xbb\xbf":
             stream.seek(0)
@@ -58,7 +59,7 @@ def _first_key(path: Path) -> str:
 
 
 def _is_lines(text: str) -> bool:
-    """One object a line, as in metadata.jsonl."""
+    """Whether each line is an object, as in metadata.jsonl."""
     first, _, rest = text.strip().partition("\n")
     try:
         return isinstance(json.loads(first), dict) and bool(rest.strip())
@@ -78,11 +79,18 @@ def _of_list(content: Any, path: Path, reading: Reading, named: Named, problems:
 
 
 def _flat(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """FiftyOne's samples hold labels in fields of `_cls`, and the split as a tag."""
+    """Entries without the private keys of FiftyOne, which begin with `_`."""
     return [{key: value for key, value in entry.items() if not key.startswith("_")} for entry in entries]
 
 
 def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Named, problems: list[str]) -> Table:
+    if is_via_json(content):
+        return read_via_json(content, path, problems)
+    if {"project", "config", "metadata", "attribute"} <= content.keys():
+        raise UserError(
+            f"{path}: a project of VIA 3, whose attributes belong to times and views; open the pictures in VIA 2, or "
+            "write a table image,labels"
+        )
     samples, labels, classes = content.get("samples"), content.get("labels"), content.get("classes")
     if isinstance(samples, list):
         return _of_samples(samples, path)

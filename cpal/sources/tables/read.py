@@ -1,4 +1,4 @@
-"""A file of labels in any form that is known, told from its content and not from its ending."""
+"""Reads a file of labels in any known form. The content tells the form, and not the ending of the name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +11,14 @@ from cpal.sources.tables.grid import grid_of_text
 from cpal.sources.tables.json_labels import read_json
 from cpal.sources.tables.rows import Reading, Table
 from cpal.sources.tables.text import MISSING, read_text
+from cpal.sources.tables.via_labels import is_via_header, read_via_csv
 from cpal.sources.tables.xml_labels import read_cvat
 
 
 def read_table(path: Path, reading: Reading, named: Callable[[str], bool], problems: list[str]) -> Table | None:
-    """The labels in a file, None where it cannot be read; what is to be put right is added to `problems`.
+    """The labels in a file; None if it cannot be read. Problems are appended to `problems`.
 
-    `named` tells whether a text names a picture that is there, however it is spelled.
+    `named` tells whether a text names an existing picture, in any spelling.
     """
     try:
         check_readable(path, missing=MISSING)
@@ -31,7 +32,10 @@ def read_table(path: Path, reading: Reading, named: Callable[[str], bool], probl
             return read_json(path, reading, named, problems)
         text, encoding = read_text(path, reading.encoding)
         grid = grid_of_text(text, path, named, is_header)
-        table = table_of_grid(grid, path, reading, named, problems)
+        if grid.rows and is_via_header(grid.rows[0]):
+            table = read_via_csv(grid, path, problems)
+        else:
+            table = table_of_grid(grid, path, reading, named, problems)
         return Table(table.rows, f"{encoding}; {table.told}" if encoding else table.told)
     except OSError as error:
         problems.append(f"{path}: unreadable ({error.strerror}); copy the file anew")

@@ -1,4 +1,4 @@
-"""What every reader of labels gives, and what the settings say about reading."""
+"""The result of every reader of labels, and the settings for reading."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from cpal.settings.data import DataConfig
 
 
 class Row(NamedTuple):
-    """One image as its table writes it. `split` None: the table has no splits."""
+    """An image with its name in the table. `split` None: the table has no splits."""
 
     image: str
     names: frozenset[str]
@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Each image once, in the file's order, and how the file was understood, without a full stop."""
+    """`rows`: each image once, in the file's order. `told`: how the file was understood, without a full stop."""
 
     rows: tuple[Row, ...]
     told: str
@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Reading:
-    """What decides between two readings; None: what the file itself tells."""
+    """Settings that decide between two ways of reading. None: the file decides."""
 
     separator: str | None = None
     threshold: float | None = None
@@ -37,7 +37,7 @@ def reading_of(data: DataConfig) -> Reading:
 
 
 def joined(rows: Iterable[Row], where: str, problems: list[str]) -> list[Row]:
-    """Rows of one image brought together; an image in two splits is a problem."""
+    """Rows with each image once: the names of its rows are joined. An image in two splits is a problem."""
     names, splits = dict[str, frozenset[str]](), dict[str, str | None]()
     for row in rows:
         names[row.image] = names.get(row.image, frozenset()) | row.names
@@ -47,5 +47,5 @@ def joined(rows: Iterable[Row], where: str, problems: list[str]) -> list[Row]:
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 row`, `2 rows`."""
+    """The number with its noun: `1 row`, `2 rows`."""
     return f"{number} {one if number == 1 else many or one + 's'}"

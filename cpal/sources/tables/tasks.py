@@ -17,12 +17,12 @@ def is_task(entry: dict[str, Any]) -> bool:
 
 
 def is_short_task(entry: dict[str, Any]) -> bool:
-    """JSON-MIN: an image's address and the results by the names of their tags."""
+    """Whether this is JSON-MIN: the address of an image, and results by the names of their tags."""
     return {"annotation_id", "annotator"} <= entry.keys() or {"id", "lead_time"} <= entry.keys()
 
 
 def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
-    """Tasks of the full JSON; those that nobody labeled are left out, and people who disagree are a problem."""
+    """Labels from the full JSON. Tasks without annotation are left out. Annotations that disagree are a problem."""
     rows, empty = list[Row](), 0
     for entry in entries:
         name = _picture(entry.get("data"))
@@ -40,7 +40,7 @@ def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str
 
 
 def read_short_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
-    """JSON-MIN: one entry an annotation."""
+    """Labels from JSON-MIN, which has an entry for each annotation."""
     answers: dict[str, list[frozenset[str]]] = {}
     for entry in entries:
         name = _picture(entry)
@@ -61,7 +61,7 @@ def _agreed(name: str, answers: Sequence[frozenset[str]], path: Path, problems: 
 
 
 def _key(entry: dict[str, Any]) -> str:
-    """Under which the picture's address stands."""
+    """The key of the picture's address."""
     texts = [key for key, value in entry.items() if isinstance(value, str) and key not in ABOUT]
     known = [key for key in PICTURE_KEYS if key in texts]
     paths = [key for key in texts if "/" in entry[key] or "." in entry[key]]
@@ -79,7 +79,7 @@ def _list(entry: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _names_of_results(results: Sequence[dict[str, Any]]) -> frozenset[str]:
-    """Choices and the labels of regions; ratings, texts and relations hold no class."""
+    """Choices and the labels of regions. Ratings, texts and relations hold no class."""
     values = [(one.get("type"), one.get("value")) for one in results]
     kinds = [(kind, value) for kind, value in values if isinstance(kind, str) and isinstance(value, dict)]
     return frozenset[str]().union(
@@ -88,7 +88,7 @@ def _names_of_results(results: Sequence[dict[str, Any]]) -> frozenset[str]:
 
 
 def _names(value: Any) -> frozenset[str]:
-    """Names in a choice of JSON-MIN: text, a list of them, or of regions with `rectanglelabels` and the like."""
+    """Names in a choice of JSON-MIN: text, a list of them, or of regions with keys such as `rectanglelabels`."""
     if isinstance(value, str):
         return frozenset({value.strip()} - {""})
     if isinstance(value, dict):

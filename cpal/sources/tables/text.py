@@ -1,4 +1,4 @@
-"""The text of a file of labels, whatever code page it is written in."""
+"""Reads the text of a file in any code page."""
 
 import codecs
 import re
@@ -35,9 +35,9 @@ MISSING = "no such file; put it there, or name another one in data.labels_file"
 
 
 def read_text(path: Path, encoding: str | None) -> tuple[str, str]:
-    """Text with `\\n` at line ends, and the name of its code page, empty for UTF-8; `encoding` is what the user says.
+    """Text with `\\n` at line ends, and the name of its code page, empty for UTF-8. `encoding`: data.label_encoding.
 
-    Raises UserError for what is no text, and where several code pages give different words.
+    Raises UserError for a file that is no text, and if several code pages give different words.
     """
     check_readable(path, missing=MISSING)
     try:
@@ -74,9 +74,9 @@ def _decoded(path: Path, data: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def _guessed(path: Path, data: bytes) -> tuple[str, str]:
-    """Western Europe's cp1252 where its words look like that, and no other page of Latin letters says another thing.
+    """Text in cp1252, if its words look Western European and other Latin code pages give the same text.
 
-    All else is left to the user: charset-normalizer names the code pages that fit, but errs on short tables.
+    In other cases the user decides: charset-normalizer names the code pages that fit, but errs on short tables.
     """
     odd = b"\n".join(line for line in data.splitlines() if not line.isascii())[:SAMPLE]
     readings = {name: text for name in LATIN if (text := _western(odd, name)) is not None}
@@ -94,7 +94,7 @@ def _guessed(path: Path, data: bytes) -> tuple[str, str]:
 
 
 def _western(data: bytes, name: str) -> str | None:
-    """The text, if each word with letters beyond ASCII is mostly ASCII and all small, all capital or capitalized."""
+    """The text, if words with letters beyond ASCII are mostly ASCII, and small, capital or capitalized; else None."""
     try:
         text = data.decode(name)
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ SHAPES = ("box", "polygon", "polyline", "points", "mask", "cuboid", "ellipse", "
 
 
 def read_root(path: Path) -> ElementTree.Element:
-    """The outermost element. Raises UserError for what is no XML, and for a document type, which can grow unbounded."""
+    """The outermost element. Raises UserError for other text, and for a document type, which can grow unbounded."""
     try:
         text, _ = read_text(path, None)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -26,7 +26,7 @@ def read_root(path: Path) -> ElementTree.Element:
 
 
 def read_cvat(path: Path) -> Table:
-    """Tags and shapes of each image; `subset` is its split where all have one. Raises UserError for another XML."""
+    """Labels from tags and shapes. `subset` is the split, if all images have it. Raises UserError for another XML."""
     root = read_root(path)
     if root.tag == "annotation":
         raise UserError(f"{path}: VOC's annotation of one image; set data.labels: xml, which reads one file an image")
@@ -55,4 +55,7 @@ def names_of_annotation(path: Path) -> frozenset[str]:
     root = read_root(path)
     if root.tag != "annotation":
         raise UserError(f"{path}: not VOC's annotation of one image (its first tag is {root.tag[:40]}); replace it")
-    return frozenset(node.findtext("name", "").strip() for node in root.findall("object")) - {""}
+    names = [node.findtext("name", "").strip() for node in root.findall("object")]
+    if not all(names):
+        raise UserError(f"{path}: an object has no name; name it, or take it out")
+    return frozenset(names)

@@ -1,4 +1,4 @@
-"""Names that mean "none of the classes", such as background or none: said by data.negatives, never guessed."""
+"""Names that mean "none of the classes", such as background. data.negatives lists them; they are never guessed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,19 @@ ASKED = {  # names that are hardly a class
         "unlabeled",
         "unlabelled",
     ),
-    *("no label", "nolabel", "no_label", "undefined", "clean", "false", "hard_negative", "hard negative", "?"),
+    *(
+        "no label",
+        "nolabel",
+        "no_label",
+        "undefined",
+        "clean",
+        "false",
+        "hard_negative",
+        "hard negative",
+        "?",
+        "-1",
+        "-1.0",
+    ),
 }
 
 
@@ -33,9 +45,9 @@ def without_negatives(
     classes: Sequence[str] | None,
     problems: list[str],
 ) -> tuple[dict[str, frozenset[str]], str]:
-    """Classes of each image less those that mean none, and a phrase that counts them.
+    """Classes of each image without the names that mean none, and a phrase with their number.
 
-    `negatives` None: a name that is hardly a class is a problem that asks, unless `classes` decides what is one.
+    `negatives` None: a name that is probably no class is a problem, which asks the user, unless `classes` is set.
     """
     counts = Counter(name for shown in names.values() for name in shown)
     if negatives is None:

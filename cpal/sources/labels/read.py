@@ -1,0 +1,47 @@
+"""Image-level labels of a folder's pictures, as data.labels says."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cpal.settings.data import DataConfig
+from cpal.sources.labels.annotations import labels_of_annotations
+from cpal.sources.labels.class_folders import labels_of_folders
+from cpal.sources.labels.image_labels import ImageLabels
+from cpal.sources.labels.negatives import without_negatives
+from cpal.sources.labels.table_files import labels_of_tables
+from cpal.sources.labels.yolo import labels_of_yolo
+from cpal.sources.tables.rows import counted
+
+MEANT = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev")}
+
+
+def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
+    """Labels by data.labels: csv (a table in any form), coco, folders, xml or yolo. `files`: paths below the images."""
+    if settings.labels == "folders":
+        found = labels_of_folders(root / settings.images, files, settings.classes, problems)
+    elif settings.labels == "yolo":
+        found = labels_of_yolo(root, settings, files, problems)
+    elif settings.labels == "xml":
+        found = labels_of_annotations(root, settings, files, problems)
+    else:
+        found = labels_of_tables(root, settings, files, problems)
+    names, told = without_negatives(found.names, settings.negatives, settings.classes, problems)
+    number = len(frozenset().union(*names.values()))
+    parts = [found.told, told, f"{counted(len(names), 'image')}, {counted(number, 'class', 'classes')}"]
+    if none := sum(not found.names[file] for file in names):
+        parts.append(f"{none} without a label")
+    splits = None if found.splits is None else _usual_splits(found.splits, settings)
+    sentence = "; ".join(part for part in parts if part) if names else ""
+    sentence = sentence if sentence.isprintable() else ascii(sentence)[1:-1]  # it is printed, and may quote a file
+    return replace(found, names=names, splits=splits, told=sentence)
+
+
+def _usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
+    """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`."""
+    values, meant = set(splits.values()), dict[str, str]()
+    for part, wanted in (("train", settings.train_list), ("val", settings.val_list)):
+        alike = [value for value in values if value.casefold() in MEANT[part]]
+        if wanted in MEANT[part] and wanted not in values and len(alike) == 1:
+            meant[alike[0]] = wanted
+    return {file: meant.get(split, split) for file, split in splits.items()}

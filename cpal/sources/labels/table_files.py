@@ -1,0 +1,99 @@
+"""Labels from a table or from an export of a tool: the rows are matched with the files that they name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from cpal.settings.access import check_readable
+from cpal.settings.data import DataConfig
+from cpal.sources.labels.image_labels import ImageLabels
+from cpal.sources.problems import noted, some
+from cpal.sources.tables.coco_labels import read_coco_labels
+from cpal.sources.tables.columns import PARTS
+from cpal.sources.tables.file_names import FileNames
+from cpal.sources.tables.read import read_table
+from cpal.sources.tables.rows import Table, counted, reading_of
+from cpal.sources.tables.text import MISSING
+
+
+def labels_of_tables(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
+    """Labels from a table, or from tables of this name in the folders of the splits, as Roboflow exports them."""
+    assert settings.labels_file is not None, "the settings demand labels_file with these labels"
+    path, images = root / settings.labels_file, root / settings.images
+    inside = [] if path.exists() else _split_folders(images, path.name)
+    if not inside:
+        return _of_table(path, settings, files, images, problems)
+    names, splits, written = dict[str, frozenset[str]](), dict[str, str](), dict[str, str]()
+    told, lost = list[str](), list[tuple[str, str | None]]()
+    for folder in inside:
+        below = [file for file in files if file.startswith(f"{folder}/")]
+        found = _of_table(images / folder / path.name, settings, below, images, problems)
+        names |= found.names
+        splits |= {file: folder for file in found.names} | (found.splits or {})
+        told.append(found.told)
+        written |= found.written
+        lost += found.lost
+    same = " and ".join(dict.fromkeys(filter(None, told)))
+    return ImageLabels(names, splits, f"{path.name} in {', '.join(inside)}: {same}", written, tuple(lost))
+
+
+def _split_folders(images: Path, name: str) -> list[str]:
+    try:
+        return sorted(f.name for f in images.iterdir() if f.name.casefold() in PARTS and (f / name).is_file())
+    except OSError:
+        return []
+
+
+def _of_table(path: Path, settings: DataConfig, files: Sequence[str], images: Path, problems: list[str]) -> ImageLabels:
+    places = FileNames(files, str(images))
+    known: dict[str, bool] = {}
+
+    def named(text: str) -> bool:
+        if text not in known:
+            match = places.find(text)
+            known[text] = match.file is not None or len(match.candidates) > 1
+        return known[text]
+
+    table: Table | None = None
+    if settings.labels == "coco":
+        with noted(problems):
+            check_readable(path, missing=MISSING)
+            table = read_coco_labels(path)
+    else:
+        table = read_table(path, reading_of(settings), named, problems)
+    return ImageLabels() if table is None else _matched(table, places, path, images, problems)
+
+
+def _matched(table: Table, places: FileNames, path: Path, images: Path, problems: list[str]) -> ImageLabels:
+    """Labels by file. A row that names no file, or that can name several files, is a problem."""
+    found = {row.image: places.find(row.image) for row in table.rows}
+    missing = [image for image, match in found.items() if match.file is None and not match.candidates]
+    if missing:
+        problems.append(f"{path}: {len(missing)} image(s) that are not below {images}: {some(missing)}")
+    unsure = [f"{i} ({some(m.candidates)})" for i, m in found.items() if m.file is None and m.candidates]
+    if unsure:
+        problems.append(
+            f"{path}: {len(unsure)} image(s) whose name can mean the files in brackets; write the path below {images}: "
+            f"{some(unsure)}"
+        )
+    names, splits = dict[str, frozenset[str]](), dict[str, str]()
+    for row in table.rows:
+        file = found[row.image].file
+        if file is None:
+            continue
+        if file in names:
+            problems.append(f"{path}: image {file} twice; {_why_twice(file, found, row.image)}")
+        names[file] = row.names
+        if row.split is not None:
+            splits[file] = row.split
+    told = table.told
+    other = [(image, match.file) for image, match in found.items() if match.file is not None and not match.exact]
+    if other:
+        told += f"; {counted(len(other), 'name')} written in another way ({other[0][0]} is {other[0][1]})"
+    lost = tuple((row.image, row.split) for row in table.rows if found[row.image].file is None)
+    written = {match.file: image for image, match in found.items() if match.file is not None}
+    return ImageLabels(names, splits if any(row.split is not None for row in table.rows) else None, told, written, lost)
+
+
+def _why_twice(file: str, found: Mapping[str, object], image: str) -> str:
+    same = str(PurePosixPath(file).with_suffix("")) in found and file in found
+    return "with and without its ending is the same" if same else f"{image} means the same file as another name"
