@@ -1,7 +1,7 @@
 """Take over the CAMs of another method, such as IRN or Puzzle-CAM, and go on from there without a classifier.
 
-DIR holds one ID.npy for each training image, as the method's own script saves them. docs/import_cams.md tells what is
-read of them, and how to go on.
+DIR holds one ID.npy for each training image, as the method's own script saves it. docs/import_cams.md says what is read
+from the files, and how to continue.
 """
 
 from pathlib import Path
