@@ -85,6 +85,6 @@ def rows() -> list[Comparison]:
         Comparison("crf-list", what, "a loop", Target("at least", 1.9), partial(many, 24, VOC_SIZE, 2), "wall"),
         Comparison(
             *("crf-image", "CRF of one image of 375 x 500, two classes", "plain calls of pydensecrf"),
-            *(Target("at least", 1.3), partial(single, VOC_SIZE), "wall"),
+            *(Target("at least", 1.3), partial(single, VOC_SIZE)),
         ),
     ]

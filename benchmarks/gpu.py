@@ -1,9 +1,9 @@
-"""Whether a GPU computes what the CPU computes, and how fast it runs each stage's network. Needs no network; < 8 minutes.
+"""Whether a GPU computes what the CPU computes, and how fast it runs each stage's network; takes 8 minutes.
 
 python -m benchmarks.gpu --out gpu.md           # on a machine with a GPU
 python -m benchmarks.gpu --device cpu --tiny    # tries the script itself
 
-It needs torch, torchvision, numpy, scipy, pillow, pydantic and ruamel.yaml, and leaves out what other packages are for.
+It needs no internet. It needs torch, torchvision, numpy, scipy, pillow, pydantic and ruamel.yaml, and leaves out what other packages are for.
 """
 
 import argparse

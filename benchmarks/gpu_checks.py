@@ -93,9 +93,9 @@ def network(trained: "Classifier", device: torch.device, side: int, scales: tupl
     label[0, [0, count - 1]] = 1
 
     def moved(where: torch.device) -> Classifier:
-        modules = (copy.deepcopy(module).to(where) for module in (trained.host, trained.learner, trained.taught))
-        host, learner, taught = modules
-        return Classifier(host, count, learner, taught)  # type: ignore[arg-type]
+        host, learner, taught = copy.deepcopy((trained.host, trained.learner, trained.taught))
+        assert learner is not None and taught is not None
+        return Classifier(host.to(where), count, learner.to(where), taught.to(where))
 
     def look(where: torch.device) -> dict[str, Tensor]:
         found, own = moved(where), label.to(where)

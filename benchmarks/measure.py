@@ -1,7 +1,7 @@
 """Measurements: two functions called in turns, figures repeated, and how a cost grows with a size.
 
-The machine is often shared, so that seconds of two runs do not compare. Here both sides of a comparison alternate in one
-run, and the ratio is the median of the ratios of the rounds.
+The machine is often shared, so that seconds of two runs do not compare. Here both sides of a comparison alternate in
+one run, and the ratio is the median of the ratios of the rounds.
 """
 
 import gc

@@ -22,6 +22,13 @@ from benchmarks.measure import Comparison, Figure, Result, short
 PAGE = Path(__file__).parent.parent / "docs/results/benchmarks.md"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pydensecrf2", "joblib")
 COMMAND = "python -m benchmarks.run"
+EXPLANATION = (
+    "Both sides of a row run in turns in one process. Seconds are medians of all rounds. The value is the median of the",
+    'rounds\' ratios: work / reference where the target is an upper bound, else reference / work. "Measured" says which',
+    "clock: processor time where one thread does the work, and wall time where processes share it or wait. Other load on",
+    "the machine makes wall time longer, and processor time too, but less.",
+)
+GROWTH = ("", "## How the cost grows", "", "Medians of processor seconds. The cost grows as size ^ exponent.", "")
 
 
 def comparisons() -> list[Comparison | Figure]:
@@ -88,17 +95,10 @@ def page(arguments: list[str], results: list[Result], grown: list[str], load: tu
             f"| processes that wanted a core, start and end (load) | {load[0]:.1f}, {load[1]:.1f} |",
             "| threads | one for each process |",
             "",
-            "Both sides of a row run in turns in one process. Seconds are medians of all rounds. The value is the median of",
-            "the rounds' ratios: work / reference where the target is an upper bound, else reference / work.",
-            '"Measured" says which clock: processor time where one thread does the work, and wall time where processes share',
-            "it or wait. Other load on the machine makes wall time longer, and processor time too, but less.",
+            *EXPLANATION,
             "",
             *table(results),
-            *(
-                ["", "## How the cost grows", "", "Processor seconds are medians. Cost ~ size ^ exponent.", ""]
-                if grown
-                else []
-            ),
+            *(GROWTH if grown else ()),
             *grown,
             "",
         ]

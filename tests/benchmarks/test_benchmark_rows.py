@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cams, clustering, crf, disk, growth, inputs, reading, run, scoring, training_step, walk
-from benchmarks.measure import Comparison, Figure, Growth, Pair, Result, Target
+from benchmarks.measure import Comparison, Growth, Pair, Result, Target
 
 SMALL = "mobilenetv3_small_050"
 PAIRS: dict[str, Callable[[], Pair]] = {
@@ -68,7 +68,7 @@ def test_a_part_of_a_squaring_costs_a_part() -> None:
 def test_bytes_are_those_of_the_files() -> None:
     found = disk.sizes((1.0,), 48, (48, 64))
     assert set(found) == {"cams", "crf", "affinity"}
-    # Two classes at a quarter of 48 x 64 in two bytes a cell: three maps; and a background and one power after the walk.
+    # Two classes at a quarter of 48 x 64, two bytes a cell: three maps each; after the walk also a background.
     assert 0.5 < found["cams"] / (3 * 2 * 12 * 16 * 2) < 1.6
     assert found["affinity"] < 3 * 12 * 16 * 2 + 2000
     assert found["crf"] < 2 * 48 * 64

@@ -15,6 +15,7 @@ from benchmarks.gpu_checks import Check
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
+Maps = list[Tensor]
 # An entry of None in sys.modules makes an import fail as if the package were not there.
 WITHOUT = """
 import sys
@@ -51,9 +52,7 @@ def test_a_device_that_computes_the_same_passes() -> None:
 def test_a_device_that_computes_something_else_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[torch.device] = []
 
-    def different(
-        call: Callable[[torch.device], list[Tensor]], device: torch.device
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def different(call: Callable[[torch.device], Maps], device: torch.device) -> tuple[Maps, Maps]:
         calls.append(device)
         result = call(CPU)
         return [value + 1 for value in result], result
@@ -90,11 +89,17 @@ def test_a_work_that_fails_is_told_and_the_others_go_on() -> None:
 
 
 def test_seconds_of_a_call_are_those_that_it_takes() -> None:
-    calls: list[None] = []
-    assert gpu.seconds_of(lambda: calls.append(time.sleep(0.001)), CPU, budget=0.01) >= 0.001
+    calls: list[float] = []
+
+    def call() -> None:
+        time.sleep(0.001)
+        calls.append(0)
+
+    assert gpu.seconds_of(call, CPU, budget=0.01) >= 0.001
     assert len(calls) >= 2 + gpu.ROUNDS
-    gpu.seconds_of(calls.clear, CPU, budget=0)
-    assert calls == []
+    calls.clear()
+    gpu.seconds_of(call, CPU, budget=0)
+    assert len(calls) == 1
 
 
 def test_lower_precision_is_on_only_in_the_call() -> None:
