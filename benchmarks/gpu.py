@@ -3,7 +3,8 @@
 python -m benchmarks.gpu --out gpu.md           # on a machine with a GPU
 python -m benchmarks.gpu --device cpu --tiny    # tries the script itself
 
-It needs no internet. It needs torch, torchvision, numpy, scipy, pillow, pydantic and ruamel.yaml, and leaves out what other packages are for.
+It needs no internet. It needs torch, torchvision, numpy, scipy, pillow, pydantic and ruamel.yaml, and leaves out what
+other packages are for.
 """
 
 import argparse

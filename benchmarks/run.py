@@ -23,10 +23,10 @@ PAGE = Path(__file__).parent.parent / "docs/results/benchmarks.md"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pydensecrf2", "joblib")
 COMMAND = "python -m benchmarks.run"
 EXPLANATION = (
-    "Both sides of a row run in turns in one process. Seconds are medians of all rounds. The value is the median of the",
-    'rounds\' ratios: work / reference where the target is an upper bound, else reference / work. "Measured" says which',
-    "clock: processor time where one thread does the work, and wall time where processes share it or wait. Other load on",
-    "the machine makes wall time longer, and processor time too, but less.",
+    "Both sides of a row run in turns in one process. Seconds are medians of all rounds. The value is the median of",
+    "the rounds' ratios: work / reference where the target is an upper bound, else reference / work. The column",
+    "`measured` names the clock: processor time where one thread does the work, and wall time where processes share",
+    "the work or wait. Other load on the machine makes wall time longer, and processor time too, but less.",
 )
 GROWTH = ("", "## How the cost grows", "", "Medians of processor seconds. The cost grows as size ^ exponent.", "")
 
