@@ -150,12 +150,13 @@ def page(device: torch.device, *, tiny: bool, minutes: float) -> tuple[str, bool
         )
         lines.append(f"| {check.what} | {check.difference:.1e} | {limit} | {passed} |")
     if whole:
+        often = f"Medians of {ROUNDS} rounds" if sizes.seconds else "One call each"
         head = "| stage | network | classes | precision | seconds | images a second | peak GiB | device waits |"
         lines += [
             "",
             "## Speed",
             "",
-            f"Medians of {ROUNDS} rounds; random weights.",
+            f"{often}; random weights.",
             "",
             head,
             "|---|---|---|---|---|---|---|---|",
