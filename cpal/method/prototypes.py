@@ -144,16 +144,17 @@ def _kmeans_seeds(
     """k-means++ on unit vectors: (K, L, D) -> centers (K, P, D), valid (K, P)."""
     num_classes, length, channels = unit.shape
     centers = unit.new_zeros(num_classes, num_prototypes, channels)
-    distance = filled.to(unit.dtype)
-    for p in range(min(num_prototypes, length)):
-        weight = distance.cumsum(dim=1)
-        draw = torch.rand(num_classes, 1, generator=generator).to(unit) * weight[:, -1:]
-        choice = torch.searchsorted(weight, draw, right=True).clamp(max=length - 1)
-        chosen = unit.gather(1, choice[..., None].expand(-1, -1, channels))
-        centers[:, p] = chosen[:, 0]
-        gap = 1 - torch.einsum("kld,kd->kl", unit, chosen[:, 0])
-        # An entry already chosen must not be drawn again, whatever rounding leaves of its distance.
-        distance = torch.minimum(distance, gap.clamp(min=0)).scatter(1, choice, 0.0)
+    count = min(num_prototypes, length)
+    draws = torch.cat([torch.rand(num_classes, 1, generator=generator) for _ in range(count)], dim=1).to(unit)
+    for k in range(num_classes):  # class by class, since the entries of one class fit into the processor's cache
+        distance = filled[k].to(unit.dtype)
+        for p in range(count):
+            weight = distance.cumsum(dim=0)
+            choice = torch.searchsorted(weight, draws[k, p : p + 1] * weight[-1:], right=True).clamp(max=length - 1)
+            centers[k, p] = unit[k].index_select(0, choice)[0]
+            gap = 1 - unit[k] @ centers[k, p]
+            # An entry already chosen must not be drawn again, whatever rounding leaves of its distance.
+            distance = torch.minimum(distance, gap.clamp(min=0)).index_fill(0, choice, 0.0)
     order = torch.arange(num_prototypes, device=unit.device)
     return centers, order < filled.sum(dim=1, keepdim=True)
 
