@@ -45,7 +45,7 @@ def main(job: NetworkJob) -> None:
             probability = refine_probabilities(read_record_image(image, record), probability, settings.crf)
         write_mask(done / f"{record.image_id}.png", probability.argmax(axis=0).astype(np.uint8), folder)
 
-    jobs = max(1, job.workers) if settings.crf.iterations else 1
+    jobs = job.workers if settings.crf.iterations else 0  # to label a pixel costs less than to send its scores
     # max_nbytes: joblib would keep every map as a file in shared memory until the last image is done.
     work = processes(jobs, pre_dispatch="2*n_jobs", max_nbytes=None)(
         delayed(label_one)(record, dataset.image_path(record), probability) for record, probability in probable()

@@ -1,7 +1,6 @@
 """What all stages share: their options, the debugging outlet, progress, and errors without tracebacks."""
 
 import errno
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,8 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
+from cpal.progress import bar
+from stages.job.cores import available_cores
 from stages.job.stopping import STOPPED, say_stopped, stoppable
 
 Params = Annotated[Path, typer.Option("--params", metavar="PATH", help="Settings file.")]
@@ -29,7 +30,7 @@ Out = Annotated[
 
 WRITTEN = ".cpal"  # below --out: names of what stages wrote there, and may replace
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DEFAULT_WORKERS = available_cores()
 
 
 def run(main: Callable[..., None], *, help: str | None = None, before: Callable[[], None] | None = None) -> None:
@@ -85,21 +86,16 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
-    """A bar on a terminal, a plain line now and then elsewhere, and nothing where there is nothing to do."""
-    return tqdm(items, total=total, desc=what, unit="img", disable=total == 0, **_terminal())
+    """A bar on a terminal, a line now and then elsewhere, and nothing where there is nothing to do."""
+    return bar(items, total=total, desc=what, unit="img", disable=total == 0)
 
 
 def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:
     """The same for a file on its way: to be told its bytes so far, and in all."""
-    bar = tqdm(desc=what, unit="B", unit_scale=True, **_terminal())
+    shown = bar(desc=what, unit="B", unit_scale=True)
 
     def show(done: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        shown.total = total
+        shown.update(done - shown.n)
 
     return show
-
-
-def _terminal() -> dict[str, Any]:
-    plain = not sys.stderr.isatty()
-    return {"mininterval": 30 if plain else 0.5, "ascii": plain}
