@@ -100,8 +100,10 @@ def _dask(address: str) -> Iterator[Engine]:
         yield Engine(sum(client.ncores().values()), submit, lambda future: future.result())
     except KilledWorker:
         raise _error(address, "workers ended, one after the other, at the same image; give them more memory") from None
-    except (CommClosedError, FutureCancelledError):
-        raise _error(address, LOST) from None
+    except Exception as error:
+        if isinstance(error, CommClosedError | FutureCancelledError) or client.status != "running":
+            raise _error(address, LOST) from None
+        raise
     finally:
         client.close(timeout=2)
 

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -64,9 +63,7 @@ class TrainingLog(Hook):
         self.live: Live | None = None
 
     def before_train(self, runner: Runner) -> None:
-        self.bar = bar(
-            total=self.iterations, initial=runner.iter, desc="train", unit="step", disable=runner.rank != 0
-        )
+        self.bar = bar(total=self.iterations, initial=runner.iter, desc="train", unit="step", disable=runner.rank != 0)
         if runner.rank == 0:
             self.live = Live(
                 str(self.folder),
