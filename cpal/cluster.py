@@ -79,7 +79,7 @@ def _dask(address: str) -> Iterator[Engine]:
         import cloudpickle  # Dask's own need
         from distributed import Client, KilledWorker
         from distributed.client import FutureCancelledError
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
     except ImportError:
         raise _error(address, "needs Dask: pip install 'dask[distributed]'") from None
     for name in [*logging.root.manager.loggerDict]:  # Dask gives several loggers a level; the messages below suffice
