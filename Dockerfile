@@ -2,6 +2,7 @@
 #   docker build -t cpal .                                              CPU
 #   docker build -t cpal --build-arg TORCH=cuda .                       GPU; run it with --gpus all
 #   docker run --rm -v "$PWD/data:/cpal/data" --shm-size 2g cpal make repro
+# With --cpus N, --workers follows the quota by itself; PyTorch does not: add -e OMP_NUM_THREADS=N. More: docs/scale.md
 ARG BASE=python:3.13-slim-bookworm
 FROM ${BASE}
 ARG TORCH=cpu

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import Tensor
 
 from cpal.affinity.network import edges, load_affinity_net
@@ -20,6 +20,7 @@ from cpal.maps.cams import map_size, read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
 from cpal.maps.walked import read_walk, write_walk
+from cpal.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF
@@ -58,8 +59,7 @@ def main(job: NetworkJob) -> None:
             write_walk(temporary, walk_maps(start, edge, content.classes, content.size, settings))
 
     # With a GPU the walk runs on it, one image at a time; on a CPU several images are walked in parallel.
-    jobs = 1 if on_gpu else max(1, job.workers)
-    walks = Parallel(n_jobs=jobs, return_as="generator", prefer="threads", pre_dispatch="2*n_jobs")(
+    walks = processes(0 if on_gpu else job.workers, prefer="threads", pre_dispatch="2*n_jobs")(
         delayed(walk_one)(record, edge) for record, edge in edge_maps()
     )
     with torch.no_grad():

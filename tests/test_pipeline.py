@@ -1,14 +1,19 @@
 """The whole pipeline in a copy of the project: all stages run, nothing runs twice, a change reruns only its part."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -157,6 +162,78 @@ def test_a_second_run_does_nothing(clone: Path) -> None:
     assert output.count("didn't change, skipping") == len(STAGES)
     assert "up to date" in call(clone, "dvc", "status")
     assert call(clone, "git", "status", "--porcelain") == ""
+
+
+def second_clone(clone: Path, folder: Path) -> Path:
+    """A clone of the last commit, whose outputs are yet to come from a cache."""
+    call(clone.parent, "git", "clone", "--quiet", str(clone), str(folder))
+    call(folder, "git", "config", "user.name", "test")
+    call(folder, "git", "config", "user.email", "test@example.org")
+    assert not (folder / "data/cams").exists()
+    return folder
+
+
+def test_every_stage_is_in_the_run_cache(clone: Path) -> None:
+    entries = [path.read_text(encoding="utf-8") for path in (clone / ".dvc/cache/runs").rglob("*") if path.is_file()]
+    commands = {YAML(typ="safe", pure=True).load(text)["cmd"] for text in entries}
+    assert commands == {stage["cmd"] for stage in STAGES.values()}
+
+
+def test_a_clone_that_shares_the_cache_runs_nothing(clone: Path, tmp_path: Path) -> None:
+    """Not even where dvc.lock and the metrics are of another state, as in a new branch, DVC's queue and CI."""
+    second = second_clone(clone, tmp_path / "second")
+    call(second, "dvc", "cache", "dir", "--local", str(clone / ".dvc/cache"))
+    (second / "dvc.lock").unlink()
+    shutil.rmtree(second / "data/metrics")
+    output = call(second, "dvc", "repro")
+    assert ran(output) == []
+    assert output.count("is cached - skipping run, checking out outputs") == len(STAGES)
+    assert metrics(second) == metrics(clone)
+    assert content(second / "data/segmentation.safetensors") == content(clone / "data/segmentation.safetensors")
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """The address of a server that speaks S3, with an empty bucket `store`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "s3.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", port]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            try:
+                request = urllib.request.Request(f"{address}/store", method="PUT")
+                urllib.request.urlopen(request, timeout=10).close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "s3.log").read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_clone_that_pulls_from_s3_runs_nothing(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, package in (("dvc_s3", "dvc[s3]"), ("moto", "moto[server]")):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {package}: pip install '{package}'")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    second = second_clone(clone, tmp_path / "second")
+    with s3_server(tmp_path) as address:
+        for folder in (clone, second):
+            call(folder, "dvc", "remote", "add", "--local", "--default", "store", "s3://store/cpal")
+            call(folder, "dvc", "remote", "modify", "--local", "store", "endpointurl", address)
+        assert "pushed" in call(clone, "dvc", "push")
+        assert "Everything is up to date" in call(clone, "dvc", "push")
+        call(second, "dvc", "pull")
+    assert ran(call(second, "dvc", "repro")) == []
+    assert content(second / "data/cams") == content(clone / "data/cams")
+    call(clone, "dvc", "remote", "remove", "--local", "store")
 
 
 def test_the_same_settings_give_the_same_metrics(clone: Path) -> None:

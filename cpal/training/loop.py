@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from cpal.errors import UserError
+from cpal.progress import bar
 from cpal.settings.base import FinetuningSection, TrainingSection
 from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, resume
 from cpal.training.samples import SampleStream, TrainingSamples
@@ -64,16 +63,7 @@ class TrainingLog(Hook):
         self.live: Live | None = None
 
     def before_train(self, runner: Runner) -> None:
-        plain = not os.isatty(2)
-        self.bar = tqdm(
-            total=self.iterations,
-            initial=runner.iter,
-            desc="train",
-            unit="step",
-            mininterval=30 if plain else 0.5,
-            ascii=plain,
-            disable=runner.rank != 0,
-        )
+        self.bar = bar(total=self.iterations, initial=runner.iter, desc="train", unit="step", disable=runner.rank != 0)
         if runner.rank == 0:
             self.live = Live(
                 str(self.folder),

@@ -1,7 +1,6 @@
 """Shared by all stages: options, --out for debugging, progress bars, and errors without tracebacks."""
 
 import errno
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,8 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
+from cpal.progress import bar
+from stages.job.cores import available_cores
 from stages.job.launch import RANK
 from stages.job.stopping import STOPPED, say_stopped, stoppable
 
@@ -30,7 +31,7 @@ Out = Annotated[
 
 WRITTEN = ".cpal"  # file below --out: names of outputs that stages wrote there, and may replace
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DEFAULT_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DEFAULT_WORKERS = available_cores()
 
 
 def run(main: Callable[..., None], *, help: str | None = None, before: Callable[[], None] | None = None) -> None:
@@ -87,20 +88,15 @@ def destination(out: Path, limit: int | None, debug: Path | None) -> Path:
 
 def progress(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
     """A progress bar on a terminal, and plain lines now and then elsewhere; without items, nothing."""
-    return tqdm(items, total=total, desc=what, unit="img", disable=total == 0 or RANK != 0, **_terminal())
+    return bar(items, total=total, desc=what, unit="img", disable=total == 0 or RANK != 0)
 
 
 def progress_of_bytes(what: str) -> Callable[[int, int | None], None]:
     """A progress bar of a download: call the result with the number of bytes so far and in total."""
-    bar = tqdm(desc=what, unit="B", unit_scale=True, **_terminal())
+    shown = bar(desc=what, unit="B", unit_scale=True)
 
     def show(done: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        shown.total = total
+        shown.update(done - shown.n)
 
     return show
-
-
-def _terminal() -> dict[str, Any]:
-    plain = not sys.stderr.isatty()
-    return {"mininterval": 30 if plain else 0.5, "ascii": plain}
