@@ -323,7 +323,7 @@ def test_commands_in_documents_exist(path: Path) -> None:
     shell = [block for language, block in fenced if language in ("", "bash", "sh", "console", "shell")]
     quoted = [line for block in shell for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
     keys = set(key_paths(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
-    rules = re.findall(r"^([a-z0-9 -]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    rules = re.findall(r"^([a-z0-9_ -]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     targets = " ".join(rules).split()
     for line in quoted:
         words = line.split("#")[0].removeprefix("$ ").replace("'", "").split()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cpal.data.dataset import Dataset
 from cpal.data.masks import LabelMaps, read_mask
+from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.settings.config import Config
 from experiments import upper_bound
@@ -59,7 +60,7 @@ def test_the_table_has_the_share_of_the_bound(
 
 
 def test_without_masks_it_says_so(tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = replace(tiny_dataset, records=[replace(record, mask=None) for record in tiny_dataset.records])
+    bare = replace(tiny_dataset, records=tuple(replace(record, mask=None) for record in tiny_dataset.records))
     monkeypatch.setattr(upper_bound, "read_dataset", lambda _: bare)
-    with pytest.raises(upper_bound.UserError, match="data.masks: .* need ground-truth masks"):
+    with pytest.raises(UserError, match="data.masks: .* need ground-truth masks"):
         upper_bound.main()
