@@ -162,7 +162,8 @@ def doubt_image(
 
 
 def _in_image(key: str, value: float) -> str:
-    return "not found" if key == "found" else f"{SIGNALS[key].title.lower()} {value:.0f}%"
+    title = SIGNALS[key].title
+    return "not found" if key == "found" else f"{title[0].lower()}{title[1:]} {value:.0f}%"
 
 
 @dataclass(frozen=True)

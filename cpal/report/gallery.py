@@ -19,7 +19,7 @@ from cpal.maps.refined import read_crf
 from cpal.report.looks import Look, Results
 from cpal.report.page import Card, Layer
 
-LAYER_SIDE, ROW_WIDTH, SAMPLE_SIDE = 400, 176, 128  # of a picture, in pixels
+LAYER_SIDE, ROW_WIDTH, SAMPLE_SIDE = 360, 176, 128  # of a picture, in pixels
 SAMPLES, SAMPLE_COLUMNS = 24, 6
 
 
@@ -82,7 +82,7 @@ def save_layers(
     layers = {}
     for title, picture in panels.pictures.items():
         file = path.with_name(f"{path.name}_{title.lower().replace(' ', '_')}.webp")
-        Image.fromarray(picture).save(file, quality=75)
+        Image.fromarray(picture).save(file, quality=75, method=2)
         layers[title] = Layer(f"{file.parent.name}/{file.name}", picture.shape[1], picture.shape[0])
     return panels.classes, layers
 
