@@ -17,8 +17,8 @@ from cpal.data.masks import VOID
 Verdict = Literal["trust", "doubt", "do not use"]
 Values = Mapping[str, float]
 FEW = 10  # training images, below which a class is doubted
-WORST = 3  # reasons that are told
-DOUBTED, REFUSED = 0.7, 0.35  # mean mark of a class, below which it is doubted, and not to be used
+WORST = 3  # signals of a class that count, and reasons that are told
+DOUBTED, REFUSED = 0.7, 0.35  # score of a class, below which it is doubted, and not to be used
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ SIGNALS = {
     "spread": Signal(
         "Spread of sizes",
         "Standard deviation of the area in the image, relative to its mean.",
-        *(50, 120),
+        *(40, 100),
         "The masks of {name} differ much in size: their spread is {value:.0f}% of their mean.",
         "Sort the images of this class: are the objects so different, or do some masks cover the background?",
     ),
@@ -179,7 +179,8 @@ class Seen:
 @dataclass(frozen=True)
 class ClassDoubt:
     """What is to be thought of a class's masks. `values` are its signals in percent; `reasons` are pairs of a finding
-    and what to do about it, the worst first; `images` is the number of training images."""
+    and what to do about it, the worst first; `images` is the number of training images. `score` is the mean mark of the
+    WORST signals, 0 to 1: a class is as good as what is weakest about it."""
 
     label: int
     verdict: Verdict
@@ -212,7 +213,7 @@ def judge_classes(images: Sequence[Seen], names: Sequence[str]) -> list[ClassDou
 
 def _judge(label: int, name: str, images: int, values: Values) -> ClassDoubt:
     marks = sorted((SIGNALS[key].mark(value), key) for key, value in values.items())
-    score = float(np.mean([mark for mark, _ in marks])) if marks else 0.0
+    score = float(np.mean([mark for mark, _ in marks[:WORST]])) if marks else 0.0
     reasons = [
         (SIGNALS[key].finding.format(name=name, value=values[key]), SIGNALS[key].cure)
         for mark, key in marks

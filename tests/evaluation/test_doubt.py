@@ -1,5 +1,7 @@
 """Signals by hand, and verdicts on classes whose masks are good or bad in one respect."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -36,11 +38,11 @@ def test_signals_of_a_class_by_hand() -> None:
     assert class_signals(2, {"result": ways["result"]}, None).keys() == {"found", "area", "whole"}
 
 
-def _images(count: int, *, predicted: tuple[int, ...] = (60, 40, 0), **changes: float) -> list[Seen]:
+def _images(count: int, **changes: float) -> list[Seen]:
     """Images of class 1 with good signals but for the changes, and as many of class 2, all good."""
     first: Values = GOOD | changes
     return [
-        *(Seen((1,), {1: first}, np.array(predicted)) for _ in range(count)),
+        *(Seen((1,), {1: first}, np.array([60, 40, 0])) for _ in range(count)),
         *(Seen((2,), {2: GOOD}, np.array([60, 0, 40])) for _ in range(count)),
     ]
 
@@ -97,3 +99,9 @@ def test_images_with_labels_not_found_or_strange_classes_are_doubted() -> None:
     doubt, reasons = doubt_image({1: GOOD}, np.array([60, 10, 30]), names)
     assert 0 < doubt < 50 and reasons == ["cow: the model sees it, but it is no label of this image"]
     assert doubt_image({1: GOOD | {"crf": 0.0}}, None, names)[1] == ["car: agreement of seeds and CRF 0%"]
+
+
+def test_the_documentation_has_the_values() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/report.md").read_text(encoding="utf-8")
+    for signal in SIGNALS.values():
+        assert f"| {signal.title} | {signal.meaning} | {signal.good} | {signal.bad} |" in text
