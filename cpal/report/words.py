@@ -34,7 +34,7 @@ WITHOUT_TRUTH = {
 CURVES = {
     "loss": ("Loss", "Good: falls, then levels off. Still falling at the end: train longer."),
     "loss_classification": ("Loss of the image-level labels", "Good: falls near 0."),
-    "loss_self": ("Loss between CAM and PACAM", "Good: small and level. It is 0 until the first prototypes exist (Eq. 1)."),
+    "loss_self": ("Loss between CAM and PACAM", "Good: small, level; 0 until prototypes exist (Eq. 1)."),
     "cam_precision": ("CAM: precision, %", "Map pixels that are on their class. Good: rises with the epochs."),
     "cam_coverage": ("CAM: coverage, %", "Pixels of the class that the map finds. Good: rises; CAM alone stays low."),
     "pacam_precision": ("PACAM: precision, %", "As of CAM. Good: not far below CAM's while its coverage is higher."),
