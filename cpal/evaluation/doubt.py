@@ -214,18 +214,19 @@ def judge_classes(images: Sequence[Seen], names: Sequence[str]) -> list[ClassDou
 def _judge(label: int, name: str, images: int, values: Values) -> ClassDoubt:
     marks = sorted((SIGNALS[key].mark(value), key) for key, value in values.items())
     score = float(np.mean([mark for mark, _ in marks[:WORST]])) if marks else 0.0
-    reasons = [
-        (SIGNALS[key].finding.format(name=name, value=values[key]), SIGNALS[key].cure)
-        for mark, key in marks
-        if mark < 0.5
-    ]
-    if images < FEW:
-        reasons.insert(0, (f"{images} training images show {name}.", f"Add images until there are {FEW} or more."))
     verdict: Verdict = "trust"
     if score < DOUBTED or images < FEW or (marks and marks[0][0] == 0):
         verdict = "doubt"
     if score < REFUSED or not images:
         verdict = "do not use"
+    limit = 0.5 if verdict == "trust" else DOUBTED  # the worst signal of a doubted class always has a mark below it
+    reasons = [
+        (SIGNALS[key].finding.format(name=name, value=values[key]), SIGNALS[key].cure)
+        for mark, key in marks
+        if mark < limit
+    ]
+    if images < FEW:
+        reasons.insert(0, (f"{images} training images show {name}.", f"Add images until there are {FEW} or more."))
     return ClassDoubt(label, verdict, score, images, values, reasons[:WORST])
 
 

@@ -77,6 +77,15 @@ def test_masks_of_very_different_size() -> None:
     assert car.values["spread"] == pytest.approx(80) and "stray" not in car.values
 
 
+def test_a_doubted_class_has_a_reason_though_no_signal_is_bad() -> None:
+    """Three signals a little below good, each of mark 0.6."""
+    middling = {
+        key: SIGNALS[key].bad + 0.6 * (SIGNALS[key].good - SIGNALS[key].bad) for key in ("maps", "crf", "model")
+    }
+    car, _ = judge_classes(_images(FEW, **middling), ["car", "cow"])
+    assert car.verdict == "doubt" and car.score == pytest.approx(0.6) and len(car.reasons) == 3
+
+
 def test_few_images_are_doubted_and_none_are_not_to_be_used() -> None:
     few, none = judge_classes(_images(FEW - 1)[: FEW - 1], ["car", "cow"])
     assert few.verdict == "doubt" and few.reasons[0][0] == f"{FEW - 1} training images show car."
