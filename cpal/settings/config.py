@@ -172,7 +172,7 @@ class EvaluateConfig(Section):
 
 
 class ReportConfig(Section):
-    images: Annotated[int, Field(gt=0, le=1000)]  # all images are on one page
+    images: Annotated[int, Field(gt=0, le=5000)]  # a browser holds up to eight pictures of each
 
 
 class Config(Section):

@@ -1,7 +1,6 @@
 """Pictures and charts against hand-made pixels, naive loops and an XML parser."""
 
 import itertools
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from cpal.maps.drawing import (
     stretch,
     strip,
 )
-from cpal.report.charts import bar, line_chart
 
 
 def test_palette_tells_eighty_classes_apart() -> None:
@@ -128,34 +126,3 @@ def test_legend_shows_every_color_and_wraps() -> None:
     assert narrow.shape[1] == 200 and narrow.shape[0] >= 3 * wide.shape[0]
     for sheet in (wide, narrow):
         assert all((sheet == color).all(axis=2).sum() >= 100 for color in palette[1:7])
-
-
-def test_bar_is_as_long_as_its_value() -> None:
-    track, value = ElementTree.fromstring(bar(37.5))
-    assert track.get("width") == "100%" and value.get("width") == "37.50%"
-
-
-@pytest.mark.parametrize("values", [[0.9, 0.4, 0.2, 0.1], [-2.0, 3.0, 8.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-def test_line_chart_places_points_by_the_scale_of_its_ticks(values: list[float]) -> None:
-    steps = [10.0, 20.0, 30.0, 40.0]
-    chart = ElementTree.fromstring(line_chart("loss <a>", steps, values))
-    assert chart[0].text == "loss <a>"
-    height = {
-        float(text.text or ""): float(line.get("y1", ""))
-        for line, text in itertools.pairwise(chart)
-        if line.tag == "line"
-    }
-    (low, bottom), (high, top) = min(height.items()), max(height.items())
-    assert low <= min(values) and max(values) <= high and 0 in height
-    points = [
-        [float(number) for number in point.split(",")]
-        for point in next(part for part in chart if part.tag == "polyline").get("points", "").split()
-    ]
-    for (_, y), value in zip(points, values, strict=True):
-        assert y == pytest.approx(bottom + (value - low) / (high - low) * (top - bottom), abs=0.11)
-    assert np.diff([x for x, _ in points]) == pytest.approx([(points[-1][0] - points[0][0]) / 3] * 3, abs=0.11)
-
-
-def test_line_chart_of_a_single_point() -> None:
-    chart = ElementTree.fromstring(line_chart("loss", [5.0], [0.25]))
-    assert next(part for part in chart if part.tag == "polyline").get("points", "").count(",") == 1

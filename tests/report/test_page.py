@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -25,14 +26,16 @@ from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
 from cpal.maps.cams import CamFile, read_maps, write_cam
 from cpal.maps.refined import Refined, write_crf
-from cpal.report.gallery import extremes, rank, spread_over_ranks
+from cpal.maps.seeds import SeedRule
+from cpal.report.gallery import spread_over_ranks
+from cpal.report.looks import Look, Results, choose, look, worst_first
 from cpal.report.page import Report, Scores, render_page
 from cpal.report.provenance import commit, locked_outs
 from cpal.settings.config import load_config
 from stages.job.job import Job
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-VOID_ELEMENTS = {"meta", "img", "rect", "line", "circle", "polyline"}
+VOID_ELEMENTS = {"meta", "img", "input"}
 
 
 def otsu(miou: float, threshold: float) -> dict[str, float]:
@@ -117,11 +120,15 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def images(self) -> list[np.ndarray]:
-        sources = [attributes["src"] or "" for tag, attributes in self.tags if tag == "img"]
+        sources = [attributes["src"] or "" for tag, attributes in self.tags if "data-layer" in attributes]
         return [np.array(Image.open(io.BytesIO(base64.b64decode(s.partition("base64,")[2])))) for s in sources]
 
     def headings(self) -> list[str]:
         return [tag for tag, _ in self.tags if tag in ("h1", "h2")]
+
+    def layers(self) -> list[str]:
+        """Titles of the layers of all images, image by image."""
+        return [attributes["data-layer"] or "" for _, attributes in self.tags if "data-layer" in attributes]
 
 
 @pytest.fixture
@@ -183,7 +190,7 @@ def _write_curves(folder: Path) -> None:
 
 
 def make_report(out: Path | None = None) -> None:
-    stage.main(Job("report", load_config(Path("params.yaml")), out=out))
+    stage.main(Job("report", load_config(Path("params.yaml")), workers=1, out=out))
 
 
 def report_page() -> Page:
@@ -194,9 +201,10 @@ def report_page() -> Page:
 def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
     page = report_page()
     for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object", "base")
-        for name in ("src", "href", "srcset", "data", "poster"):
+        assert tag not in ("link", "iframe", "object", "base") and (tag != "script" or not attributes)
+        for name in ("src", "srcset", "data", "poster"):
             assert (attributes.get(name) or "data:").startswith("data:")
+        assert (attributes.get("href") or "#").startswith("#")
     text = Path("data/report/index.html").read_text(encoding="utf-8")
     assert "url(" not in text and "@import" not in text
     assert str(run_folder) not in text
@@ -208,29 +216,19 @@ def test_the_policy_allows_all_that_the_page_has_and_nothing_else(run_folder: Pa
     metas = [attributes for tag, attributes in page.tags if tag == "meta"]
     (policy,) = [a["content"] or "" for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
     rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split(";")}
-    assert rules.pop("default-src") == ["'none'"] and set(rules) == {"style-src", "img-src", "base-uri", "form-action"}
+    assert rules.pop("default-src") == ["'none'"]
+    assert set(rules) == {"script-src", "style-src", "img-src", "base-uri", "form-action"}
     before = [tag for tag, _ in page.tags][: page.tags.index(("meta", next(a for a in metas if "http-equiv" in a)))]
-    assert not {"style", "img", "svg", "body"} & set(before), "a policy holds for what comes after it"
+    assert not {"style", "img", "svg", "body", "script"} & set(before), "a policy holds for what comes after it"
+    text = Path("data/report/index.html").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == [f"'sha256-{digest}'"]
     styled = [tag for tag, attributes in page.tags if tag == "style" or "style" in attributes]
     assert "style" in styled and len(styled) > 10 and rules["style-src"] == ["'unsafe-inline'"]
-    pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    assert pictures and all(source.startswith("data:image/") for source in pictures) and rules["img-src"] == ["data:"]
+    assert rules["img-src"] == ["data:", "'self'", "file:"], "pictures inside the page, or in the folder beside it"
     # Of other tags that fetch, run or lead away there are none; nor are there handlers of events.
-    loading = {
-        "script",
-        "link",
-        "iframe",
-        "object",
-        "embed",
-        "video",
-        "audio",
-        "use",
-        "image",
-        "form",
-        "base",
-        "frame",
-        "a",
-    }
+    loading = {"link", "iframe", "object", "embed", "video", "audio", "use", "image", "form", "base", "frame"}
     assert not loading & {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
@@ -269,23 +267,59 @@ def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
     for name, iou in IOU.items():
         assert [name, *[f"{iou:.1f}"] * 4] in rows
     assert ["mean", "51.2", "55.5", "57.8", "60.0"] in rows
-    widths = [a["width"] for tag, a in page.tags if tag == "rect" and a.get("class") == "value"]
-    assert widths[0] == "51.23%" and len(widths) == 14
+    widths = [a["style"] for tag, a in page.tags if tag == "b" and "style" in a]
+    assert widths[0] == "--share:51.2%" and len(widths) == 14
 
 
-def test_page_shows_strips_of_one_size_and_curves(run_folder: Path) -> None:
+TRAINING = ["Image", "CAM", "PACAM", "Taught CAM", "CRF", "Pseudo-mask", "Prediction", "Ground truth"]
+
+
+def test_page_shows_all_images_in_layers_of_one_size_and_curves(run_folder: Path) -> None:
     page = report_page()
+    cards = [attributes for tag, attributes in page.tags if tag == "li" and "data-name" in attributes]
+    assert sorted(card["data-name"] or "" for card in cards) == ["a", "b", "c", "d", "e", "empty", "f"]
+    assert {card["data-name"]: card["data-split"] for card in cards}["e"] == "val"
+    assert {card["data-name"]: card["data-classes"] for card in cards}["c"] == "1 3"
+    mious = [float(card["data-miou"]) for card in cards if card["data-miou"]]
+    assert len(mious) == 6 and mious == sorted(mious), "the worst first; the image without a class has no mIoU"
+    assert page.layers().count("CAM") == 5 and len(page.layers()) == 5 * 8 + 2 * 3
+    assert page.layers()[-8:] == TRAINING, "the image without a class comes last"
     pictures = page.images()
-    # a to d have all seven panels ("empty" is not ranked); e and f have image, prediction and ground truth.
-    assert len(pictures) == 4 * 8 + 2 * 3
-    assert all(picture.shape[1] == 280 and picture.ndim == 3 for picture in pictures)
-    for start in range(0, 32, 8):
-        assert len({picture.shape for picture in pictures[start : start + 8]}) == 1
-    assert page.text.count("train/loss") == 2 and "learning_rate:" not in page.text.partition("params.yaml")[0]
-    points = [a["points"] or "" for tag, a in page.tags if tag == "polyline"]
-    assert [len(p.split()) for p in points] == [4, 2, 1, 4], "the step without a number is left out"
-    assert "cam_purity" in page.text and "ocsem" in page.text
-    assert page.headings() == ["h1", *["h2"] * 6]
+    assert len({picture.shape for picture in pictures[-8:]}) == 1 and max(pictures[-1].shape) == 360
+    names = [page.tags[i + 1][0] for i, (tag, _) in enumerate(page.tags) if tag == "figcaption"]
+    assert names == ["b"] * 4, "two losses and two diagnostics; learning rates and what has no number are left out"
+    text = page.text.partition("params.yaml")[0]
+    assert text.count("train/loss") == 2 and "learning_rate" not in text
+    assert "Purity of CAM's instances" in text and "Likeness of image and prototype" in text
+    assert "The same after alignment" not in text
+    assert page.headings() == ["h1", *["h2"] * 9]
+
+
+def test_more_images_than_the_page_may_show(run_folder: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("images: 500", "images: 4"), encoding="utf-8")
+    page = report_page()
+    assert "4 of 7 images: the 2 to look at first, and 2 of the others drawn at random" in page.text
+    assert sum("data-name" in attributes for _, attributes in page.tags) == 4
+
+
+def test_large_pictures_lie_beside_the_page(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = report_page().images()
+    monkeypatch.setattr(stage, "EMBEDDED", 100)
+    page = report_page()
+    sources = [attributes["src"] or "" for _, attributes in page.tags if "data-layer" in attributes]
+    files = sorted(path.relative_to("data/report").as_posix() for path in Path("data/report/images").iterdir())
+    assert sorted(sources) == files and len(files) == 46
+    for source, picture in zip(sources, embedded, strict=True):
+        assert np.array_equal(np.array(Image.open(Path("data/report") / source)), picture)
+
+
+def test_every_class_has_a_judgement(run_folder: Path) -> None:
+    page = report_page()
+    rows = {row[0]: row for row in page.rows if len(row) == 5 and row[0] in ("red", "green", "blue")}
+    verdicts = [row for row in page.rows if row and row[0] in ("red", "green", "blue") and row[-2:-1] == ["2"]]
+    assert len(verdicts) == 3 and all("doubt" in row[1] or "do not use" in row[1] for row in verdicts)
+    assert "2 training images show red." in verdicts[0][2] and rows
 
 
 def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
@@ -347,10 +381,16 @@ def test_missing_folder_names_its_stage(run_folder: Path, missing: str, name: st
 
 def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
     page = report_page()
-    assert ["Seeds", "5", "33.3", "0.0", "88.9", "77.7", "–", "–"] in page.rows
-    assert ["CRF", "5", "33.3", "0.0", "88.9", "77.7", "95.1", "91.5"] in page.rows
-    assert ["Segmentation", "2", "33.3", "0.0", "–", "77.7", "90.2", "–"] in page.rows
-    assert "mAP 97.5, F1 93.2 as the mean over 3 classes that occur, 94.4 over all" in page.text
+    rows = {next((key for key in TITLES if row[0].startswith(key)), ""): row[1:] for row in page.rows if len(row) == 5}
+    assert rows["Images"] == ["5", "5", "5", "2"]
+    assert rows["Void pixels"] == ["0.0", "0.0", "12.5", "0.0"]
+    assert rows["Labels found"] == ["88.9", "88.9", "88.9", "–"]
+    assert rows["Agreement with"] == ["–", "95.1", "100.0", "90.2"]
+    assert rows["Confidence"] == ["–", "91.5", "–", "–"]
+    assert "F1 93.2 as the mean over 3 classes that occur" in page.text and "97.5" in page.text
+
+
+TITLES = ("Images", "Pixels with a class", "Void pixels", "Labels found", "F1", "Agreement with", "Confidence")
 
 
 @pytest.mark.parametrize(
@@ -382,16 +422,19 @@ def test_damaged_metrics_name_their_stage(run_folder: Path, path: str, maker: st
         make_report()
 
 
-def test_data_without_ground_truth_shows_what_there_is(run_folder: Path) -> None:
+def test_data_without_ground_truth_begins_with_what_to_doubt(run_folder: Path) -> None:
+    with_truth = report_page().text
+    assert with_truth.index("Otsu's threshold is") < with_truth.index("Judged without ground truth")
     _rewrite_records(mask=None, scored=False)
     for name in METRICS:
         _write_metrics(name, {}, {})
     page = report_page()
-    assert page.text.count("Not scored: the data set has no ground truth") == 5
-    assert "Training images: the first of the list" in page.text
-    # Image, CAM, PACAM, CRF, pseudo-mask and prediction of all five; image and prediction of e and f.
-    assert len(page.images()) == 5 * 7 + 2 * 2
-    assert "Ground truth" not in page.text
+    assert page.text.count("Not scored: the data set has no ground truth") == 4
+    assert page.text.index("Judged without ground truth") < page.text.index("Otsu's threshold is")
+    assert "whose masks are most doubtful" in page.text and "lowest mIoU" not in page.text
+    assert len(page.images()) == 5 * 7 + 2 * 2 and "Ground truth" not in page.layers()
+    doubts = [-float(a["data-sure"] or 0) for _, a in page.tags if "data-sure" in a]
+    assert doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
 
 
 def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
@@ -418,14 +461,8 @@ def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> No
     shutil.rmtree("data/metrics/train_cam")
     page = report_page()
     assert page.text == with_curves, "what another run left is not shown"
-    shown = page.text.replace(text, "")
-    assert (
-        "made from imported CAMs" in shown
-        and "PACAM" not in shown
-        and "Taught" not in shown
-        and "Classifier" not in shown
-    )
-    assert page.text.count("train/loss") == 1 and len(page.images()) == 4 * 6 + 2 * 3
+    assert "made from imported CAMs" in page.text and "Classifier" not in page.text.replace(text, "")
+    assert page.text.count("train/loss") == 1 and page.layers().count("CAM") == 5 and "PACAM" not in page.layers()
     shutil.rmtree("data/imported_cams")
     with pytest.raises(UserError, match="python -m stages.import_cams"):
         report_page()
@@ -442,14 +479,15 @@ def _rewrite_records(split: str | None = None, **changes: Any) -> None:
 def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
     nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
     scores = nothing | {"crf": Scores(METRICS["crf"] | DETAILS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
-    report = Report(["<b>&'"], "a < b", "CAM", scores, LABELS, {"Classifier": []}, [], "x: <1>", {"k": "<v>"}, [])
+    rest: Any = (LABELS, [], {"Classifier": []}, [], "No image.", "x: <1>", {"k": "<v>"}, [])
+    report = Report(["<b>&'"], "a < b", "CAM", scores, *rest)
     page = Page(render_page(report))
-    assert ["<b>&'", "–"] in page.rows and ["k", "<v>"] in page.rows
+    assert ["<b>&'", "–", "–", "–", "–"] in page.rows and ["k", "<v>"] in page.rows
     assert "a < b" in page.text and "x: <1>" in page.text and "No curve was recorded" in page.text
     assert "There is no dvc.lock" in page.text
 
 
-def test_rank_orders_by_own_miou_and_leaves_out_what_cannot_be_ranked(run_folder: Path) -> None:
+def test_a_look_has_the_images_own_miou(run_folder: Path) -> None:
     dataset = read_dataset(Path("data/dataset"))
     truth = {record.image_id: read_mask(dataset.mask_path(record)) for record in dataset.records}
     write_mask(Path("data/dataset/masks/b.png"), np.full_like(truth["b"], VOID))
@@ -458,22 +496,33 @@ def test_rank_orders_by_own_miou_and_leaves_out_what_cannot_be_ranked(run_folder
     write_mask(Path("found/a.png"), half)
     for image_id in ("b", "c", "d", "empty"):
         write_mask(Path(f"found/{image_id}.png"), truth[image_id])
-    ranked = rank(dataset, dataset.scored("train"), LabelMaps(Path("found"), "any"))
-    assert [record.image_id for _, record in ranked] == ["c", "d", "a"]
-    assert [miou for miou, _ in ranked] == pytest.approx([100, 100, 100 * (0.5 + 1000 / 1160) / 2])
+    found = LabelMaps(Path("found"), "any")
+    rule = SeedRule("taught", {"cam": 0.3, "pacam": 0.5, "taught": 0.5})
+    results = Results(Path("data/cams"), Path("data/crf"), found, found, rule, frozenset())
+    looks = {record.image_id: look(dataset, record, results) for record in dataset.scored("train")}
+    mious = {name: seen.miou for name, seen in looks.items()}
+    assert mious["empty"] is None and mious["b"] is None, "no class, and nothing but void"
+    assert [mious[name] for name in "acd"] == pytest.approx([100 * (0.5 + 1000 / 1160) / 2, 100, 100])
+    assert [seen.record.image_id for seen in worst_first(looks.values(), scored=True)][0] == "a"
+    by_doubt = [seen.doubt for seen in worst_first(looks.values(), scored=False)]
+    assert by_doubt == sorted(by_doubt, reverse=True)
 
 
-def _ranked(labels: list[tuple[int, ...]]) -> list[tuple[float, Record]]:
-    return [(100.0 - i, Record(f"{i}", "train", True, "", 1, 1, seen, None, "")) for i, seen in enumerate(labels)]
+def _ranked(labels: list[tuple[int, ...]]) -> list[Look]:
+    records = [Record(f"{i}", "train", True, "", 1, 1, seen, None, "") for i, seen in enumerate(labels)]
+    return [Look(record, 100.0 - i, {}, None, 0.0, ()) for i, record in enumerate(records)]
 
 
-@pytest.mark.parametrize(
-    ("available", "count", "best", "worst"),
-    [(10, 4, "01", "98"), (10, 5, "012", "98"), (3, 8, "01", "2"), (1, 6, "0", ""), (0, 6, "", "")],
-)
-def test_extremes_never_overlap(available: int, count: int, best: str, worst: str) -> None:
-    found = extremes(_ranked([(1,)] * available), count)
-    assert ["".join(record.image_id for _, record in half) for half in found] == [best, worst]
+@pytest.mark.parametrize(("available", "count"), [(10, 4), (10, 5), (3, 8), (1, 1), (0, 6)])
+def test_the_first_are_chosen_and_some_of_the_others(available: int, count: int) -> None:
+    looks = _ranked([(1,)] * available)
+    chosen, sentence = choose(looks, count, seed=0)
+    ids = [int(seen.record.image_id) for seen in chosen]
+    assert len(ids) == len(set(ids)) == min(available, count) and ids == sorted(ids)
+    assert ids[: (count + 1) // 2] == list(range(min(available, (count + 1) // 2)))
+    assert sentence.startswith("All" if available <= count else f"{count} of {available}")
+    drawn = {tuple(seen.record.image_id for seen in choose(looks, count, seed=seed)[0]) for seed in range(9)}
+    assert (len(drawn) > 1) == (available > count), "the rest depends on the seed"
 
 
 def test_spread_covers_the_ranks_and_prefers_new_classes() -> None:

@@ -1,0 +1,104 @@
+"""What is seen of each image: how its results agree with each other and with the truth; which images are shown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import LabelMaps, read_truth
+from cpal.evaluation.doubt import Seen, Values, class_signals, doubt_image
+from cpal.evaluation.metrics import confusion_matrix, mean_iou
+from cpal.maps.cams import read_maps
+from cpal.maps.refined import read_crf
+from cpal.maps.seeds import SeedRule, seed_map
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where each step's results lie, one file an image, and the rule that makes seeds of the maps.
+
+    `predicted` are the ids of images that have a prediction; validation images all have one.
+    """
+
+    cams: Path
+    crf: Path
+    pseudo_masks: LabelMaps
+    predictions: LabelMaps
+    rule: SeedRule
+    predicted: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of an image. `miou`: of its own result, in percent over the classes in truth or result.
+
+    It is None without ground truth, for images without any class (most of them are background throughout, and right)
+    and where the truth is void throughout. `signals` are those of each label; `predicted` (K,) are the model's pixels
+    by mask value, None without a prediction. `doubt` is 0 to 100, for the `reasons`.
+    """
+
+    record: Record
+    miou: float | None
+    signals: Mapping[int, Values]
+    predicted: np.ndarray | None
+    doubt: float
+    reasons: Sequence[str]
+
+    @property
+    def for_classes(self) -> Seen:
+        """What `judge_classes` takes: signals of training images only, whose masks it judges."""
+        signals = self.signals if self.record.split == "train" else {}
+        return Seen(self.record.labels, signals, self.predicted)
+
+
+def look(dataset: Dataset, record: Record, results: Results) -> Look:
+    """Read all results of an image and compare them with each other, and with the ground truth where it counts."""
+    ways, confidence = _read(record, results)
+    miou = None
+    if record.mask is not None and record.scored and record.labels:
+        confusion = confusion_matrix(read_truth(dataset, record), ways["result"], dataset.num_classes)
+        miou = mean_iou(confusion) if confusion.any() else None
+    signals = {label: class_signals(label, ways, confidence) for label in record.labels}
+    predicted = ways.get("prediction")
+    pixels = None if predicted is None else np.bincount(predicted.ravel(), minlength=256)[: dataset.num_classes]
+    doubt, reasons = doubt_image(signals, pixels, dataset.classes)
+    return Look(record, miou, signals, pixels, doubt, reasons)
+
+
+def _read(record: Record, results: Results) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Label maps of an image as `class_signals` takes them, and the CRF's confidence, if there is any."""
+    ways: dict[str, np.ndarray] = {}
+    if record.image_id in results.predicted:
+        ways["prediction"] = results.predictions.read(record)
+    if record.split == "val":
+        return ways | {"result": ways["prediction"]}, None
+    maps, refined = read_maps(results.cams, record), read_crf(results.crf, record)
+    ways |= {name: seed_map(maps, SeedRule(name, results.rule.thresholds)) for name in maps.maps}
+    ways |= {"seeds": seed_map(maps, results.rule), "crf": refined.label}
+    return ways | {"result": results.pseudo_masks.read(record)}, refined.confidence
+
+
+def worst_first(looks: Iterable[Look], *, scored: bool) -> list[Look]:
+    """Images to look at first in front: those of the lowest mIoU where it is known, else the most doubtful ones."""
+
+    def place(look: Look) -> tuple[float, float, str]:
+        miou = look.miou if scored and look.miou is not None else 1000.0
+        return (miou, -look.doubt, look.record.image_id)
+
+    return sorted(looks, key=place)
+
+
+def choose(looks: Sequence[Look], count: int, *, seed: int) -> tuple[list[Look], str]:
+    """At most `count` of the images, in their order, and a sentence that says which: the first half of them as they
+    come, the rest drawn at random."""
+    if len(looks) <= count:
+        return list(looks), f"All {len(looks)} training and validation images."
+    front = count - count // 2
+    drawn = np.random.default_rng(seed).choice(len(looks) - front, count - front, replace=False)
+    chosen = [*looks[:front], *(looks[front + place] for place in sorted(drawn.tolist()))]
+    return chosen, (
+        f"{count} of {len(looks)} images: the {front} to look at first, and {count - front} of the others drawn at "
+        "random. The setting report.images says how many."
+    )

@@ -1,0 +1,137 @@
+"""The page in a real browser: each control works, nothing is refused or written to the console."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cpal.report.page import Card, Curve, Layer, Report, Scores, render_page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TITLES = ("Image", "CAM", "Pseudo-mask")
+FREE = {"images": 1, "coverage": 1.0, "void": 0.0, "labels_found": 1.0, "label_f1": 1.0}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Four images of two classes in a folder beside the page; the test fails on any line of the console."""
+    (tmp_path / "images").mkdir()
+    cards = [_card(tmp_path, i, ["a", "b", "c", "d"][i], ((1,), (2,), (1, 2), (2,))[i]) for i in range(4)]
+    scores = {
+        step: Scores({"without_truth": FREE, "miou": 50.0, "pixel_accuracy": 80.0, "scored": {"split": "t"}}, {})
+        for step in ("seed", "crf", "pseudo_mask", "segmentation")
+    }
+    curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
+    rest: Any = (None, [], curves, cards, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
+    (tmp_path / "index.html").write_text(
+        render_page(Report(["cat", "dog"], "A run.", "CAM", scores, *rest)), encoding="utf-8"
+    )
+    console: list[str] = []
+    opened = browser.new_page()
+    opened.on("console", lambda message: console.append(message.text))
+    opened.on("pageerror", lambda error: console.append(str(error)))
+    opened.on("requestfailed", lambda request: console.append(request.url))
+    opened.goto((tmp_path / "index.html").as_uri())
+    yield opened
+    opened.close()
+    assert console == []
+
+
+def _card(folder: Path, index: int, name: str, classes: tuple[int, ...]) -> Card:
+    """Its mIoU rises and its doubt rises with the index; the second one is a validation image."""
+    layers = {}
+    for title in TITLES:
+        url = f"images/{name}_{title}.webp"
+        Image.fromarray(np.full((30, 40, 3), 60 * index, np.uint8)).save(folder / url)
+        layers[title] = Layer(url, 40, 30)
+    split = "val" if index == 1 else "train"
+    return Card(index, name, split, classes, 10.0 * index, 5.0 * index, ["cat: not found"], layers, "Pseudo-mask")
+
+
+def _names(page: Any) -> str:
+    return "".join(page.locator("#cards li:visible .name").all_inner_texts())
+
+
+def test_filters_and_orders(page: Any) -> None:
+    assert _names(page) == "abcd" and page.locator("#count").inner_text() == "4 of 4 images"
+    page.select_option("#order", "sure")
+    assert _names(page) == "dcba"
+    page.select_option("#class", label="dog")
+    assert _names(page) == "dcb" and page.locator("#count").inner_text() == "3 of 4 images"
+    page.select_option("#split", "val")
+    assert _names(page) == "b"
+    page.select_option("#split", "")
+    page.select_option("#order", "name")
+    assert _names(page) == "bcd"
+    page.fill("#name", "C")
+    assert _names(page) == "c"
+
+
+def test_all_pictures_can_be_loaded_and_changed_at_once(page: Any) -> None:
+    def shown() -> list[str]:
+        return page.eval_on_selector_all("#cards img:not([hidden])", "all => all.map(i => i.dataset.layer)")
+
+    assert shown() == ["Pseudo-mask"] * 4
+    page.select_option("#show", "CAM")
+    assert shown() == ["CAM"] * 4
+    page.wait_for_function("[...document.querySelectorAll('#cards img:not([hidden])')].every(i => i.naturalWidth)")
+
+
+def test_the_enlarged_view_works_by_keyboard_alone(page: Any) -> None:
+    page.locator("#cards button").first.focus()
+    page.keyboard.press("Enter")
+    layer, name = page.locator("#viewer-layer"), page.locator("#viewer-name")
+    assert (layer.inner_text(), name.inner_text()) == ("Pseudo-mask, 3 of 3", "a")
+    page.keyboard.press("ArrowLeft")
+    assert layer.inner_text() == "CAM, 2 of 3"
+    assert page.locator("#layer").get_attribute("aria-valuetext") == "CAM"
+    assert "class activation map" in page.locator("#viewer-words").inner_text().lower()
+    page.keyboard.press("ArrowDown")
+    assert (layer.inner_text(), name.inner_text()) == ("CAM, 2 of 3", "b"), "the layer stays from image to image"
+    assert "not found" in page.locator("#viewer-facts").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+    assert page.evaluate("document.activeElement.closest('li').dataset.name") == "a", "where it was opened"
+
+
+def test_the_enlarged_view_works_by_mouse(page: Any) -> None:
+    page.locator("a[data-card]").nth(2).click()
+    assert page.locator("#viewer-name").inner_text() == "c"
+    page.locator("#layer").fill("0")
+    assert page.locator("#viewer-layer").inner_text() == "Image, 1 of 3"
+    assert page.locator("#viewer-picture").get_attribute("src").endswith("images/c_Image.webp")
+    page.click("#next")
+    assert page.locator("#viewer-name").inner_text() == "d" and page.locator("#next").is_disabled()
+    page.click("#previous")
+    assert page.locator("#viewer-name").inner_text() == "c"
+    page.click("#close")
+    assert not page.locator("#viewer").is_visible()
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(browser: Any, page: Any) -> None:
+    other = browser.new_page()
+    text = page.content().replace("</body>", "<script>document.title = 'run'</script></body>")
+    other.set_content(text)
+    assert other.title() == "CPAL report"
+    other.close()

@@ -1,0 +1,46 @@
+"""The curves that matplotlib draws lie where their axes say, and carry nothing that a page could stumble over."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from cpal.report.charts import line_chart
+
+
+def _parse(steps: list[float], values: list[float]) -> tuple[dict[float, float], list[tuple[float, float]]]:
+    """Heights of the grid's lines by their labels, and the points of the curve."""
+    parts = [part for part in ElementTree.fromstring(line_chart(steps, values)).iter() if part.tag in ("path", "text")]
+    heights = {
+        float((text.text or "").replace("−", "-")): _points(line)[0][1]
+        for line, text in zip(parts, parts[1:], strict=False)
+        if "--rule" in line.get("style", "")
+    }
+    (curve,) = [part for part in parts if "--accent" in part.get("style", "")]
+    return heights, _points(curve)
+
+
+def _points(path: ElementTree.Element) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path.get("d", ""))]
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.4, 0.2, 0.1], [-2.0, 3.0, 8.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+def test_points_lie_by_the_scale_of_the_grid(values: list[float]) -> None:
+    heights, points = _parse([10.0, 20.0, 30.0, 40.0], values)
+    (low, bottom), (high, top) = min(heights.items()), max(heights.items())
+    assert 0 in heights and low <= max(0, min(values)) and high > low
+    for (_, y), value in zip(points, values, strict=True):
+        assert y == pytest.approx(bottom + (value - low) / (high - low) * (top - bottom), abs=0.11)
+    assert np.diff([x for x, _ in points]) == pytest.approx([(points[-1][0] - points[0][0]) / 3] * 3, abs=0.11)
+
+
+def test_a_single_point_is_a_level_line() -> None:
+    _, points = _parse([5.0], [0.25])
+    assert len(points) == 2 and points[0][1] == points[1][1]
+
+
+def test_equal_input_gives_equal_bytes_without_ids_and_addresses() -> None:
+    chart = line_chart([1.0, 2.0], [0.5, 0.25])
+    assert chart == line_chart([1.0, 2.0], [0.5, 0.25])
+    assert not re.search(r" id=|url\(|href|http|<style|font-family|#0102", chart)
