@@ -76,6 +76,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("project")
     text, _ = merged((ROOT / "params.yaml").read_text(encoding="utf-8"), plain_yaml(SETTINGS), name="small")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "data/corrected_masks").mkdir(parents=True)
     for stage in ALL:
         ended = run(folder, stage)
         assert ended.returncode == 0, f"{stage}: {ended.stderr}"
