@@ -10,14 +10,17 @@ Writes OUT/determinism.md and OUT/determinism.json, which lists the files that d
 
 import argparse
 import json
+import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
-from benchmarks.project import ROOT, finished, new_project, start_stage
+from benchmarks.project import ROOT, new_project
 from cpal.files import file_sha256, remove
 from cpal.settings.profiles import plain_yaml
 
@@ -54,6 +57,9 @@ COLUMNS = {  # of the table: stages
     ),
     "report": ("report",),
 }
+ByStage = Mapping[str, Mapping[str, bool]]  # of each stage's files, whether it differs
+Compared = tuple[str, ByStage]
+LOG = "stages.log"
 BEFORE = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}  # of the first run
 
 
@@ -71,12 +77,12 @@ class Circumstances:
 FIRST = Circumstances("first run", "first")
 OTHERS = (
     Circumstances("nothing, in another folder", "other/folder with spaces"),
-    Circumstances("2 worker processes, 1 loader", "two", workers=2, loaders=1),
-    Circumstances("3 worker processes, 2 loaders", "three", workers=3, loaders=2),
+    Circumstances("`OMP_NUM_THREADS=2`", "threads", env={"OMP_NUM_THREADS": "2"}),
     Circumstances(
         "hash seed, locale, time zone", "locale", env={"PYTHONHASHSEED": "77", "LC_ALL": "C", "TZ": "Asia/Kathmandu"}
     ),
-    Circumstances("`OMP_NUM_THREADS=2`", "threads", env={"OMP_NUM_THREADS": "2"}),
+    Circumstances("2 worker processes, 1 loader", "two", workers=2, loaders=1),
+    Circumstances("3 worker processes, 2 loaders", "three", workers=3, loaders=2),
 )
 
 
@@ -91,11 +97,36 @@ def _outs(entry: Mapping[str, Any]) -> list[str]:
     return [out if isinstance(out, str) else next(iter(out)) for out in found]
 
 
-def run_stage(project: Path, stage: str, how: Circumstances) -> None:
-    options = ["--workers", str(how.workers)]
-    if "NetworkJob" in (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"):
-        options += ["--device", "cpu", "--loaders", str(how.loaders)]
-    finished(project, stage, start_stage(project, stage, options, env={**BEFORE, **how.env}))
+class Project:
+    """A project whose stages run under the same circumstances; `close` ends the process that they are forked from."""
+
+    def __init__(self, folder: Path, how: Circumstances) -> None:
+        self.folder, self.how = folder / how.folder, how
+        new_project(self.folder, SETTINGS)
+        self.process: Popen[str] | None = None
+
+    def run(self, stage: str) -> None:
+        """Raises RuntimeError with the end of its output when the stage fails."""
+        self.process = self.process or self._start()
+        options = ["--workers", str(self.how.workers)]
+        if "NetworkJob" in (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"):
+            options += ["--device", "cpu", "--loaders", str(self.how.loaders)]
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps([stage, *options]) + "\n")
+        self.process.stdin.flush()
+        if self.process.stdout.readline().strip() != "0":
+            output = (self.folder / LOG).read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"{stage} failed:\n{output[-3000:]}")
+
+    def _start(self) -> Popen[str]:
+        command = [sys.executable, "-m", "benchmarks.forking", str(self.folder)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **BEFORE, **self.how.env}
+        with (self.folder / LOG).open("ab") as log:
+            return Popen(command, cwd=ROOT, env=env, stdin=PIPE, stdout=PIPE, stderr=log, text=True)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.communicate()
 
 
 def digests(project: Path, outs: Sequence[str]) -> dict[str, str]:
@@ -104,43 +135,41 @@ def digests(project: Path, outs: Sequence[str]) -> dict[str, str]:
     return {path.relative_to(project).as_posix(): file_sha256(path) for path in found}
 
 
-def differing(project: Path, first: Path, stage: str, outs: Sequence[str], how: Circumstances) -> dict[str, bool]:
+def differing(project: Project, first: Path, stage: str, outs: Sequence[str]) -> dict[str, bool]:
     """Run a stage; for each file that it or the first run wrote, whether it differs. The first run's files replace it.
 
     Raises RuntimeError when the stage fails.
     """
-    run_stage(project, stage, how)
-    ours, theirs = digests(project, outs), digests(first, outs)
+    project.run(stage)
+    ours, theirs = digests(project.folder, outs), digests(first, outs)
     for out in outs:
-        remove(project / out)
-        (project / out).parent.mkdir(parents=True, exist_ok=True)
+        target = project.folder / out
+        remove(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if (first / out).is_dir():
-            shutil.copytree(first / out, project / out)
+            shutil.copytree(first / out, target)
         else:
-            shutil.copyfile(first / out, project / out)
+            shutil.copyfile(first / out, target)
     return {name: ours.get(name) != theirs.get(name) for name in sorted(ours | theirs)}
 
 
-def compare(folder: Path, others: Sequence[Circumstances] = OTHERS, last: str | None = None) -> dict[str, Any]:
-    """By circumstances and stage, whether each file differs; `last` is the last stage that runs."""
+def compare(folder: Path, others: Sequence[Circumstances] = OTHERS, last: str | None = None) -> Iterator[Compared]:
+    """Name of the circumstances and, by stage, whether each file differs; `last` is the last stage that runs."""
     wanted = stages()
     if last is not None:
         names = list(wanted)
         wanted = {name: wanted[name] for name in names[: names.index(last) + 1]}
-    first = folder / FIRST.folder
-    new_project(first, SETTINGS)
+    first = Project(folder, FIRST)
     for stage in wanted:
-        run_stage(first, stage, FIRST)
-    found: dict[str, Any] = {}
+        first.run(stage)
+    first.close()
     for how in others:
-        new_project(folder / how.folder, SETTINGS)
-        found[how.name] = {
-            stage: differing(folder / how.folder, first, stage, outs, how) for stage, outs in wanted.items()
-        }
-    return found
+        project = Project(folder, how)
+        yield how.name, {stage: differing(project, first.folder, stage, outs) for stage, outs in wanted.items()}
+        project.close()
 
 
-def table(found: Mapping[str, Mapping[str, Mapping[str, bool]]]) -> str:
+def table(found: Mapping[str, ByStage]) -> str:
     """Markdown: equal files, and of how many where not all are."""
     lines = [f"| what varies | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, by_stage in found.items():
@@ -153,19 +182,24 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, bool]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def different(by_stage: ByStage) -> dict[str, list[str]]:
+    """The files that differ, of the stages that have any."""
+    found = {stage: [name for name, differs in files.items() if differs] for stage, files in by_stage.items()}
+    return {stage: names for stage, names in found.items() if names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results"))
     out: Path = parser.parse_args().out
-    with tempfile.TemporaryDirectory() as folder:
-        found = compare(Path(folder))
-    different = {
-        name: {stage: [file for file, differs in files.items() if differs] for stage, files in by_stage.items()}
-        for name, by_stage in found.items()
-    }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "determinism.md").write_text(table(found), encoding="utf-8")
-    (out / "determinism.json").write_text(json.dumps(different, indent=1) + "\n", encoding="utf-8")
+    found: dict[str, ByStage] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, by_stage in compare(Path(folder)):
+            found[name] = by_stage
+            (out / "determinism.md").write_text(table(found), encoding="utf-8")
+            text = json.dumps({name: different(by_stage) for name, by_stage in found.items()}, indent=1)
+            (out / "determinism.json").write_text(f"{text}\n", encoding="utf-8")
     print(table(found), end="")
 
 

@@ -15,7 +15,7 @@ CODE = ("cpal", "stages", "dvc.yaml")
 
 def new_project(folder: Path, settings: str) -> None:
     """`settings` is YAML that changes params.yaml."""
-    folder.mkdir(parents=True)
+    (folder / "data/corrected_masks").mkdir(parents=True)  # which git keeps
     for name in CODE:
         (folder / name).symlink_to(ROOT / name)
     text, _ = merged((ROOT / "params.yaml").read_text(encoding="utf-8"), plain_yaml(settings), name="settings")

@@ -19,20 +19,20 @@ def test_every_stage_has_a_column() -> None:
 def test_a_difference_is_found_and_not_inherited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first stage's file depends on the workers; the second one copies it, as a stage reads another's result."""
 
-    def run_stage(project: Path, stage: str, how: Circumstances) -> None:
-        folder = project / "data" / stage
+    def run(self: determinism.Project, stage: str) -> None:
+        folder = self.folder / "data" / stage
         folder.mkdir(parents=True)
         (folder / "fixed.txt").write_text("1")
         if stage == "one":
-            (folder / "file.txt").write_text(f"{how.workers}")
-            if how.workers > 1:
+            (folder / "file.txt").write_text(f"{self.how.workers}")
+            if self.how.workers > 1:
                 (folder / "new.txt").touch()
         else:
-            (folder / "file.txt").write_text((project / "data/one/file.txt").read_text())
+            (folder / "file.txt").write_text((self.folder / "data/one/file.txt").read_text())
 
-    monkeypatch.setattr(determinism, "run_stage", run_stage)
+    monkeypatch.setattr(determinism.Project, "run", run)
     monkeypatch.setattr(determinism, "stages", lambda: {"one": ["data/one"], "two": ["data/two"], "three": ["data/x"]})
-    found = determinism.compare(tmp_path, OTHERS, last="two")
+    found = dict(determinism.compare(tmp_path, OTHERS, last="two"))
     one = {"data/one/file.txt": True, "data/one/fixed.txt": False, "data/one/new.txt": True}
     two = {"data/two/file.txt": False, "data/two/fixed.txt": False}
     equal = {name: False for name in one if not name.endswith("new.txt")}
@@ -48,6 +48,6 @@ def test_table_counts_equal_files() -> None:
 
 @pytest.mark.slow
 def test_the_first_stage_gives_the_same_bytes_in_another_folder(tmp_path: Path) -> None:
-    found = determinism.compare(tmp_path, determinism.OTHERS[:1], last="prepare")
+    found = dict(determinism.compare(tmp_path, determinism.OTHERS[:1], last="prepare"))
     files = found["nothing, in another folder"]["prepare"]
     assert "data/dataset/dataset.json" in files and not any(files.values())

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import soak
@@ -65,7 +66,7 @@ def test_all_processes_of_a_stage_are_seen(tmp_path: Path) -> None:
     looks = [0]
 
     def count() -> int:
-        looks[0] += soak.psutil.Process(process.pid).children() != []
+        looks[0] += psutil.Process(process.pid).children() != []
         if looks[0] == 3:
             alive.unlink(missing_ok=True)
         return looks[0]
