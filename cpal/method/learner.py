@@ -180,7 +180,7 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
-        """Store a batch's instances, those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12).
+        """Store a batch's instances, in a training those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12).
 
         With settings.min_probability the classes that `probability` (B, N) gives less are left out. Raises ValueError
         when that setting needs probabilities and there are none.
@@ -192,7 +192,7 @@ class ContextPrototypeLearner(nn.Module):
                     "min_probability needs `probability`, what the classifier gives each class; hand it in"
                 )
             present = present & self._with_background(probability >= self.settings.min_probability).bool()
-        prototypes, present = _gather_ranks(step.prototypes.detach()), _gather_ranks(present)
+        prototypes, present = self._gathered(step.prototypes.detach()), self._gathered(present)
         self.bank.enqueue(prototypes, present)
         if self.settings.align == "ema":
             shift, measured = P.alignment_shift(prototypes, present, self.context, self.valid)
@@ -239,7 +239,7 @@ class ContextPrototypeLearner(nn.Module):
             case "ema" | "bank":
                 shift = self.shift[None]
             case "batch":
-                prototypes, present = _gather_ranks(step.prototypes), _gather_ranks(step.present)
+                prototypes, present = self._gathered(step.prototypes), self._gathered(step.present)
                 shift = P.alignment_shift(prototypes, present, self.context, self.valid)[0][None]
             case "instance":
                 measured = step.present & self.valid.any(dim=1)
@@ -291,20 +291,19 @@ class ContextPrototypeLearner(nn.Module):
         maps = P.prototype_aware_cam(step.features, self.context, index, weight, weighting=self.settings.weighting)
         return maps * counted
 
+    @torch.no_grad()
+    def _gathered(self, batch: Tensor) -> Tensor:
+        """In a training, the batch of all ranks, so that every rank keeps the same bank."""
+        if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return batch
+        parts = [torch.empty_like(batch) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, batch.contiguous())
+        return torch.cat(parts)
+
     @staticmethod
     def _with_background(image_label: Tensor) -> Tensor:
         """(B, N) -> (B, K): background is present in every image."""
         return torch.cat([torch.ones_like(image_label[:, :1]), image_label], dim=1)
-
-
-@torch.no_grad()
-def _gather_ranks(batch: Tensor) -> Tensor:
-    """The batch of all ranks, so that every rank keeps the same bank."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return batch
-    parts = [torch.empty_like(batch) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, batch.contiguous())
-    return torch.cat(parts)
 
 
 def select(features: list[Tensor], settings: CpalSettings) -> list[Tensor]:
