@@ -180,7 +180,7 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
-        """Store a batch's instances, in a training those of all ranks, unshifted; a running shift (`ema`) follows (Eq. 12).
+        """Store a batch's instances (in a training those of all ranks), unshifted; a running shift (`ema`) follows, Eq. 12.
 
         With settings.min_probability the classes that `probability` (B, N) gives less are left out. Raises ValueError
         when that setting needs probabilities and there are none.
