@@ -180,10 +180,10 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
-        """Store a batch's instances (in a training those of all ranks), unshifted; a running shift (`ema`) follows, Eq. 12.
+        """Store the batch's instances, in a training those of all ranks; a running shift (`ema`, Eq. 12) follows.
 
-        With settings.min_probability the classes that `probability` (B, N) gives less are left out. Raises ValueError
-        when that setting needs probabilities and there are none.
+        The bank keeps them unshifted. With settings.min_probability the classes that `probability` (B, N) gives less
+        are left out. Raises ValueError when that setting needs probabilities and there are none.
         """
         present = step.present
         if self.settings.min_probability:

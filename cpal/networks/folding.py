@@ -64,5 +64,8 @@ def _remove(norms: list[nn.Module], network: nn.Module) -> None:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """All tensors of a network's output, whatever lists and tuples hold them."""
-    return [output] if isinstance(output, Tensor) else [tensor for part in output for tensor in _tensors(part)]
+    """All tensors of a network's output, whatever lists, tuples and dictionaries hold them."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [tensor for part in parts for tensor in _tensors(part)]

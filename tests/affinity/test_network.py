@@ -171,7 +171,7 @@ def test_training_survives_its_file(small: AffinityConfig, tiny_dataset: Dataset
     loaded = load_affinity_net(tmp_path / "net.safetensors", small, device=torch.device("cpu"))
     image = torch.rand(1, 3, 64, 64) * 255
     with torch.no_grad():
-        assert torch.equal(network(image), loaded(image))
+        torch.testing.assert_close(network(image), loaded(image), atol=1e-4, rtol=1e-4)  # its batch norm is folded
 
 
 def test_walk_on_trained_edges_is_the_dense_matrix(
