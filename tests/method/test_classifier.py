@@ -75,9 +75,8 @@ def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp
     stored, image = learner.state_dict(), torch.rand(1, 3, 64, 64) * 255
     assert all(torch.equal(value, stored[key]) for key, value in empty.state_dict().items())
     with torch.no_grad():  # the batch norm of the loaded network is folded
-        assert_close(
-            loaded(image, torch.ones(1, N)).cam, host.eval()(image, torch.ones(1, N)).cam, atol=1e-4, rtol=1e-4
-        )
+        found, expected = (network(image, torch.ones(1, N)).cam for network in (loaded, host.eval()))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     for other, wrong in (({"output_stride": 32}, "output_stride"), ({"backbone": "resnet18"}, "backbone")):
         with pytest.raises(UserError, match=rf"made with other settings \({wrong}\)"):
             changed = section.model_copy(update=other | {"weights": "none"})
