@@ -1,13 +1,14 @@
 """Inputs of the measurements: photographs, labels, and a classifier with the right sizes and random prototypes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from cpal.hosts import Host
     from cpal.method.classifier import Classifier
     from cpal.method.learner import ContextPrototypeLearner
 
@@ -79,7 +80,8 @@ def classifier(backbone: str, classes: int, *, host: "nn.Module | None" = None, 
     from cpal.settings.cpal import CpalSettings
 
     host = irn_host(backbone, classes) if host is None else host
-    learner: Any = build_learner(host, classes, CpalSettings.preset("default", **changes), seed=0)  # type: ignore[arg-type]
+    settings = CpalSettings.preset("default", **changes)
+    learner = build_learner(cast("Host", host), classes, settings, seed=0)
     random_prototypes(learner)
     taught = TaughtCam(classes + 1, learner.shift.shape[1])
     taught.weight.normal_()

@@ -7,7 +7,7 @@ one run, and the ratio is the median of the ratios of the rounds.
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -160,7 +160,7 @@ def alternate(
     return times
 
 
-def exponent(seconds: dict[int, float]) -> float:
+def exponent(seconds: Mapping[Any, float]) -> float:
     """Slope of the line through log size and log seconds, by least squares."""
     x, y = [math.log(size) for size in seconds], [math.log(value) for value in seconds.values()]
     x_mean, y_mean = sum(x) / len(x), sum(y) / len(y)

@@ -1,5 +1,6 @@
 """A training step of the classifier with CPAL against the same step with the classification loss only."""
 
+import importlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -64,9 +65,8 @@ def peak_memory(backbone: str, side: int, batch: int, classes: int, with_cpal: b
     """Peak resident memory in MB of a process that takes two steps, less what it holds after its imports."""
     import torch
 
-    import cpal.method.train_cam
-    import cpal.networks.backbones  # noqa: F401
-
+    for module in ("cpal.method.train_cam", "cpal.networks.backbones"):  # what the steps import, measured apart
+        importlib.import_module(module)
     torch.set_num_threads(1)
     before = peak_resident()
     run = step(backbone, side, batch, classes, with_cpal=with_cpal)

@@ -44,7 +44,7 @@ def stand_in_at(path: Path) -> tuple[str, str] | None:
 def stand_in(head: bytes) -> tuple[str, str] | None:
     """Recognize from its first bytes a file that a download or checkout left in place of an image or of weights.
 
-    Returns what the file is, and the cure; None if the bytes show no such placeholder.
+    Returns what the file is, and the cure; None for any other file.
     """
     if not head:
         return "empty", "download it again"

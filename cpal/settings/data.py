@@ -105,12 +105,12 @@ class ToyConfig(Section):
     train_images: Positive
     val_images: Positive
     min_side: Annotated[int, Field(ge=64, le=4096)]
-    max_side: Annotated[int, Field(ge=64, le=4096)]  # drawing the largest image takes 4 GB of memory
+    max_side: Annotated[int, Field(ge=64, le=4096)]  # an image of 4096 x 4096 takes 4 GB of memory to draw
     max_objects: Positive
     scene_bias: Share
     empty_scene: Share
     occlusion: Share
-    void_border: Annotated[int, Field(ge=0, le=32)]  # at most half of the smallest side
+    void_border: Annotated[int, Field(ge=0, le=32)]  # pixels; min_side is at least 64
 
     @model_validator(mode="after")
     def _check(self) -> "ToyConfig":

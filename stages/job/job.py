@@ -1,28 +1,22 @@
-"""What every stage begins and ends with: settings, data set, unfinished work, parallel images, publishing."""
+"""How a stage's main(job) becomes a command."""
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from cpal.data.dataset import Dataset, Record, read_dataset
-from cpal.errors import UserError
 from cpal.files import sweep
-from cpal.parallel import processes
-from cpal.settings.config import Config, load_config
-from stages.job.launch import ON_THIS_MACHINE, RANK, meet, relaunch, share
-from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, destination, progress, run
-from stages.job.paths import DATA, DATASET, PARAMS
-from stages.job.publishing import publish
-from stages.job.workdir import check_room, work_folder
+from cpal.settings.config import load_config
+from stages.job.images import Job
+from stages.job.launch import ON_THIS_MACHINE, relaunch
+from stages.job.network import NetworkJob
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
+from stages.job.paths import PARAMS
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Job", "NetworkJob", "run_stage"]
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Loaders = Annotated[
@@ -34,159 +28,6 @@ Loaders = Annotated[
         show_default=False,
     ),
 ]
-
-
-BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, maps 0.45
-
-
-@dataclass(frozen=True)
-class Job:
-    """A stage's settings and options. `name` is that of its module, under which its unfinished work is kept."""
-
-    name: str
-    config: Config
-    params: Path = PARAMS
-    workers: int = DEFAULT_WORKERS
-    limit: int | None = None
-    out: Path | None = None
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        return read_dataset(DATASET)
-
-    @property
-    def train(self) -> list[Record]:
-        """The training images, the first `limit` of them."""
-        return self.dataset.split("train", self.limit)
-
-    @property
-    def maps(self) -> Path:
-        """The folder of the maps that seeds are made from."""
-        return Path(self.config.seeds.maps)
-
-    def target(self, out: Path) -> Path:
-        """Where an output goes: to its place, or below --out. To be asked for before any work."""
-        return destination(out, self.limit, self.out)
-
-    def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
-        """The folder of this stage's unfinished work, which may hold some to continue.
-
-        `settings` are all values that the work depends on; `inputs` are files that only a setting names.
-        """
-        values = {"seeds.maps": self.config.seeds.maps, "host": self.config.host}
-        return work_folder(self.name, [settings, self.limit], values=values, inputs=inputs)
-
-    def left(self, records: Iterable[Record], done: Path, read: Callable[[Record], Any]) -> list[Record]:
-        """The records whose file is not in the folder `done` yet; the folder is made.
-
-        `read` reads a record's file as the next stage does. A file that it refuses is damaged, as by a loss of power
-        while it was written, and counts as not done. Raises UserError when the disk cannot hold the results.
-        """
-        done.mkdir(parents=True, exist_ok=True)
-        present = {path.stem for path in done.iterdir()}
-        left = [record for record in records if record.image_id not in present or not _reads(read, record)]
-        check_room(done, BYTES_PER_PIXEL * sum(record.width * record.height for record in left))
-        return left
-
-    def each(self, what: str, function: Callable[[Record, Path], Any], records: Sequence[Record]) -> None:
-        """Call `function` with each record and the path of its image, on several processes at once, and show it.
-
-        A process is sent what the function names: it must name a few values and never the data set.
-        """
-        from joblib import delayed
-
-        tasks = (delayed(function)(record, self.dataset.image_path(record)) for record in records)
-        done = processes(self.workers)(tasks)
-        for _ in progress(done, total=len(records), what=what):
-            pass
-
-    def continues(self, done: Path, load: Callable[[Path], None]) -> bool:
-        """Whether `load` could take up a finished part of this stage's work; a damaged one is made again, and told."""
-        if not done.exists():
-            return False
-        try:
-            load(done)
-        except UserError as error:
-            print(f"{error.args[0].partition(';')[0]}; it is made again", file=sys.stderr)
-            done.unlink()
-            return False
-        return True
-
-    @property
-    def scratch(self) -> Path:
-        """A folder on the outputs' disk, and no output, for what is not whole yet."""
-        return self.out or DATA
-
-    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
-        """Make folder/NAME the output of each name, see `publishing.publish`."""
-        publish(folder, outs, scratch=self.scratch, keep=keep)
-
-    def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:
-        """Make folder/NAME the output: the files of these images, all of them and nothing else."""
-        files = {f"{record.image_id}{ending}" for record in records}
-        publish(folder, {name: out}, scratch=self.scratch, files=files)
-
-
-def _reads(read: Callable[[Record], Any], record: Record) -> bool:
-    try:
-        read(record)
-    except UserError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class NetworkJob(Job):
-    """The job of a stage that runs a network, with a device, and processes that read images for it."""
-
-    device_name: str = "auto"
-    loaders_asked: int | None = None
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes what all have made together."""
-        return RANK == 0
-
-    @cached_property
-    def device(self) -> "torch.device":
-        """The device of this process, which joins torchrun's others."""
-        from stages.job.device import joined_device
-
-        return joined_device(self.device_name)
-
-    def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
-        """As a job of one process; no other process starts before the first one has the folder."""
-        _ = self.device  # joins the others
-        folder = super().work(settings, inputs=inputs)
-        meet()
-        return folder
-
-    def share(self, records: Sequence[Record]) -> list[Record]:
-        """The records that this process works on."""
-        return share(records)
-
-    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
-        """As a job of one process, once all processes have done their share."""
-        meet()
-        if self.first:
-            super().publish(folder, outs, keep=keep)
-        meet()
-
-    def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:
-        """As a job of one process, once all processes have done their share."""
-        meet()
-        if self.first:
-            super().publish_images(folder, name, out, records, ending)
-        meet()
-
-    @cached_property
-    def loaders(self) -> int:
-        """On a CPU the network needs the cores itself."""
-        import torch
-
-        if self.loaders_asked is not None:
-            return self.loaders_asked
-        return max(1, DEFAULT_WORKERS // ON_THIS_MACHINE) if torch.cuda.is_available() else 1
 
 
 def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None = None) -> None:
@@ -215,7 +56,7 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         out: Out = None,
     ) -> None:
         relaunch(name)
-        workers = max(1, workers // ON_THIS_MACHINE)
+        workers = max(min(workers, 1), workers // ON_THIS_MACHINE)  # 0 stays 0: no cluster
         start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
 
     command = on_network if kind is NetworkJob else on_processor

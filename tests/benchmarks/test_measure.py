@@ -98,7 +98,7 @@ def test_exponent_of_powers() -> None:
     assert exponent({size: 7 * size**1.5 for size in (100, 400, 1600)}) == pytest.approx(1.5)
     assert exponent({10: 2.0, 1000: 2.0}) == pytest.approx(0)
     # By hand: through (0, 0), (1, 0), (2, 3) in powers of e the best slope is 3 / 2.
-    assert exponent({1: 1.0, math.e: 1.0, math.e**2: math.e**3}) == pytest.approx(1.5)  # type: ignore[dict-item]
+    assert exponent({1: 1.0, math.e: 1.0, math.e**2: math.e**3}) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("quick", "sizes"), [(False, [10, 20, 40]), (True, [10, 20])])

@@ -18,6 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.determinism import SETTINGS
 from cpal.settings.profiles import merged, plain_yaml
 from faults.runner import PARSED, TIMEOUT, Ending, start
 
@@ -37,30 +38,6 @@ CHEAP = ("write_pseudo_masks",)  # takes seconds for all images and does not go 
 ON_PROCESSOR = {"prepare", "refine_crf", "write_pseudo_masks", "report"} | {
     f"evaluate_{name}" for name in ("seed", "crf", "pseudo_mask", "segmentation")
 }
-NETWORK = "{backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32, resize_long: [32, 48]}"
-TINY = f"""
-toy: {{train_images: 4, val_images: 2, min_side: 64, max_side: 72}}
-host: amn
-hosts:
-  irn: {NETWORK}
-  amn: {NETWORK}
-cpal: {{refinements: 1, bank_length: 12, num_prototypes: 4, topk: 2}}
-cam: {{scales: [1.0], long_side: 48}}
-crf: {{iterations: 2}}
-affinity: {{method: irn, backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32,
-  radius: 3}}
-walk: {{steps: 8, radius: 3}}
-segmentation:
-  backbone: test_efficientnet
-  weights: none
-  iterations: 4
-  checkpoint_interval: 2
-  batch_size: 2
-  crop_size: 32
-final_test: {{scales: [1.0]}}
-evaluate: {{threshold_step: 0.1}}
-report: {{images: 2}}
-"""
 OTHER = """
 hosts:
   irn: {learning_rate: 0.02, head_learning_rate: 0.2}
@@ -176,7 +153,7 @@ def scratch() -> Path:
 def settings_text(*changes: str) -> str:
     """params.yaml made tiny, with these changes."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for change in (TINY, *changes):
+    for change in (SETTINGS, *changes):
         text, _ = merged(text, plain_yaml(change), name="tiny")
     return text
 

@@ -136,7 +136,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with maps, and what refine_crf makes of them in one process."""
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'dask[distributed]'")
     folder = tmp_path_factory.mktemp("whole")
     for name in ("cpal", "stages", "dvc.yaml"):
         (folder / name).symlink_to(ROOT / name)

@@ -1,0 +1,69 @@
+"""The job of a stage with a network: its device, and its share of the images when torchrun starts several processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpal.data.dataset import Record
+from stages.job.images import Job
+from stages.job.launch import ON_THIS_MACHINE, RANK, meet, share
+from stages.job.options import DEFAULT_WORKERS
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class NetworkJob(Job):
+    """The job of a stage that runs a network, with a device, and processes that read images for it."""
+
+    device_name: str = "auto"
+    loaders_asked: int | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes what all have made together."""
+        return RANK == 0
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of this process, which joins torchrun's others."""
+        from stages.job.device import joined_device
+
+        return joined_device(self.device_name)
+
+    def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
+        """As a job of one process; no other process starts before the first one has the folder."""
+        _ = self.device  # joins the others
+        folder = super().work(settings, inputs=inputs)
+        meet()
+        return folder
+
+    def share(self, records: Sequence[Record]) -> list[Record]:
+        """The records that this process works on."""
+        return share(records)
+
+    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
+        """As a job of one process, once all processes have done their share."""
+        meet()
+        if self.first:
+            super().publish(folder, outs, keep=keep)
+        meet()
+
+    def publish_images(self, folder: Path, name: str, out: Path, records: Sequence[Record], ending: str) -> None:
+        """As a job of one process, once all processes have done their share."""
+        meet()
+        if self.first:
+            super().publish_images(folder, name, out, records, ending)
+        meet()
+
+    @cached_property
+    def loaders(self) -> int:
+        """On a CPU the network needs the cores itself."""
+        import torch
+
+        if self.loaders_asked is not None:
+            return self.loaders_asked
+        return max(1, DEFAULT_WORKERS // ON_THIS_MACHINE) if torch.cuda.is_available() else 1
