@@ -6,7 +6,7 @@ import typer
 
 from cpal.errors import UserError
 from cpal.settings.profiles import read_settings
-from stages.job import findings
+from stages.job import findings, profile_findings
 from stages.job.options import Params, run
 from stages.job.paths import PARAMS
 
@@ -16,9 +16,9 @@ def main(
     params: Params = PARAMS,
 ) -> None:
     found = [*findings.packages(), *findings.machine(), *findings.disks(), *findings.project()]
-    found += [findings.settings("params.yaml", read_settings(params))]
+    found += [profile_findings.settings("params.yaml", read_settings(params))]
     if profiles:
-        found += [findings.profile(path, params) for path in sorted(findings.PROFILES.glob("*.yaml"))]
+        found += [profile_findings.profile(path, params) for path in sorted(profile_findings.PROFILES.glob("*.yaml"))]
     width = max(len(finding.what) for finding in found)
     for finding in found:
         mark = "ok" if finding.cure is None else "MISSING" if finding.needed else "note"

@@ -45,7 +45,7 @@ def main(job: NetworkJob) -> None:
             config.cam.scales,
             images=len(records),
             seed=config.seed,
-            workers=max(1, job.workers),
+            workers=job.workers,
         )
         own = job.share(records)
         loader = pyramid_loader(

@@ -54,3 +54,11 @@ CURVES = {
     "ocsem_aligned": ("The same after alignment", "Good: above the figure before alignment (the paper's Eq. 8)."),
     "shift": ("Length of the alignment's shift", "Relative to the instance. Good: levels off below 1."),
 }
+
+SEED_SOURCE = {  # what the seeds are made from, by seeds.source
+    "pacam": "PACAM",
+    "cam": "CAM",
+    "taught": "the taught CAM",
+    "both": "the mean of CAM and PACAM",
+    "imported": "imported CAMs",
+}

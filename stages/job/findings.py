@@ -1,4 +1,4 @@
-"""Finds what this machine, the checkout and a profile have, and what they lack."""
+"""Finds what this machine and the checkout have, and what they lack."""
 
 import os
 import re
@@ -6,21 +6,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from cpal.errors import UserError
 from cpal.report.provenance import commit, versions
-from cpal.settings.config import parse_config
-from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
 from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import CACHE, DATA, PIPELINE
 
 LOCKS = Path("installation/locks")
-PROFILES = Path("profiles")
 ROOM = 2e9  # bytes of disk that a run on the toy data takes, with DVC's cache
 MEMORY = 4e9  # bytes of memory that the largest stage of this run takes
 
@@ -94,36 +89,3 @@ def _said(*command: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except OSError:
         return None
-
-
-def profile(path: Path, params: Path) -> Finding:
-    try:
-        text, _ = merged(read_settings(params), load_profile(path), name=str(path))
-    except UserError as error:
-        return Finding(path.stem, str(error).splitlines()[-1].strip(" -"), f"put it right: {path}")
-    return settings(path.stem, text)
-
-
-def settings(what: str, text: str) -> Finding:
-    """Whether the files that the settings name exist, and the packages of their host are installed."""
-    config = parse_config(plain_yaml(text), name=what)
-    lacking = []
-    if config.data.source != "toy" and not Path(config.data.root).is_dir():
-        lacking.append(f"data.root {config.data.root}")
-    for key, weights in (
-        (f"hosts.{config.host}.weights", config.chosen_host.weights),
-        ("segmentation.weights", config.segmentation.weights),
-    ):
-        if "/" in weights and not Path(weights).is_file():
-            lacking.append(f"{key} {weights}")
-    if config.host == "clip_es" and not _installed("open_clip_torch"):
-        lacking.append("the package open_clip_torch")
-    found = f"data.source {config.data.source}, host {config.host}"
-    return Finding(what, found, f"lacks {'; '.join(lacking)}" if lacking else None, needed=what == "params.yaml")
-
-
-def _installed(package: str) -> bool:
-    try:
-        return bool(metadata.version(package))
-    except metadata.PackageNotFoundError:
-        return False

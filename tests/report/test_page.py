@@ -305,7 +305,7 @@ def test_more_images_than_the_page_may_show(run_folder: Path) -> None:
 
 def test_large_pictures_lie_beside_the_page(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = report_page().images()
-    monkeypatch.setattr(stage, "EMBEDDED", 100)
+    monkeypatch.setattr("cpal.report.build.EMBEDDED", 100)
     page = report_page()
     sources = [attributes["src"] or "" for _, attributes in page.tags if "data-layer" in attributes]
     files = sorted(path.relative_to("data/report").as_posix() for path in Path("data/report/images").iterdir())
