@@ -18,7 +18,8 @@ from cpal.exports.predicted import read_predicted
 from cpal.maps.refined import Refined, write_crf
 from cpal.settings.config import load_config
 from stages import export_masks, import_masks, write_pseudo_masks
-from stages.job import job
+from stages.job import images
+from stages.job.job import Job
 
 ROOT = Path(__file__).parents[2]
 CORRECTED = Path("data/corrected_masks")
@@ -47,8 +48,8 @@ def write_masks(*, corrected: bool) -> dict[str, np.ndarray]:
     work = Path("work/one")
     work.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "work_folder", lambda *_, **__: work)
-        write_pseudo_masks.main(job.Job("write_pseudo_masks", load_config(Path("params.yaml"))))
+        patch.setattr(images, "work_folder", lambda *_, **__: work)
+        write_pseudo_masks.main(Job("write_pseudo_masks", load_config(Path("params.yaml"))))
     return {path.stem: read_mask(path) for path in Path("data/pseudo_masks").glob("*.png")}
 
 

@@ -31,7 +31,8 @@ from cpal.segmentation.photos import find_photos
 from cpal.settings.config import Config, load_config
 from stages import predict as stage
 from stages import predict_segmentation
-from stages.job import job
+from stages.job import images
+from stages.job.job import NetworkJob
 
 CLASSES = ("red", "green")
 PAGE = Path(__file__).parents[2] / "docs/predict.md"
@@ -109,11 +110,11 @@ def test_same_masks_as_predict_segmentation(
     shutil.copytree(tiny_dataset.mask_root, "data/dataset")
     work = here / "works/one"  # publishing drops the oldest of what lies beside it
     work.mkdir(parents=True)
-    monkeypatch.setattr(job, "work_folder", lambda *_, **__: work)
+    monkeypatch.setattr(images, "work_folder", lambda *_, **__: work)
     config = load_config(Path("params.yaml"))
     assert config.final_test.crf.iterations == iterations
     predict_segmentation.main(
-        job.NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0)
+        NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0)
     )
     summary = run("data/dataset/images")
     assert summary["final_test"] == json.loads(config.final_test.model_dump_json())
@@ -125,7 +126,8 @@ def test_same_masks_as_predict_segmentation(
         np.testing.assert_array_equal(read_mask(Path("out/masks") / path.name), mask)
         size, views = views_of(Path("data/dataset/images") / path.name, settings())
         changed += int((predict(segmentor, size, views) != mask).sum())
-    assert (changed > 0) == (iterations > 0)
+    # Folded batch norms round otherwise than this unfolded network, which may turn a pixel whose classes are level.
+    assert changed > 20 if iterations else changed < 5
 
 
 def views_of(photo: Path, config: Config) -> tuple[tuple[int, int], list[torch.Tensor]]:
