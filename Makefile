@@ -24,8 +24,8 @@ repro: setup  ## run the whole pipeline as params.yaml says, then show its metri
 	@echo
 	@echo "Report: $(CURDIR)/data/report/index.html"
 
-test: setup  ## run the tests that take seconds
-	$(BIN)/python -m pytest
+test: setup  ## run the tests that take seconds, one process for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-all: setup  ## run the slow tests too: the whole pipeline in a clone
 	$(BIN)/python -m pytest -m "not gpu and not faults"
