@@ -37,15 +37,16 @@ def bank_instances(learner: ContextPrototypeLearner, *, aligned: bool) -> list[T
     anchors = learner.anchor(Instances(nothing, nothing, nothing, nothing, entries, filled.T)).transpose(0, 1)
     length = filled.shape[1]
     return [
-        anchors[k, torch.arange(max(0, seen - length), seen) % length] for k, seen in enumerate(learner.bank.seen.tolist())
+        anchors[k, torch.arange(max(0, seen - length), seen) % length]
+        for k, seen in enumerate(learner.bank.seen.tolist())
     ]
 
 
 def embed_bank(learner: ContextPrototypeLearner, origins: Origins, classes: Sequence[str], *, seed: int) -> Rows:
     """Fig. 3: t-SNE of the foreground classes' instances and context prototypes, once unaligned and once aligned.
 
-    Each row is a point: panel, kind (instance | prototype), class, image, x, y. At most PER_CLASS instances of a class,
-    drawn by `seed`, the same in both panels. Distances are cosine.
+    Each row is a point: panel, kind (instance | prototype), label, class, image, x, y. At most PER_CLASS instances
+    of a class, drawn by `seed`, the same in both panels. Distances are cosine.
     """
     from sklearn.manifold import TSNE
 
@@ -55,16 +56,18 @@ def embed_bank(learner: ContextPrototypeLearner, origins: Origins, classes: Sequ
     for aligned, panel in panels(learner).items():
         instances = bank_instances(learner, aligned=aligned)
         points, named = [], []
-        for k in range(1, len(origins)):
+        for k, name in enumerate(classes, 1):
             points += [instances[k][kept[k]], learner.context[k][learner.valid[k]]]
-            named += [("instance", classes[k - 1], origins[k][i]) for i in kept[k]]
-            named += [("prototype", classes[k - 1], "")] * int(learner.valid[k].sum())
+            named += [("instance", k, name, origins[k][entry]) for entry in kept[k]]
+            named += [("prototype", k, name, "")] * int(learner.valid[k].sum())
         x = F.normalize(torch.cat(points), dim=-1).cpu().double().numpy()
         perplexity = min(30.0, (len(x) - 1) / 3)
         flat = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed).fit_transform(x)
+        places = [{"x": round(float(left), 4), "y": round(float(up), 4)} for left, up in flat]
+        keys = ("kind", "label", "class", "image")
         rows += [
-            {"panel": panel, "kind": kind, "class": name, "image": image, "x": round(float(a), 4), "y": round(float(b), 4)}
-            for (kind, name, image), (a, b) in zip(named, flat, strict=True)
+            {"panel": panel, **dict(zip(keys, what, strict=True)), **place}
+            for what, place in zip(named, places, strict=True)
         ]
     return rows
 
@@ -115,7 +118,8 @@ def confusion_rows(dataset: Dataset, records: list[Record], maps: LabelMaps, *, 
 def iou_rows(by_step: dict[str, dict[str, float]], classes: Iterable[str]) -> Rows:
     """IoU in percent of each class by step; empty where a class occurs in neither truth nor result."""
     return [
-        {"class": name, **{step: iou.get(name, "") for step, iou in by_step.items()}} for name in ["background", *classes]
+        {"class": name, **{step: iou.get(name, "") for step, iou in by_step.items()}}
+        for name in ["background", *classes]
     ]
 
 
@@ -151,7 +155,12 @@ def threshold_rows(
         ):
             marks.setdefault(index, []).append(mark)
         rows += [
-            {"map": MAP_NAMES[name], "threshold": round(float(x), 4), "miou": round(y, 3), "mark": " ".join(marks.get(i, []))}
+            {
+                "map": MAP_NAMES[name],
+                "threshold": round(float(x), 4),
+                "miou": round(y, 3),
+                "mark": " ".join(marks.get(i, [])),
+            }
             for i, (x, y) in enumerate(zip(grid[name], curve, strict=True))
         ]
     return rows

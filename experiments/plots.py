@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,8 @@ from cpal.files import whole_file
 from cpal.maps.drawing import class_palette
 
 Rows = list[dict[str, str]]
+TIGHT: Any = {"bbox_inches": "tight", "pad_inches": 0.08}
+Plot = Callable[[Rows], Figure]
 SOFT, RULE = "#59616d", "#dfe2e6"
 SERIES = ("#86abd2", "#1f5fa8", "#e08a2e", "#8a4fb0", "#4c9a57")
 STYLE = {
@@ -44,7 +47,7 @@ def read_csv(path: Path) -> Rows:
         return list(csv.DictReader(stream))
 
 
-def draw(path: Path, plot: Callable[[Rows], Figure]) -> list[Path]:
+def draw(path: Path, plot: Plot) -> list[Path]:
     """Draw the CSV file at `path` beside it, as SVG and PNG; returns both paths."""
     made = [path.with_suffix(ending) for ending in (".svg", ".png")]
     with context(STYLE):
@@ -52,36 +55,33 @@ def draw(path: Path, plot: Callable[[Rows], Figure]) -> list[Path]:
         for target in made:
             metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
             with whole_file(target) as temporary:
-                figure.savefig(temporary, format=target.suffix[1:], dpi=150, facecolor="white", metadata=metadata)
+                figure.savefig(
+                    temporary, format=target.suffix[1:], dpi=150, facecolor="white", metadata=metadata, **TIGHT
+                )
     return made
 
 
 def embedding(rows: Rows) -> Figure:
     """Fig. 3: a panel for each `panel`; instances as points, context prototypes as stars, in the classes' colors."""
     panels = list(dict.fromkeys(row["panel"] for row in rows))
-    classes = list(dict.fromkeys(row["class"] for row in rows))
+    classes = {row["class"]: class_palette()[int(row["label"])] / 255 for row in rows}
     figure = Figure(figsize=(4.4 * len(panels), 4.9), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for number, name in enumerate(classes, 1):
-            for kind, marker, size, edge in (("instance", "o", 12, "none"), ("prototype", "*", 90, "white")):
-                points = [row for row in rows if (row["panel"], row["class"], row["kind"]) == (panel, name, kind)]
-                axes.scatter(
-                    [float(row["x"]) for row in points],
-                    [float(row["y"]) for row in points],
-                    s=size,
-                    marker=marker,
-                    color=[class_palette()[number] / 255],
-                    edgecolors=edge,
-                    linewidths=0.6,
-                    alpha=0.75 if kind == "instance" else 1,
-                    label=name if kind == "instance" and axes is figure.axes[0] else None,
-                )
-        axes.set_title(panel)
+    for axes, panel, letter in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, "ab", strict=False):
+        for name, color in classes.items():
+            of_class = [row for row in rows if (row["panel"], row["class"]) == (panel, name)]
+            x, y = (np.array([float(row[key]) for row in of_class]) for key in ("x", "y"))
+            star = np.array([row["kind"] == "prototype" for row in of_class])
+            axes.scatter(x[star], y[star], s=90, marker="*", facecolors="none", edgecolors=[color], linewidths=0.8)
+            axes.scatter(x[~star], y[~star], s=11, color=[color], label=name)
+        axes.set_title(f"({letter}) {panel}")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color(RULE)
-    figure.legend(loc="outside lower center", ncols=min(7, len(classes)), markerscale=1.6)
+    first = figure.axes[0]
+    first.scatter([], [], s=90, marker="*", facecolors="none", edgecolors=SOFT, label="prototype")
+    handles, labels = first.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), markerscale=1.4)
     return figure
 
 
@@ -133,7 +133,7 @@ def confusion(rows: Rows) -> Figure:
     axes.set_ylabel("ground truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class's pixels").outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class's pixels").outline.set_visible(False)
     return figure
 
 
@@ -171,7 +171,9 @@ def thresholds(rows: Rows) -> Figure:
                 point = ([float(row["threshold"])], [float(row["miou"])])
                 axes.plot(*point, markers[mark], color=color, markersize=size, markeredgecolor="white", zorder=3)
     for mark, marker in markers.items():
-        title = {"fixed": "threshold of the settings", "Otsu": "Otsu's threshold", "best": "best threshold (oracle)"}[mark]
+        title = {"fixed": "threshold of the settings", "Otsu": "Otsu's threshold", "best": "best threshold (oracle)"}[
+            mark
+        ]
         axes.plot([], [], marker, color=SOFT, markersize=10 if mark == "best" else 7, label=title)
     axes.set_xlabel("background threshold")
     axes.set_ylabel("mIoU of the seeds, %")

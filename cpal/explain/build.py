@@ -33,7 +33,7 @@ def explain(
     Raises UserError if the published PACAM is not what the classifier gives: then settings have changed since.
     """
     photo = read_record_image(dataset.image_path(record), record)
-    views = _views(photo, settings.scales, settings)
+    views = views_of(photo, settings.scales, settings)
     label = fitted.classifier.label(record)
     _check_maps(found, localize(fitted.classifier, label, record.size, views).maps["pacam"], record)
     nearest = min(range(len(views)), key=lambda index: abs(math.log(settings.scales[index])))
@@ -58,7 +58,7 @@ def find_sources(dataset: Dataset, fitted: Fitted, views: Sequence[ClassView], s
     for image_id, k in wanted:
         record = records[image_id]
         photo = read_record_image(dataset.image_path(record), record)
-        (view,) = _views(photo, (1.0,), settings)
+        (view,) = views_of(photo, (1.0,), settings)
         sources[image_id, k] = Source(photo, instance_pixels(fitted, view, fitted.filling.label(record), k))
     return sources
 
@@ -74,7 +74,8 @@ def write_explanation(folder: Path, shown: Explanation, settings: Config) -> tup
     return page, picture
 
 
-def _views(photo: np.ndarray, scales: Sequence[float], settings: CamConfig) -> list[Tensor]:
+def views_of(photo: np.ndarray, scales: Sequence[float], settings: CamConfig) -> list[Tensor]:
+    """The views of an image uint8 (H, W, 3) by scale, as the pipeline's stages see it."""
     image = torch.from_numpy(photo).permute(2, 0, 1)
     return image_views(image, scales, flip=settings.flip, long_side=settings.long_side)
 

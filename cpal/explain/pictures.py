@@ -51,7 +51,7 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 class Similarities:
     """What Eq. 13 gives with each neighbour, with all of them and with the background's, as pictures.
 
-    All share one scale of colors, from `low` to `high`, the smallest and the largest cosine with the class's prototypes.
+    All share one scale of colors, from `low` to `high`, the smallest and the largest of the neighbours.
     """
 
     alone: list[np.ndarray]

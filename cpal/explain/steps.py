@@ -74,7 +74,7 @@ def steps(found: Published, classes: Sequence[int]) -> list[Step]:
     for title, label in labels.items():
         change = changes(made[-1].label, label) if made and title not in alone else None
         area = [100 * float((label == k).mean()) for k in classes]
-        made.append(Step(title, label, change, area, _iou(found.truth, label, classes)))
+        made.append(Step(title, label, change, area, image_iou(found.truth, label, classes)))
     return made
 
 
@@ -83,7 +83,8 @@ def void_percent(label: np.ndarray) -> float:
     return 100 * float((label == VOID).mean())
 
 
-def _iou(truth: np.ndarray | None, label: np.ndarray, classes: Sequence[int]) -> list[float] | None:
+def image_iou(truth: np.ndarray | None, label: np.ndarray, classes: Sequence[int]) -> list[float] | None:
+    """IoU of each class in one image, in percent; None without ground truth."""
     if truth is None:
         return None
     iou = class_iou(confusion_matrix(truth, label, 1 + max([*classes, *_values(truth), *_values(label)], default=0)))
