@@ -30,7 +30,7 @@ COMMANDS = sorted(
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = (  # of cpal, from the ground up: a room imports only rooms before it
     *("settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity", "segmentation"),
-    *("exports", "evaluation", "method", "report"),
+    *("exports", "evaluation", "method", "report", "explain"),
 )
 # What no result depends on: values are watched as params, and files are read and written the same way.
 GROUND = ("errors", "files", "parallel", "cluster", "progress")  # modules beside the rooms
