@@ -91,7 +91,7 @@ class ContextPrototypeLearner(nn.Module):
             self.enqueue(step, probability)
         labels = self._with_background(image_label)
         similarity = self.similarity(step, image_label)
-        pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
+        pacam = self.pacam(similarity, image_label)
         target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
         if self.settings.detach_target:
             target = target.detach()
@@ -164,6 +164,10 @@ class ContextPrototypeLearner(nn.Module):
             prototypes=torch.where(better[..., None], prototypes, step.prototypes),
             present=step.present | better,
         )
+
+    def pacam(self, similarity: Tensor, image_label: Tensor) -> Tensor:
+        """PACAM (B, K, h, w) in [0, 1] of `similarity`'s maps, as `contrast` says; zero for absent classes."""
+        return P.contrast(similarity, self.settings.contrast) * self._with_background(image_label)[:, :, None, None]
 
     def difference(self, step: Instances, image_label: Tensor) -> Tensor:
         """PACAM as relu(s - b) / max, whatever `contrast` is: over its maximum it means the same for any features."""
