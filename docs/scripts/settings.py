@@ -18,10 +18,10 @@ HEAD = """\
 
 This page answers: what does each key of `params.yaml` mean, what is its default, and which values are allowed?
 
-`python -m docs.scripts.settings` writes this page from [params.yaml](../params.yaml) and the checks of `cpal/settings`. The
-defaults are those of the drawn toy data set on a CPU; a [profile](commands.md#profiles) has those of other data. "ours" marks what
-the paper leaves open, "paper:" and other names in front of a value give the value there. Change a setting for one run with
-`dvc exp run -S cpal.topk=10`.
+`python -m docs.scripts.settings` writes this page from [params.yaml](../params.yaml) and the checks of `cpal/settings`.
+The defaults are those of the drawn toy data set on a CPU; a [profile](commands.md#profiles) has those of other data.
+"ours" marks what the paper leaves open; "paper:" and other names in front of a value give the value there.
+`dvc exp run -S cpal.topk=10` changes a setting for one run.
 """
 LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: (?P<value>(?! *#).*?))??(?: *# (?P<comment>.*))?$")
 BANNER = re.compile(r"^# -+ (.+?) -+$")
