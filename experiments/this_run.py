@@ -5,7 +5,6 @@ python -m experiments.this_run toy --publish    # in docs/results
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Annotated
 
 import typer
