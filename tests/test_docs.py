@@ -24,7 +24,10 @@ from test_structure import ROOMS, ROOT, STAGES, run
 from torch.distributed.run import get_args_parser
 
 import cpal
+from cpal.maps.cams import MAP_NAMES
 from docs.scripts import architecture, settings
+from experiments.origin import read_rows
+from experiments.results import STEP_NAMES
 
 PAGES = sorted(path for pattern in ("*.md", "data/*.md", "docs/**/*.md") for path in ROOT.glob(pattern))
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
@@ -324,6 +327,23 @@ def test_the_reference_names_modules_and_letters_that_exist() -> None:
         assert path in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py")
     letters = re.search(r"Shapes: (.+?)\.\n\n", inspect.getdoc(cpal) or "", re.DOTALL)
     assert letters and " ".join(letters[1].split()) in " ".join(page.split())
+
+
+def test_the_toys_scores_on_pages_are_those_of_its_file() -> None:
+    """Row by row: README of the results, hosts, taught CAM."""
+    values = {
+        row["row"]: float(row["value"]) for row in read_rows(ROOT / "docs/results/toy.csv") if row["figure"] == "mIoU"
+    }
+    cam, pacam, taught = (next(v for k, v in values.items() if k.startswith(f"{m}, fixed")) for m in MAP_NAMES.values())
+    steps = [values[name] for name in STEP_NAMES.values()]
+    table = TEXTS["docs/results/README.md"].partition("## With CPAL\n\n")[2].partition("\n\n")[0]
+    column = [line.rsplit("|", 2)[1].strip() for line in table.splitlines()]
+    right = [f"{value:.1f}" for value in (cam, pacam, taught, *steps[1:])]
+    assert [cell for cell in column if re.fullmatch(r"[\d.]+", cell)] == right
+    assert f"| irn | {' | '.join(right)} |" in TEXTS["docs/results/hosts.md"]
+    one_lesson = re.search(r"^\| toy, seeds.*$", TEXTS["docs/taught_cam.md"], re.MULTILINE)
+    assert one_lesson and [right[i] in one_lesson[0] for i in range(3)] == [True] * 3
+    assert steps[0] == taught, "the seeds are those of the taught CAM"
 
 
 def test_the_pipelines_page_shows_the_dag() -> None:

@@ -18,15 +18,14 @@ BESIDE = (
 )
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Read docstrings from a copy in which each folder has an __init__.py: griffe passes over folders without one."""
+def on_startup(**_: object) -> None:
+    """Copy the modules into folders with an __init__.py, for griffe passes over folders without one."""
     shutil.rmtree(COPY, ignore_errors=True)
     for path in modules():
         target = COPY / path
         target.parent.mkdir(parents=True, exist_ok=True)
         (target.parent / "__init__.py").touch()
         shutil.copy(ROOT / path, target)
-    return config
 
 
 def modules() -> list[Path]:
