@@ -9,7 +9,7 @@ export PYTHON TORCH TORCH_INDEX
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all test-faults coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds upper_bound clean
+.PHONY: help setup repro test test-all test-faults coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds upper_bound docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_ -]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,12 @@ lint: setup  ## check style and types
 format: setup  ## put imports and layout in order
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs:  ## build the pages of docs/ as a site in site/, with all links checked
+	python3 -m venv .cache/docs
+	.cache/docs/bin/python -m pip install --quiet 'pip>=25.1'
+	.cache/docs/bin/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build --strict
 
 lock:  ## renew installation/locks where pyproject.toml asks for it; UPGRADE=1 or UPGRADE=torch takes newer versions
 	python3 -m venv .cache/lock

@@ -1,8 +1,9 @@
 """Measured time, memory and disk space of the method's parts, each against a reference in the same run.
 
-python -m benchmarks.run            # all rows; also writes docs/results/benchmarks.md
+python -m benchmarks.run            # all rows; also writes docs/results/benchmarks.csv, and from it benchmarks.md
 python -m benchmarks.run --quick    # without the slow rows and the largest sizes; prints only
 python -m benchmarks.run --only kmeans walk    # rows whose names begin so; prints only
+python -m benchmarks.run --only walk --publish # the same, and replaces these rows in docs/results
 """
 
 import argparse
@@ -10,14 +11,15 @@ import os
 import platform
 import sys
 import time
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch and NumPy are imported
 
 from benchmarks import cams, clustering, crf, disk, growth, reading, scoring, training_step, walk
-from benchmarks.measure import Comparison, Figure, Result, short
+from benchmarks.measure import Comparison, Figure, Result, Target, short
+from cpal.files import whole_file
+from experiments.origin import origin, read_rows, write_rows
 
 PAGE = Path(__file__).parent.parent / "docs/results/benchmarks.md"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pydensecrf2", "joblib")
@@ -28,7 +30,9 @@ EXPLANATION = (
     "`measured` names the clock: processor time where one thread does the work, and wall time where processes share",
     "the work or wait. Other load on the machine makes wall time longer, and processor time too, but less.",
 )
-GROWTH = ("", "## How the cost grows", "", "Medians of processor seconds. The cost grows as size ^ exponent.", "")
+GROWTH = ("## How the cost grows", "", "Medians of processor seconds. The cost grows as size ^ exponent.", "")
+EXPONENT = "exponent"  # unit of the rows of the second table, whose reference is the size that grows
+ORIGIN = ("date", "commit", "command", "machine", "load", "versions")
 
 
 def comparisons() -> list[Comparison | Figure]:
@@ -36,38 +40,77 @@ def comparisons() -> list[Comparison | Figure]:
     return [row for topic in topics for row in topic.rows()]
 
 
-def machine() -> str:
-    """Processor, cores that this process may use, memory, system, and the load of the last minute."""
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+def kept(result: Result) -> dict[str, str]:
+    """A result as a line of the CSV file."""
+    row = result._asdict() | {"target": f"{result.target.kind} {result.target.limit:g}" if result.target else ""}
+    return {name: str(value) for name, value in row.items()}
 
 
-def table(results: list[Result]) -> list[str]:
-    head = ["name", "work", "reference", "work / reference", "value", "target", "reached", "measured", "agreement"]
+def grown(only: list[str], *, quick: bool) -> list[dict[str, str]]:
+    """Lines of the second table, for the chosen rows."""
+    found = []
+    for row in filter(lambda row: chosen(row.name, only), growth.rows()):
+        note(row.name)
+        seconds, exponent = row.measure(quick=quick)
+        sizes = ", ".join(f"{size}: {short(value)}" for size, value in seconds.items())
+        result = Result(row.name, row.work, row.variable, sizes, exponent, EXPONENT, None, "processor", "")
+        found.append(kept(result))
+    return found
+
+
+def table(rows: list[dict[str, str]]) -> list[str]:
+    head = [
+        "name",
+        "work",
+        "reference",
+        "work / reference",
+        "value",
+        "target",
+        "reached",
+        "measured",
+        "agreement",
+        "run",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for found in results:
-        target = f"{found.target.kind} {found.target.limit:g} {found.unit}" if found.target else ""
-        reached = "" if found.target is None else "yes" if found.target.reached(found.value) else "**no**"
-        value = f"{short(found.value)} {found.unit}"
-        cells = [found.name, found.work, found.reference, found.sides, value, target, reached, found.how]
-        lines.append("| " + " | ".join([*cells, found.agreement]) + " |")
+    runs = origins(rows)
+    for row in rows:
+        if row["unit"] == EXPONENT:
+            continue
+        kind, _, limit = row["target"].rpartition(" ")
+        target, reached = "", ""
+        if kind:
+            target = f"{row['target']} {row['unit']}"
+            bound = Target("at most" if kind == "at most" else "at least", float(limit))
+            reached = "yes" if bound.reached(float(row["value"])) else "**no**"
+        value = f"{short(float(row['value']))} {row['unit']}"
+        cells = [row["name"], row["work"], row["reference"], row["sides"], value, target, reached, row["how"]]
+        lines.append("| " + " | ".join([*cells, row["agreement"], str(runs.index(origin_of(row)) + 1)]) + " |")
     return lines
 
 
-def growth_table(only: list[str], *, quick: bool) -> list[str]:
-    """The second table; empty where no row of it is chosen."""
+def growth_table(rows: list[dict[str, str]]) -> list[str]:
     lines = ["| name | work | grows with | seconds by size | exponent |", "|---|---|---|---|---|"]
-    for row in growth.rows():
-        if chosen(row.name, only):
-            note(row.name)
-            seconds, exponent = row.measure(quick=quick)
-            sizes = ", ".join(f"{size}: {short(value)}" for size, value in seconds.items())
-            lines.append(f"| {row.name} | {row.work} | {row.variable} | {sizes} | {exponent:.2f} |")
+    for row in rows:
+        if row["unit"] == EXPONENT:
+            cells = [row["name"], row["work"], row["reference"], row["sides"], f"{float(row['value']):.2f}"]
+            lines.append("| " + " | ".join(cells) + " |")
     return lines if len(lines) > 2 else []
+
+
+def origin_of(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ORIGIN)
+
+
+def origins(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
+    """The runs that the rows are of, in the order of the rows."""
+    return list(dict.fromkeys(map(origin_of, rows)))
+
+
+def merged(before: list[dict[str, str]], after: list[dict[str, str]]) -> list[dict[str, str]]:
+    """All rows, a new one instead of an old one of its name, in the order in which they are measured."""
+    rows = {row["name"]: row for row in (*before, *after)}
+    order = [row.name for row in (*comparisons(), *growth.rows())]
+    return sorted(rows.values(), key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
 
 
 def chosen(name: str, only: list[str]) -> bool:
@@ -78,28 +121,30 @@ def note(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def page(arguments: list[str], results: list[Result], grown: list[str], load: tuple[float, float]) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+def page(rows: list[dict[str, str]]) -> str:
+    runs = [f"| {number} | {' | '.join(run)} |" for number, run in enumerate(origins(rows), 1)]
+    second = growth_table(rows)
     return "\n".join(
         [
             "# Benchmarks",
             "",
             "This page answers: what do the parts of the method cost, next to a reference that does the same work?",
             "",
-            f"`{' '.join([COMMAND, *arguments])}` wrote this page on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
-            "",
-            "| | |",
-            "|---|---|",
-            f"| machine | {machine()} |",
-            f"| versions | Python {platform.python_version()}, {versions} |",
-            f"| processes that wanted a core, start and end (load) | {load[0]:.1f}, {load[1]:.1f} |",
-            "| threads | one for each process |",
+            f"`{COMMAND}` writes this page from [benchmarks.csv](benchmarks.csv). `--only NAME --publish` replaces",
+            "some rows. Each process has one thread.",
             "",
             *EXPLANATION,
             "",
-            *table(results),
-            *(GROWTH if grown else ()),
-            *grown,
+            *table(rows),
+            "",
+            *((*GROWTH, *second, "") if second else ()),
+            "## Runs",
+            "",
+            "The load is the number of processes that wanted a core at the start and at the end.",
+            "",
+            f"| run | {' | '.join(ORIGIN)} |",
+            "|---" * (len(ORIGIN) + 1) + "|",
+            *runs,
             "",
         ]
     )
@@ -109,27 +154,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--out", type=Path, help="also write the page here")
+    parser.add_argument("--out", type=Path, help="also write the page here, and its CSV file beside it")
+    parser.add_argument("--publish", action="store_true", help="replace the measured rows in docs/results")
     options = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     before = os.getloadavg()[0]
-    results = []
+    rows = []
     for row in comparisons():
         if chosen(row.name, options.only) and not (options.quick and row.slow):
             note(row.name)
-            results.append(row.measure())
-            note(f"  {short(results[-1].value)} {results[-1].unit} ({results[-1].sides}) {results[-1].agreement}")
-    grown = growth_table(options.only, quick=options.quick)
-    text = page(sys.argv[1:], results, grown, (before, os.getloadavg()[0]))
-    print(text)
-    target = options.out or (None if options.quick or options.only else PAGE)
-    if target is not None:
-        from cpal.files import whole_file
+            result = row.measure()
+            note(f"  {short(result.value)} {result.unit} ({result.sides}) {result.agreement}")
+            rows.append(kept(result))
+    rows += grown(options.only, quick=options.quick)
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    source = origin(" ".join([COMMAND, *sys.argv[1:]])) | {
+        "load": f"{before:.1f}, {os.getloadavg()[0]:.1f}",
+        "versions": f"Python {platform.python_version()}, {versions}",
+    }
+    rows = [row | source for row in rows]
+    print(page(rows))
+    whole = not (options.quick or options.only)
+    if whole or options.publish:
+        old = read_rows(PAGE.with_suffix(".csv")) if PAGE.with_suffix(".csv").exists() and not whole else []
+        write_page(PAGE, merged(old, rows))
+    if options.out:
+        write_page(options.out, rows)
 
-        with whole_file(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+
+def write_page(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write the CSV file, and the page from it."""
+    write_rows(path.with_suffix(".csv"), rows)
+    with whole_file(path) as temporary:
+        temporary.write_text(page(read_rows(path.with_suffix(".csv"))), encoding="utf-8")
 
 
 if __name__ == "__main__":

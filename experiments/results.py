@@ -1,17 +1,18 @@
-"""Writes the measured scores and the paper's scores as Markdown and PNG.
+"""Writes the measured scores as CSV, and from that file, beside the paper's scores, as Markdown and PNG.
 
 "Seed" has two meanings here: a seed map, and a random seed. Values are mean ± deviation over the random seeds.
 """
 
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpal.maps.cams import MAP_NAMES
+from experiments.origin import origin, read_rows, write_rows
 from experiments.tables import PAPER_HOSTS, SEED_TO_MASK, Row, has_data_of
 
 Metrics = dict[str, Any]  # of one experiment: content of the files in data/metrics, by file stem
@@ -27,72 +28,154 @@ SEEDED_DATA = {
     "toy": "The random seed draws the images as well.",
     "folder": "The random seed also selects the validation images, unless the table of labels has a column `split`.",
 }
+BY_HAND = "<!-- Written by hand from here on: -->"
+
+
+class Value(NamedTuple):
+    """A line of the CSV file: a score in percent, or None where it was not measured. `images`: the split it is of."""
+
+    row: str
+    figure: str
+    images: str
+    seed: int
+    value: float | None
+    paper: float | None = None
 
 
 def write(table: str, found: Found, seeds: list[int], present: dict[str, Any], *, folder: Path) -> Path:
-    """Write the files of a table, made from the present settings; returns the path of the Markdown file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{table}.png"
-    if table == "seeds":
-        lines = over_seeds(found[0][1], seeds, present)
-    elif table == "table4":
-        lines = host_table(found, seeds, present)
-        _draw_hosts(picture, found)
-    else:
-        lines = seed_table(table, found, seeds, present)
-        if bars := [(row, values) for row, done in found if (values := _best(row, done))]:
-            _draw_seeds(picture, bars)
+    """Write the files of a table, made from the present settings; returns the path of the Markdown file.
+
+    What a page has below the line BY_HAND stays.
+    """
     path = folder / f"{table}.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    source = origin(f"make {table} SEEDS={','.join(map(str, seeds))}")
+    lines = [value._asdict() | source for value in measured_values(table, found, seeds)]
+    write_rows(path.with_suffix(".csv"), lines)
+    values, source = read_values(path.with_suffix(".csv"))
+    text = "\n".join(page(table, values, present, source)) + "\n"
+    if any(value.value is not None for value in values) and table != "seeds":
+        (_draw_hosts if table == "table4" else _draw_seeds)(path.with_suffix(".png"), values)
+        text += f"\n![The measured rows, with each seed and the paper's figure]({table}.png)\n"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, marker, by_hand = before.partition(BY_HAND)
+    path.write_text(text + (f"\n{marker}{by_hand}" if marker else ""), encoding="utf-8")
     return path
 
 
-def seed_table(table: str, found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
+def read_values(path: Path) -> tuple[list[Value], dict[str, str]]:
+    """The values of a CSV file, and where they come from."""
+    rows = read_rows(path)
+    values = [
+        Value(row["row"], row["figure"], row["images"], int(row["seed"]), _number(row["value"]), _number(row["paper"]))
+        for row in rows
+    ]
+    return values, {name: rows[0][name] for name in ("date", "commit", "command", "machine")}
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def measured_values(table: str, found: Found, seeds: list[int]) -> list[Value]:
+    """The scores that a table shows, for each of its random seeds."""
+    if table == "seeds":
+        return [*_step_values(found[0][1], seeds), *_class_values(found[0][1], seeds)]
+    values = []
+    for row, done in found:
+        papers = PAPER_HOSTS[row.name] if table == "table4" else (row.paper,)
+        for step, paper in zip(SEED_TO_MASK, papers, strict=False):
+            for seed in seeds:
+                metrics = done[seed][step] if seed in done else None
+                score = metrics and (metrics["miou"] if table == "table4" else metrics[row.score]["miou_oracle"])
+                values.append(Value(row.name, STEP_NAMES[step], _split(done, step), seed, score, paper))
+    return values
+
+
+def _step_values(done: dict[int, Metrics], seeds: list[int]) -> list[Value]:
+    """mIoU of each map at three thresholds, and of each step."""
+    values = []
+    for name, title in MAP_NAMES.items():
+        sweeps = {seed: metrics["seed"][name] for seed, metrics in done.items() if name in metrics["seed"]}
+        if done and not sweeps:  # these settings do not make this map
+            continue
+        fixed = next((f" {sweep['threshold']}" for sweep in sweeps.values()), "")
+        for key, threshold in (("", f"fixed threshold{fixed}"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle")):
+            scores = {seed: sweep[f"miou{key}"] for seed, sweep in sweeps.items()}
+            row, images = f"{title}, {threshold}", _split(done, "seed")
+            values += [Value(row, "mIoU", images, seed, scores.get(seed)) for seed in seeds]
+    for step, title in STEP_NAMES.items():
+        scores = {seed: metrics[step]["miou"] for seed, metrics in done.items()}
+        values += [Value(title, "mIoU", _split(done, step), seed, scores.get(seed)) for seed in seeds]
+    return values
+
+
+def _class_values(done: dict[int, Metrics], seeds: list[int]) -> list[Value]:
+    """IoU of each class in each step, where the class occurs."""
+    values = []
+    for step, title in STEP_NAMES.items():
+        for seed in seeds:
+            rows = done[seed][f"{step}_iou"] if seed in done else []
+            values += [Value(row["class"], title, _split(done, step), seed, row["iou"]) for row in rows]
+    return values
+
+
+def _split(done: dict[int, Metrics], step: str) -> str:
+    return next((metrics[step]["scored"]["split"] for metrics in done.values() if "scored" in metrics[step]), "")
+
+
+def page(table: str, values: list[Value], present: dict[str, Any], source: dict[str, str]) -> list[str]:
+    """Lines of Markdown."""
+    make = {"seeds": over_seeds, "table4": host_table}.get(table, seed_table)
+    return make(table, values, present, source)
+
+
+def seed_table(table: str, values: list[Value], present: dict[str, Any], source: dict[str, str]) -> list[str]:
     """mIoU of the seeds of each row, from the row's map at its best threshold."""
-    epochs = present["hosts"]["irn"]["epochs"]
-    values = "mIoU in percent, each map at its best threshold; mean ± deviation over the random seeds"
+    facts = {
+        "epochs": str(present["hosts"]["irn"]["epochs"]),
+        "values": "mIoU in percent, each map at its best threshold; mean ± deviation over the random seeds",
+    }
     lines = [
         f"# {table[:-1].capitalize()} {table[-1]}: seed mIoU",
         "",
-        *_header(table, seeds, present, {"epochs": str(epochs), "values": values}),
+        *_header(values, present, facts, source),
         "",
         "The paper uses ResNet-50 on VOC 2012. Compare only the order of the rows.",
         "",
         "| row | paper | here |",
         "|---|---|---|",
     ]
-    return lines + [
-        f"| {row.name} | {row.paper or ''} | {shown(_best(row, done), len(seeds))} |" for row, done in found
-    ]
+    papers = {value.row: value.paper for value in values}
+    return lines + [f"| {row} | {paper or ''} | {_cell(values, row=row)} |" for row, paper in papers.items()]
 
 
-def host_table(found: Found, seeds: list[int], present: dict[str, Any]) -> list[str]:
+def host_table(table: str, values: list[Value], present: dict[str, Any], source: dict[str, str]) -> list[str]:
     """mIoU of each host for seed, CRF and mask, at the thresholds of the settings."""
     animals = has_data_of("voc-animals", present)
-    thresholds = "for irn those of the settings, for amn those of " + (
-        "profile voc-animals-amn" if animals else "the settings"
-    )
-    values = "mIoU in percent; mean ± deviation over the random seeds"
+    facts = {
+        "thresholds": "for irn those of the settings, for amn those of "
+        + ("profile voc-animals-amn" if animals else "the settings"),
+        "mask": "after IRN's random walk",
+        "values": "mIoU in percent; mean ± deviation over the random seeds",
+    }
     lines = [
         "# Table 4: hosts without and with CPAL",
         "",
-        *_header(
-            "table4", seeds, present, {"thresholds": thresholds, "mask": "after IRN's random walk", "values": values}
-        ),
+        *_header(values, present, facts, source),
         "",
         "The paper uses ResNet-50 on VOC 2012 train. Compare only the order of the rows.",
         "",
         "| host | seed, paper | seed, here | CRF, paper | CRF, here | mask, paper | mask, here |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row, done in found:
-        here = [shown(_miou(done, step), len(seeds)) for step in SEED_TO_MASK]
-        cells = [f"{paper} | {value}" for paper, value in zip(PAPER_HOSTS[row.name], here, strict=True)]
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    for row in dict.fromkeys(value.row for value in values):
+        papers = {value.figure: value.paper for value in values if value.row == row}
+        cells = [f"{paper} | {_cell(values, row=row, figure=figure)}" for figure, paper in papers.items()]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return lines
 
 
-def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, Any]) -> list[str]:
+def over_seeds(table: str, values: list[Value], present: dict[str, Any], source: dict[str, str]) -> list[str]:
     """mIoU of each step for each random seed, then IoU of each class as mean ± deviation."""
     facts = {
         "host": present["host"],
@@ -102,72 +185,58 @@ def over_seeds(done: dict[int, Metrics], seeds: list[int], present: dict[str, An
         "Otsu's threshold": "computed from the maps, without ground truth",
         "oracle": "the best threshold, chosen with the ground truth; an upper bound, not usable without it",
     }
+    seeds = _seeds(values)
     lines = [
         "# The current settings with several random seeds",
         "",
-        *_header("seeds", seeds, present, facts),
+        *_header(values, present, facts, source),
         "",
-        *([SEEDED_DATA[source], ""] if (source := present["data"]["source"]) in SEEDED_DATA else []),
+        *([SEEDED_DATA[data], ""] if (data := present["data"]["source"]) in SEEDED_DATA else []),
         f"| mIoU | images of | {' | '.join(f'seed {seed}' for seed in seeds)} | mean ± deviation |",
         f"|---|---|{'---|' * len(seeds)}---|",
     ]
-    for name, title in MAP_NAMES.items():
-        sweeps = {seed: metrics["seed"][name] for seed, metrics in done.items() if name in metrics["seed"]}
-        if done and not sweeps:  # these settings do not make this map
-            continue
-        fixed = next((f" {sweep['threshold']}" for sweep in sweeps.values()), "")
-        for key, threshold in (("", f"fixed threshold{fixed}"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle")):
-            values = {seed: sweep[f"miou{key}"] for seed, sweep in sweeps.items()}
-            lines.append(_seed_line(f"{title}, {threshold}", _split(done, "seed"), values, seeds))
-    for step, title in STEP_NAMES.items():
-        values = {seed: metrics[step]["miou"] for seed, metrics in done.items()}
-        lines.append(_seed_line(title, _split(done, step), values, seeds))
+    images = {value.row: value.images for value in values if value.figure == "mIoU"}
+    for row, split in images.items():
+        cells = [_cell(values, row=row, seed=seed) for seed in seeds]
+        lines.append(f"| {row} | {split} | {' | '.join(cells)} | {_cell(values, row=row)} |")
     lines += ["", f"| IoU | {' | '.join(STEP_NAMES.values())} |", f"|---|{'---|' * len(STEP_NAMES)}"]
-    by_class = {step: _class_iou(done, step) for step in STEP_NAMES}
-    for name in dict.fromkeys(name for values in by_class.values() for name in values):
-        cells = [shown(by_class[step].get(name, []), len(seeds)) for step in STEP_NAMES]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for row in dict.fromkeys(value.row for value in values if value.figure != "mIoU"):
+        cells = [_cell(values, expected=len(seeds), row=row, figure=figure) for figure in STEP_NAMES.values()]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return lines
 
 
-def _header(table: str, seeds: list[int], present: dict[str, Any], facts: dict[str, str]) -> list[str]:
-    """Table of the settings that all rows share."""
+def _seeds(values: list[Value]) -> list[int]:
+    return list(dict.fromkeys(value.seed for value in values))
+
+
+def _chosen(values: list[Value], wanted: dict[str, Any]) -> list[Value]:
+    return [value for value in values if wanted.items() <= value._asdict().items()]
+
+
+def _cell(values: list[Value], *, expected: int | None = None, **wanted: Any) -> str:
+    """The values with these fields; `expected`: how many there should be, else as many as there are lines."""
+    chosen = _chosen(values, wanted)
+    return shown([value.value for value in chosen if value.value is not None], expected or len(chosen))
+
+
+def _header(values: list[Value], present: dict[str, Any], facts: dict[str, str], source: dict[str, str]) -> list[str]:
+    """Table of the settings that all rows share, and of where the figures come from."""
     data = present["data"]
     shared = {
         "data": f"{data['source']}, scored list {data['score_list']}",
         **({"classes": ", ".join(data["classes"])} if data["classes"] else {}),
         "backbone": present["hosts"]["irn"]["backbone"],
         "scales": ", ".join(map(str, present["cam"]["scales"])),
-        "random seeds": ", ".join(map(str, seeds)),
+        "random seeds": ", ".join(map(str, _seeds(values))),
     }
-    command = {"command": f"`make {table}`"}
-    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in {**shared, **facts, **command}.items())]
-
-
-def _best(row: Row, done: dict[int, Metrics]) -> list[float]:
-    return [metrics["seed"][row.score]["miou_oracle"] for metrics in done.values()]
-
-
-def _miou(done: dict[int, Metrics], step: str) -> list[float]:
-    return [metrics[step]["miou"] for metrics in done.values()]
-
-
-def _split(done: dict[int, Metrics], step: str) -> str:
-    return next((metrics[step]["scored"]["split"] for metrics in done.values()), "")
-
-
-def _class_iou(done: dict[int, Metrics], step: str) -> dict[str, list[float]]:
-    """IoU of each class, for the random seeds in which the class occurs."""
-    values: dict[str, list[float]] = {}
-    for metrics in done.values():
-        for row in metrics[f"{step}_iou"]:
-            values.setdefault(row["class"], []).append(row["iou"])
-    return values
-
-
-def _seed_line(name: str, split: str, values: dict[int, float], seeds: list[int]) -> str:
-    cells = [f"{values[seed]:.1f}" if seed in values else "not measured" for seed in seeds]
-    return f"| {name} | {split} | {' | '.join(cells)} | {shown(list(values.values()), len(seeds))} |"
+    measured = {
+        "command": f"`{source['command']}`",
+        "commit": source["commit"],
+        "machine": f"{source['machine']}; {source['date']}",
+    }
+    rows = {**shared, **facts, **measured}
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
 
 
 def shown(values: list[float], expected: int) -> str:
@@ -180,26 +249,34 @@ def shown(values: list[float], expected: int) -> str:
     )
 
 
-def _draw_seeds(path: Path, found: list[tuple[Row, list[float]]]) -> None:
+def _bar(values: list[Value], **wanted: Any) -> Bar:
+    chosen = _chosen(values, wanted)
+    return [value.value for value in chosen if value.value is not None], chosen[0].paper
+
+
+def _draw_seeds(path: Path, values: list[Value]) -> None:
     """Draw a bar for each measured row."""
-    bars = [(values, row.paper) for row, values in found]
-    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.42 * len(found)), layout="constrained")
-    _bars(axes, [float(y) for y in range(len(found))], bars, height=0.6, color="#86abd2", label="here, mean")
-    axes.set_yticks(range(len(found)), [row.name for row, _ in found])
+    rows = {row: _bar(values, row=row) for row in dict.fromkeys(value.row for value in values)}
+    rows = {row: bar for row, bar in rows.items() if bar[0]}
+    bars = [*rows.values()]
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.42 * len(rows)), layout="constrained")
+    _bars(axes, [float(y) for y in range(len(rows))], bars, height=0.6, color="#86abd2", label="here, mean")
+    axes.set_yticks(range(len(rows)), [*rows])
     axes.set_xlabel("mIoU of the seeds, %")
     _finish(figure, axes, path, bars)
 
 
-def _draw_hosts(path: Path, found: Found) -> None:
+def _draw_hosts(path: Path, values: list[Value]) -> None:
     """Draw a bar for each host and step."""
-    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.9 * len(found)), layout="constrained")
+    rows = list(dict.fromkeys(value.row for value in values))
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.9 * len(rows)), layout="constrained")
     every: list[Bar] = []
     for i, (step, color) in enumerate(zip(SEED_TO_MASK, ("#dbe7f4", "#b3cde6", "#86abd2"), strict=True)):
-        bars: list[Bar] = [(_miou(done, step), PAPER_HOSTS[row.name][i]) for row, done in found]
-        places = [y + 0.26 * (i - 1) for y in range(len(found))]
+        bars = [_bar(values, row=row, figure=STEP_NAMES[step]) for row in rows]
+        places = [y + 0.26 * (i - 1) for y in range(len(rows))]
         _bars(axes, places, bars, height=0.24, color=color, label=f"{STEP_NAMES[step]}, mean")
         every += bars
-    axes.set_yticks(range(len(found)), [row.name for row, _ in found])
+    axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("mIoU, %")
     _finish(figure, axes, path, every)
 

@@ -5,7 +5,6 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -303,47 +302,6 @@ def test_every_stage_has_a_module_and_a_description() -> None:
     for stage, entry in STAGES.items():
         assert ROOT / module_of(stage) in COMMANDS, f"{stage}: no command {module_of(stage)}"
         assert entry["desc"], stage
-
-
-PAGES = ("*.md", "data/*.md", "docs/*.md", "docs/hosts/*.md", "docs/results/README.md")
-DOCUMENTS = [path for pattern in PAGES for path in ROOT.glob(pattern)]
-
-
-def test_the_pipelines_page_shows_the_dag() -> None:
-    blocks = re.findall(r"```mermaid\n.*?\n```", (ROOT / "docs/pipeline.md").read_text(encoding="utf-8"), re.DOTALL)
-    dag = run("-m", "dvc", "dag", "--md").strip()
-    assert blocks == [dag], f"docs/pipeline.md should show the output of dvc dag --md:\n{dag}"
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_commands_in_documents_exist(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    # Of any language, so that the end of one block is not taken for the start of the next.
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    shell = [block for language, block in fenced if language in ("", "bash", "sh", "console", "shell")]
-    quoted = [line for block in shell for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
-    keys = set(key_paths(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
-    rules = re.findall(r"^([a-z0-9_ -]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    targets = " ".join(rules).split()
-    for line in quoted:
-        words = line.split("#")[0].removeprefix("$ ").replace("'", "").split()
-        if re.match(r"(\w+=\S+ )*make [a-z]", line):
-            made = [word for word in words[words.index("make") + 1 :] if "=" not in word]
-            assert set(made) <= set(targets), line
-        for module in re.findall(r"python -m (stages\.[a-z_]+)", line):
-            assert (ROOT / module.replace(".", "/")).with_suffix(".py") in COMMANDS, line
-        if words[:2] in (["dvc", "repro"], ["dvc", "exp"], ["dvc", "status"]):
-            for key in re.findall(r"-S ([\w.]+)=", " ".join(words)):
-                assert key in keys, f"{line}: params.yaml has no {key}"
-            named = [word for word in words[2:] if re.fullmatch(r"[a-z]+_[a-z_]+|prepare|report", word)]
-            assert set(named) <= set(STAGES), line
-
-
-def key_paths(settings: dict[str, object], prefix: str = "") -> Iterator[str]:
-    for key, value in settings.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from key_paths(value, f"{prefix}{key}.")
 
 
 def run(*arguments: str) -> str:

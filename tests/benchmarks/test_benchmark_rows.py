@@ -1,5 +1,6 @@
 """Work and reference of each row give the same on tiny inputs; and the page that `benchmarks.run` writes."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks import cams, clustering, crf, disk, growth, inputs, reading, run, scoring, training_step, walk
 from benchmarks.measure import Comparison, Growth, Pair, Result, Target
+from experiments.origin import read_rows
 
 SMALL = "mobilenetv3_small_050"
 PAIRS: dict[str, Callable[[], Pair]] = {
@@ -133,6 +135,10 @@ def test_the_page_has_both_tables(
     run_it(monkeypatch, tmp_path)
     text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out == text + "\n"
+    rows = read_rows(tmp_path / "benchmarks.csv")
+    assert [row["name"] for row in rows] == ["fast", "slow", "grows"] and run.page(rows) == text
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert all(row["commit"].startswith(head) and row["command"] == run.COMMAND for row in rows)
     lines = text.splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith(("| fast", "| slow", "| grows"))] == [
         *("fast", "slow", "grows")
@@ -140,6 +146,26 @@ def test_the_page_has_both_tables(
     fast, slow = (next(line for line in lines if line.startswith(f"| {name}")) for name in ("fast", "slow"))
     assert "| yes |" in fast and "| **no** |" in slow and "| equal |" in fast
     assert "cores" in text and "torch " in text and "`python -m benchmarks.run`" in text
+
+
+def test_rows_that_are_measured_anew_replace_those_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run_it(monkeypatch, tmp_path)
+    before = read_rows(tmp_path / "benchmarks.csv")
+    for row in before:
+        row["date"] = "2000-01-01"
+    run.write_page(tmp_path / "benchmarks.md", before)
+    run_it(monkeypatch, tmp_path, "--only", "slow", "--publish")
+    after = read_rows(tmp_path / "benchmarks.csv")
+    assert [row["name"] for row in after] == ["fast", "slow", "grows"]
+    assert [row["date"] == "2000-01-01" for row in after] == [True, False, True]
+    assert after[1]["command"].endswith("--only slow --publish") and after[0] == before[0]
+    text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    runs = [line.rsplit("|", 2)[1].strip() for line in text.splitlines() if line.startswith(("| fast", "| slow"))]
+    assert runs == ["1", "2"] and "| 2 | " in text.partition("## Runs")[2]
+
+
+def test_the_published_page_is_made_from_its_values() -> None:
+    assert run.page(read_rows(run.PAGE.with_suffix(".csv"))) == run.PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arguments", [["--quick"], ["--only", "fast"]])
@@ -157,4 +183,5 @@ def test_a_part_of_the_rows_does_not_replace_the_page(
 
 def test_a_row_without_a_target_is_neither_reached_nor_missed() -> None:
     result = Result("a", "b", "c", "1 s / 2 s", 0.5, "x", None, "wall", "")
-    assert run.table([result])[2] == "| a | b | c | 1 s / 2 s | 0.5 x |  |  | wall |  |"
+    row = run.kept(result) | dict.fromkeys(run.ORIGIN, "")
+    assert run.table([row])[2] == "| a | b | c | 1 s / 2 s | 0.5 x |  |  | wall |  | 1 |"

@@ -1,7 +1,9 @@
 """Rows, experiments and pages of the tables; running them is DVC's part."""
 
+import csv
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from experiments import ablations, results, tables
 ROOT = Path(__file__).parents[2]
 TABLES = ("table1", "table2", "table3", "table4", "figure4", "seeds")
 SEED = ("seed",)
+SOURCE = dict.fromkeys(("date", "commit", "command", "machine"), "here")
 BASES = ("", "voc-animals", "voc2012")
 
 
@@ -214,16 +217,50 @@ def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.
         (row, {seed: {"seed": {"pacam": {"miou_oracle": value}}} for seed, value in by_seed.items()})
         for row, by_seed in zip(rows, values, strict=True)
     ]
-    lines = (
-        results.write("table1", found, [0, 1], settings(""), folder=tmp_path).read_text(encoding="utf-8").splitlines()
-    )
+    path = results.write("table1", found, [0, 1], settings(""), folder=tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# Table 1: seed mIoU"
-    assert lines[-3:] == [
+    assert lines[-5:] == [
         "| all | 62.5 | 61.0 ± 1.4 |",
         "| some |  | 58.2 (1 of 2 seeds) |",
         "| none | 50.1 | not measured |",
+        "",
+        "![The measured rows, with each seed and the paper's figure](table1.png)",
     ]
     assert (tmp_path / "table1.png").stat().st_size > 1000
+
+
+def test_each_value_is_kept_with_where_it_comes_from(tmp_path: Path) -> None:
+    found: results.Found = [(tables.Row("all", {}, 62.5), {5: {"seed": {"pacam": {"miou_oracle": 60.125}}}})]
+    path = results.write("table2", found, [5, 7], settings(""), folder=tmp_path)
+    with path.with_suffix(".csv").open(encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["row"], first["figure"], first["seed"], first["value"]) == ("all", "seed map", "5", "60.125")
+    assert (second["seed"], second["value"], second["paper"]) == ("7", "", "62.5")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert first["commit"].startswith(head) and first["command"] == "make table2 SEEDS=5,7"
+    assert re.search(r"\d+ cores, \d+ GiB", first["machine"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", first["date"])
+    text = path.read_text(encoding="utf-8")
+    assert all(first[name] in text for name in ("commit", "command", "machine", "date"))
+
+
+def test_the_page_is_made_from_the_file_of_values(tmp_path: Path) -> None:
+    found: results.Found = [(tables.Row("all", {}, 62.5), {0: {"seed": {"pacam": {"miou_oracle": 60.125}}}})]
+    file = results.write("table2", found, [0], settings(""), folder=tmp_path).with_suffix(".csv")
+    file.write_text(file.read_text(encoding="utf-8").replace("60.125", "33.333"), encoding="utf-8")
+    values, source = results.read_values(file)
+    assert "| all | 62.5 | 33.3 |" in results.page("table2", values, settings(""), source)
+
+
+def test_words_below_the_marker_stay(tmp_path: Path) -> None:
+    path = tmp_path / "table2.md"
+    path.write_text(f"replaced\n\n{results.BY_HAND}\n\nWhat it means.\n", encoding="utf-8")
+    found: results.Found = [(tables.Row("all", {}), {})]
+    results.write("table2", found, [0], settings(""), folder=tmp_path)
+    results.write("table2", found, [0], settings(""), folder=tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# Table 2") and text.endswith(f"\n\n{results.BY_HAND}\n\nWhat it means.\n")
+    assert "replaced" not in text and text.count("What it means.") == 1
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -252,7 +289,7 @@ def test_hosts_are_shown_beside_the_paper(tmp_path: Path, monkeypatch: pytest.Mo
     done = {0: metrics(40.0, 45.0, 50.0), 1: metrics(42.0, 45.0, 54.0)}
     found = [(irn, done), (cpal, {1: metrics(67.04, 73.0, 76.0)}), *((row, {}) for row in amn)]
     text = results.write("table4", found, [0, 1], settings("voc-animals"), folder=tmp_path).read_text(encoding="utf-8")
-    assert text.splitlines()[-6:] == [
+    assert text.splitlines()[-8:-2] == [
         "| host | seed, paper | seed, here | CRF, paper | CRF, here | mask, paper | mask, here |",
         "|---|---|---|---|---|---|---|",
         "| irn | 48.8 | 41.0 ± 1.4 | 53.7 | 45.0 ± 0.0 | 66.5 | 52.0 ± 2.8 |",
@@ -277,7 +314,8 @@ def test_every_step_and_class_over_seeds() -> None:
         )
 
     done = {4: metrics(50.0, background=80.0, cat=20.0), 6: metrics(52.0, background=84.0)}
-    lines = results.over_seeds(done, [4, 5, 6], settings(""))
+    values = results.measured_values("seeds", [(tables.Row("params.yaml", {}), done)], [4, 5, 6])
+    lines = results.page("seeds", values, settings(""), SOURCE)
     assert "The random seed draws the images as well." in lines
     start = lines.index("| mIoU | images of | seed 4 | seed 5 | seed 6 | mean ± deviation |")
     assert lines[start + 2 :] == [
@@ -303,7 +341,9 @@ def test_imported_maps_have_no_pacam() -> None:
     sweep = {"miou": 50.0, "threshold": 0.3, "miou_otsu": 49.0, "miou_oracle": 52.0}
     metrics = {step: {"miou": 50.0, "scored": {"split": "train"}} for step in tables.steps("seeds")}
     metrics["seed"]["cam"] = sweep
-    lines = results.over_seeds({0: metrics | {f"{step}_iou": [] for step in metrics}}, [0], settings(""))
+    done = {0: metrics | {f"{step}_iou": [] for step in metrics}}
+    values = results.measured_values("seeds", [(tables.Row("params.yaml", {}), done)], [0])
+    lines = results.page("seeds", values, settings(""), SOURCE)
     assert not any("PACAM" in line for line in lines)
 
 

@@ -1,0 +1,45 @@
+"""Where a figure comes from: date, commit, command and machine, beside each value in a CSV file."""
+
+import csv
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cpal.files import whole_file
+from cpal.report.provenance import commit
+
+# What changes no measurement: results of the pipeline itself, pages and tests.
+BESIDE_THE_CODE = ("data", "dvc.lock", "params.yaml", "docs", "tests", "*.md", "mkdocs.yml")
+
+
+def origin(command: str) -> dict[str, str]:
+    """The columns `date`, `commit`, `command` and `machine`; a commit with changed code says which files differ."""
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    return {"date": date, "commit": commit(results=BESIDE_THE_CODE), "command": command, "machine": machine()}
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, memory and system."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write dictionaries with the same keys as a CSV file with a header; None is an empty cell."""
+    rows = list(rows)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
