@@ -134,34 +134,44 @@ def summarize(dataset: Dataset) -> str:
 
 def render_page(report: Report) -> str:
     """The whole page. Without ground truth of the training images it begins with which classes to trust."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     scores = {"scores": "Mean IoU", "classes": "IoU of each class"}
     doubts = {"trust": "Which classes to trust", "first": "Look at these first"}
+    rest = {"images": "Images", "without_truth": "Without ground truth", "training": "Training"}
+    sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
+    script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
     ramp = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in RAMP.tolist())
+    values = {"report": report, "steps": STEPS, "signals": SIGNALS, "ramp": f"linear-gradient(to right,{ramp})"}
+    return render(
+        "CPAL report",
+        report.sentence,
+        sections,
+        values | {"classes": report.classes, "curves": report.curves},
+        script=script,
+    )
+
+
+def render(title: str, sentence: str, sections: Mapping[str, str], values: Mapping[str, Any], *, script: str) -> str:
+    """A page of these sections, by name of their template; `values` are what the templates take beside words and looks.
+
+    `values` names the `classes` of the colors. An empty script stands for none, and no enlarged view.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html").render(
-        report=report,
-        sections=(scores | doubts if report.scored else doubts | scores)
-        | {
-            "images": "Images",
-            "without_truth": "Without ground truth",
-            "training": "Training",
-            "settings": "Settings and versions",
-        },
-        steps=STEPS,
-        signals=SIGNALS,
+        title=title,
+        sentence=sentence,
+        sections=sections,
         words={"layers": words.LAYERS, "without_truth": words.WITHOUT_TRUTH, "curves": words.CURVES},
         policy=POLICY.format(script=digest),
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         script=script,
-        ramp=f"linear-gradient(to right,{ramp})",
         line_chart=line_chart,
         color=lambda value: "rgb({},{},{})".format(*class_palette()[value].tolist()),
+        **values,
     )
 
 
