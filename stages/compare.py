@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 from joblib import delayed
 
+from cpal.compare.changes import compare_images
+from cpal.compare.comparison import Comparison, as_text, compare, render_comparison
+from cpal.compare.runs import WORKSPACE, Places, open_runs
 from cpal.data.dataset import Record
 from cpal.files import whole_file
 from cpal.parallel import processes
-from cpal.report.changes import compare_images
-from cpal.report.comparison import Comparison, as_text, compare, render_comparison
 from cpal.report.provenance import code_changes
-from cpal.report.runs import WORKSPACE, Places, open_runs
 from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
 
@@ -30,7 +30,7 @@ def main(
     revisions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[REV]...",
+            metavar="[REV...]",
             help="workspace, git revisions and names of DVC experiments, the first of which the others are compared "
             "with. One is compared with the workspace; without any, the workspace with HEAD.",
             show_default=False,

@@ -6,7 +6,7 @@ Equal input gives equal bytes. Charts are SVG in the page; the only script is te
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.report import words
 from cpal.report.charts import line_chart
+from cpal.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first
@@ -87,7 +88,7 @@ class ScoreRow:
 class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
-    `facts` name what the result depends on besides data and settings."""
+    `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name."""
 
     classes: Sequence[str]
     sentence: str
@@ -101,6 +102,7 @@ class Report:
     params: str
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
+    times: Mapping[str, Taken] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -137,29 +139,34 @@ def render_page(report: Report) -> str:
     scores = {"scores": "Mean IoU", "classes": "IoU of each class"}
     doubts = {"trust": "Which classes to trust", "first": "Look at these first"}
     rest = {"images": "Images", "without_truth": "Without ground truth", "training": "Training"}
+    rest |= {"times": "Time and memory"} if report.times else {}
     sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
     script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
     ramp = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in RAMP.tolist())
     values = {"report": report, "steps": STEPS, "signals": SIGNALS, "ramp": f"linear-gradient(to right,{ramp})"}
-    return render(
-        "CPAL report",
-        report.sentence,
-        sections,
-        values | {"classes": report.classes, "curves": report.curves},
-        script=script,
-    )
+    values |= {"classes": report.classes, "curves": report.curves, "duration": duration}
+    return render("CPAL report", report.sentence, sections, values, script=script)
 
 
-def render(title: str, sentence: str, sections: Mapping[str, str], values: Mapping[str, Any], *, script: str) -> str:
-    """A page of these sections, by name of their template; `values` are what the templates take beside words and looks.
+def render(
+    title: str,
+    sentence: str,
+    sections: Mapping[str, str],
+    values: Mapping[str, Any],
+    *,
+    script: str = "",
+    templates: Sequence[Path] = (),
+) -> str:
+    """A page of these sections, by name of their template, which lies here or in one of the folders `templates`.
 
-    `values` names the `classes` of the colors. An empty script stands for none, and no enlarged view.
+    `values` are what these templates take, and the `classes` of the colors. Without a script the page has no enlarged
+    view.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader([TEMPLATES, *templates]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html").render(
         title=title,

@@ -46,6 +46,12 @@ class Run:
     absent: tuple[str, ...] = ()
     cure: str = ""
 
+    @property
+    def missing(self) -> str:
+        """What is absent, in words; empty if nothing is."""
+        where = "DVC's cache" if self.commit else "the workspace"
+        return f"{', '.join(self.absent)} not in {where}" if self.absent else ""
+
 
 def open_runs(names: Sequence[str], scratch: Path, places: Places) -> list[Run]:
     """The runs of these names, in this order. Folders of revisions are made in `scratch`.
@@ -75,7 +81,7 @@ def open_runs(names: Sequence[str], scratch: Path, places: Places) -> list[Run]:
 
 def _workspace(places: Places) -> Run:
     absent = tuple(path.as_posix() for path in places.outputs if not path.exists())
-    return Run(WORKSPACE, "", Path(), absent, "make them: dvc repro" if absent else "")
+    return Run(WORKSPACE, "", Path(), absent, "get them: dvc checkout; or make them: dvc repro" if absent else "")
 
 
 def _commit(repo: Any, name: str) -> str:
@@ -96,7 +102,7 @@ def _commit(repo: Any, name: str) -> str:
 
 def _candidates(repo: Any, name: str) -> str:
     """The names that a user may have meant, the likeliest ones first."""
-    experiments = sorted(_experiments(repo))
+    experiments = sorted(set(_experiments(repo).values()))
     known = [WORKSPACE, "HEAD", *repo.scm.list_branches(), *repo.scm.list_tags(), *experiments]
     near = get_close_matches(name, known, n=3)
     rest = [other for other in known if other not in near]
@@ -105,10 +111,11 @@ def _candidates(repo: Any, name: str) -> str:
     return listed + (f", or one of {more} more: dvc exp list --all-commits" if more > 0 else "")
 
 
-def _experiments(repo: Any) -> set[str]:
+def _experiments(repo: Any) -> dict[str, str]:
+    """Name of each experiment by its commit."""
     from dvc.repo.experiments.utils import exp_refs
 
-    return {ref.name for ref in exp_refs(repo.scm)}
+    return {repo.scm.get_ref(str(ref)): ref.name for ref in exp_refs(repo.scm)}
 
 
 def _opened(repo: Any, name: str, commit: str, folder: Path, places: Places) -> Run:
@@ -128,7 +135,7 @@ def _opened(repo: Any, name: str, commit: str, folder: Path, places: Places) -> 
             for path in places.outputs
             if path.as_posix() not in outs or not _link(outs[path.as_posix()], folder / path)
         ]
-    return Run(name, commit, folder, tuple(absent), _cure(repo, name, absent) if absent else "")
+    return Run(name, commit, folder, tuple(absent), _cure(repo, name, commit, absent) if absent else "")
 
 
 def _link(out: Any, folder: Path) -> bool:
@@ -146,11 +153,13 @@ def _link(out: Any, folder: Path) -> bool:
     return True
 
 
-def _cure(repo: Any, name: str, absent: Iterable[str]) -> str:
+def _cure(repo: Any, name: str, commit: str, absent: Iterable[str]) -> str:
     """How to get outputs that are not in the cache."""
     remote = repo.config["core"].get("remote")
-    if name in _experiments(repo):
-        again = f"make them again: dvc exp apply {name}, then dvc repro"
-        return f"get them: dvc exp pull GIT_REMOTE {name} --remote {remote}; or {again}" if remote else again
-    again = f"make them again: git switch --detach {name}, then dvc repro"
-    return f"get them: dvc fetch --all-commits {' '.join(absent)}; or {again}" if remote else again
+    if experiment := _experiments(repo).get(commit):
+        fetch, start = f"dvc exp pull GIT_REMOTE {experiment} --remote {remote}", f"dvc exp apply {experiment}, then "
+    else:
+        fetch = f"dvc fetch --all-commits {' '.join(absent)}"
+        start = "" if commit == repo.scm.get_rev() else f"git switch --detach {name}, then "
+    again = f"make them again: {start}dvc repro"
+    return f"get them: {fetch}; or {again}" if remote else again

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cpal.compare.changes import Gallery
+from cpal.compare.runs import Places, Run
 from cpal.errors import UserError
 from cpal.evaluation.score_files import Figure, join_details, read_metrics
-from cpal.report.changes import Gallery
 from cpal.report.page import STEPS, Curve, render
 from cpal.report.provenance import LARGEST, RESTORE
 from cpal.report.run_files import read_curves, read_diagnostics
-from cpal.report.runs import Places, Run
 from cpal.report.words import CURVES, WITHOUT_TRUTH
 from cpal.settings.profiles import plain_yaml, shown
 from cpal.settings.yaml_files import read_yaml
@@ -22,6 +22,7 @@ from cpal.settings.yaml_files import read_yaml
 TITLES = STEPS | {"classifier": "Classifier", "prototypes": "Prototypes"}  # of the files of metrics
 TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
 NOTHING = "–"
+TEMPLATES = Path(__file__).with_name("templates")
 Figures = dict[str, Figure]
 
 
@@ -67,7 +68,7 @@ class Compared:
     name: str
     commit: str
     code: str
-    absent: Sequence[str]
+    outputs: str
     cure: str
 
 
@@ -97,7 +98,7 @@ def compare(runs: Sequence[Run], places: Places, code: Sequence[str], gallery: G
     """
     facts, names = [read_facts(run, places) for run in runs], [run.name for run in runs]
     lines = [
-        Compared(run.name, run.commit[:10] or "not committed", files, run.absent, run.cure)
+        Compared(run.name, run.commit[:10] or "not committed", files, run.missing or "all there", run.cure)
         for run, files in zip(runs, code, strict=True)
     ]
     return Comparison(
@@ -124,7 +125,9 @@ def render_comparison(comparison: Comparison) -> str:
         "compared_figures": "All figures",
     }
     values = {"comparison": comparison, "classes": comparison.gallery.classes, "curves": comparison.curves}
-    return render("CPAL comparison", f"{', '.join(others)} compared with {first}.", sections, values, script="")
+    return render(
+        "CPAL comparison", f"{', '.join(others)} compared with {first}.", sections, values, templates=[TEMPLATES]
+    )
 
 
 def read_facts(run: Run, places: Places) -> Facts:
@@ -190,7 +193,7 @@ def stale_stages(stages: Mapping[str, Any], settings: Mapping[str, Any]) -> set[
     stale: set[str] = set()
     for name, stage in stages.items():
         recorded = [pair for values in stage.get("params", {}).values() for pair in values.items()]
-        if any(_setting(settings, key) != value for key, value in recorded):
+        if any(setting(settings, key) != value for key, value in recorded):
             stale.add(name)
         if any(made.get(dep["path"], (name, dep.get("md5")))[1] != dep.get("md5") for dep in stage.get("deps", ())):
             stale.add(name)
@@ -206,7 +209,7 @@ def stale_stages(stages: Mapping[str, Any], settings: Mapping[str, Any]) -> set[
     return stale
 
 
-def _setting(settings: Mapping[str, Any], key: str) -> Any:
+def setting(settings: Mapping[str, Any], key: str) -> Any:
     found: Any = settings
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cpal.compare.runs import Places, Run
 from cpal.data.dataset import Dataset, Record, Split, read_dataset
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, read_truth
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.drawing import class_palette, fit, overlay
 from cpal.report.page import Layer
-from cpal.report.runs import Places, Run
 
 SIDE = 240  # of a picture, in pixels
 MEANS = 1.0  # a change of an image's mIoU that counts as better or worse, in percent
@@ -85,7 +85,7 @@ def compare_images(runs: Sequence[Run], places: Places, each: Each, *, images: i
     Runs whose results are not there are left out, and the gallery says so. Images that are not the same in all runs are
     left out too.
     """
-    why = [f"{run.name}: {', '.join(run.absent)} not in DVC's cache; {run.cure}." for run in runs if run.absent]
+    why = [f"{run.name}: {run.missing}; {run.cure}." for run in runs if run.absent]
     there = [run for run in runs if not run.absent]
     if len(there) < 2:
         return Gallery([], [], [*why, "Images need the outputs of two runs."])
