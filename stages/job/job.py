@@ -10,11 +10,15 @@ import typer
 
 from cpal.files import sweep
 from cpal.settings.config import load_config
+from cpal.times import taken, write_taken
+from stages import BEGUN, COMMAND
+from stages.job.announce import first_line, pipeline
 from stages.job.images import Job
-from stages.job.launch import ON_THIS_MACHINE, relaunch
+from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, relaunch
 from stages.job.network import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
-from stages.job.paths import PARAMS
+from stages.job.paths import PARAMS, TIMES
+from stages.job.stopping import ignore_signals
 
 __all__ = ["Job", "NetworkJob", "run_stage"]
 
@@ -40,7 +44,12 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
 
     def start(job: Job) -> None:
         sweep(job.scratch)
+        first = RANK == 0 and name in (order := pipeline())
+        if first:
+            print(first_line(job, order), flush=True)
         main(job)
+        if first and job.out is None:
+            note_taken(name)
 
     def on_processor(
         params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None
@@ -61,3 +70,17 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
 
     command = on_network if kind is NetworkJob else on_processor
     run(command, help=sys.modules[main.__module__].__doc__, before=before)
+
+
+def note_taken(name: str) -> None:
+    """Write what this stage took. Its results are there already, so that an error here is only told."""
+    if COMMAND:
+        ignore_signals()
+    if "joblib" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)  # the time of a process counts when it has ended
+    try:
+        write_taken(TIMES, name, taken(BEGUN, PROCESSES))
+    except OSError as error:
+        print(f"note: {TIMES / name}.json: {error.strerror}; the report will not say what {name} took", file=sys.stderr)
