@@ -64,7 +64,10 @@ def figure3(job: NetworkJob, loaded: Fitted, folder: Path) -> Iterator[Path]:
     if learner.settings.align == "none":
         print("figure3: cpal.align is none: one panel, without alignment")
     points = figure_data.embed_bank(learner, loaded.origins, classes, seed=job.config.seed)
-    yield from _figure(folder / "figure3.csv", points, plots.embedding)
+    if points:
+        yield from _figure(folder / "figure3.csv", points, plots.embedding)
+    else:
+        print("figure3: not drawn: the bank has too few instances")
     if spread := figure_data.spread_of_bank(learner, classes):
         yield from _figure(folder / "figure3_spread.csv", spread, plots.spread)
     else:
