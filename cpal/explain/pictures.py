@@ -51,7 +51,8 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 class Similarities:
     """What Eq. 13 gives with each neighbour, with all of them and with the background's, as pictures.
 
-    Negative cosines are drawn as 0. All share one scale of colors, from `low` to `high`, the smallest and the largest of the neighbours.
+    All share one scale of colors, from `low` to `high`, the smallest and the largest cosine of the neighbours; negative
+    ones are drawn as 0.
     """
 
     alone: list[np.ndarray]

@@ -120,7 +120,7 @@ def test_all_figures_of_a_run(run_folder: Path, capsys: pytest.CaptureFixture[st
     docs = Path("docs/results/figures")
     docs.mkdir(parents=True)
     (docs / "figure3.csv").write_text("published", encoding="utf-8")
-    figures.main(images="c,d")
+    figures.main(images="c,d", workers=1)
     made = {path.name for path in Path("results/figures").iterdir()}
     assert made == {f"{name}.{end}" for name in DRAWN for end in ("csv", "svg", "png")} | {
         f"figure5{part}.{end}" for part in "ab" for end in ("csv", "png")
@@ -131,7 +131,7 @@ def test_all_figures_of_a_run(run_folder: Path, capsys: pytest.CaptureFixture[st
     _check_scores()
     _check_figure5()
     before = {name: Path("results/figures", name).read_bytes() for name in made}
-    figures.main(images="c,d", publish=True)
+    figures.main(images="c,d", publish=True, workers=1)
     assert {path.name: path.read_bytes() for path in docs.iterdir()} == before
 
 
@@ -194,7 +194,7 @@ def test_without_ground_truth_scores_are_not_drawn(run_folder: Path, capsys: pyt
     for name in ("seed", "crf", "pseudo_mask", "segmentation"):
         Path(f"data/metrics/{name}.json").write_text("{}", encoding="utf-8")
         Path(f"data/metrics/{name}_iou.json").write_text("[]", encoding="utf-8")
-    figures.main(images="c")
+    figures.main(images="c", workers=1)
     assert "class_iou, confusion, thresholds: not drawn: the data set has no ground truth" in capsys.readouterr().out
     assert not Path("results/figures/thresholds.csv").exists() and Path("results/figures/figure3.svg").exists()
 

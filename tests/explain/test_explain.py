@@ -262,6 +262,15 @@ def test_maps_of_other_settings_are_not_explained(run_folder: Path) -> None:
         stage.main("c", out=Path("shown"), device="cpu")
 
 
+def test_prototypes_of_other_images_are_not_explained(run_folder: Path) -> None:
+    path = Path("data/dataset/dataset.json")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"image_id": "d"', '"image_id": "other"'), encoding="utf-8"
+    )
+    with pytest.raises(UserError, match="made of other images, such as d; .*dvc repro fit_prototypes$"):
+        stage.main("c", out=Path("shown"), device="cpu")
+
+
 def test_imported_maps_have_no_prototypes(run_folder: Path) -> None:
     set_params("^  source: pacam ", "  source: imported ")
     set_params("^  maps: data/cams ", "  maps: data/imported_cams ")
