@@ -18,6 +18,7 @@ from cpal.method.learner import ContextPrototypeLearner, Instances
 
 Rows = list[dict[str, Any]]
 PER_CLASS = 100  # instances of a class in the t-SNE, drawn at random
+FEWEST = 4  # points that a t-SNE needs
 ALIGNED = {False: "without alignment", True: "with alignment"}
 
 
@@ -46,7 +47,7 @@ def embed_bank(learner: ContextPrototypeLearner, origins: Origins, classes: Sequ
     """Fig. 3: t-SNE of the foreground classes' instances and context prototypes, once unaligned and once aligned.
 
     Each row is a point: panel, kind (instance | prototype), label, class, image, x, y. At most PER_CLASS instances
-    of a class, drawn by `seed`, the same in both panels. Distances are cosine.
+    of a class, drawn by `seed`, the same in both panels. Distances are cosine. Nothing with fewer than FEWEST points.
     """
     from sklearn.manifold import TSNE
 
@@ -61,6 +62,8 @@ def embed_bank(learner: ContextPrototypeLearner, origins: Origins, classes: Sequ
             named += [("instance", k, name, origins[k][entry]) for entry in kept[k]]
             named += [("prototype", k, name, "")] * int(learner.valid[k].sum())
         x = F.normalize(torch.cat(points), dim=-1).cpu().double().numpy()
+        if len(x) < FEWEST:
+            return []
         perplexity = min(30.0, (len(x) - 1) / 3)
         flat = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed).fit_transform(x)
         places = [{"x": round(float(left), 4), "y": round(float(up), 4)} for left, up in flat]

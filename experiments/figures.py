@@ -26,7 +26,7 @@ from experiments import figure_data, plots
 from experiments.figure_pictures import ablation, neighbors
 from stages.job.explained import explain_image, load_fitted
 from stages.job.job import NetworkJob
-from stages.job.options import Params
+from stages.job.options import DEFAULT_WORKERS, Params, Workers
 from stages.job.paths import METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 
 RESULTS, PUBLISHED = Path("results/figures"), Path("docs/results/figures")
@@ -39,9 +39,10 @@ def main(
     ] = "",
     publish: Annotated[bool, typer.Option("--publish", help="Replace the figures in docs/results/figures.")] = False,
     params: Params = PARAMS,
+    workers: Workers = DEFAULT_WORKERS,
 ) -> None:
     folder = PUBLISHED if publish else RESULTS
-    job = NetworkJob("figures", load_config(params), params, device_name="cpu")
+    job = NetworkJob("figures", load_config(params), params, workers, device_name="cpu")
     loaded = load_fitted(job)
     records = [find_record(job.dataset, name) for name in images.split(",")] if images else examples(job)
     for path in [*figure3(job, loaded, folder), *figure5(job, loaded, records, folder), *score_figures(job, folder)]:
@@ -64,7 +65,10 @@ def figure3(job: NetworkJob, loaded: Fitted, folder: Path) -> Iterator[Path]:
     if learner.settings.align == "none":
         print("figure3: cpal.align is none: one panel, without alignment")
     points = figure_data.embed_bank(learner, loaded.origins, classes, seed=job.config.seed)
-    yield from _figure(folder / "figure3.csv", points, plots.embedding)
+    if points:
+        yield from _figure(folder / "figure3.csv", points, plots.embedding)
+    else:
+        print("figure3: not drawn: the bank has too few instances")
     if spread := figure_data.spread_of_bank(learner, classes):
         yield from _figure(folder / "figure3_spread.csv", spread, plots.spread)
     else:

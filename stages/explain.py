@@ -1,4 +1,4 @@
-"""Explain one training image: an HTML page and a picture of its way through the pipeline, in OUT.
+"""Explain one training image: an HTML page and a picture of its way through the pipeline.
 
 They show its maps, the context prototypes behind its PACAM with the training images that made them, and what the CRF
 and the random walk changed. It reads what the pipeline has published.

@@ -21,7 +21,7 @@ from cpal.files import whole_file
 from cpal.method.make_cams import localize
 from cpal.settings.config import CamConfig, Config
 
-NEAREST = 3  # training images of each prototype
+NEAREST = 4  # training images of each prototype
 ALLOWED = 0.02  # mean difference of a map from the file's: float16, and another device
 
 

@@ -42,8 +42,8 @@ class Neighbor:
 
     prototype: its number among the class's context prototypes, from 0. positiveness: w_i (Eq. 7). share: of the map,
     0 to 1; the shares of all neighbours sum to 1. cosine: with the aligned instance. members: instances in the bank
-    whose nearest prototype it is. activation (h, w) in [0, 1]: what Eq. 13 gives with this prototype alone. nearest:
-    the training images nearest to it, the nearest first.
+    whose nearest prototype it is. activation (h, w) in [-1, 1]: cosine of each cell and the prototype, of which Eq. 13
+    takes the weighted mean and then the ReLU. nearest: the training images nearest to it, the nearest first.
     """
 
     prototype: int
@@ -122,7 +122,7 @@ def _neighbors(found: Fitted, step: Instances, k: int, count: int) -> tuple[Neig
     context = F.normalize(learner.context[k], dim=-1)
     cosine = context[index] @ F.normalize(anchor[0, k], dim=-1)
     z = F.normalize(step.features[0], dim=0)
-    maps = F.relu(torch.einsum("dhw,td->thw", z, context[index])) * step.inside[0]
+    maps = torch.einsum("dhw,td->thw", z, context[index]) * step.inside[0]
     entries = F.normalize(learner.bank.latest(k), dim=-1)
     likeness = (entries @ context.T).masked_fill(~learner.valid[k], -torch.inf)  # of entries and prototypes
     members = torch.bincount(likeness.argmax(dim=1), minlength=len(context))

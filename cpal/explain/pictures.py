@@ -51,7 +51,8 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 class Similarities:
     """What Eq. 13 gives with each neighbour, with all of them and with the background's, as pictures.
 
-    All share one scale of colors, from `low` to `high`, the smallest and the largest of the neighbours.
+    All share one scale of colors, from `low` to `high`, the smallest and the largest cosine of the neighbours; negative
+    ones are drawn as 0.
     """
 
     alone: list[np.ndarray]
@@ -63,7 +64,7 @@ class Similarities:
 
 def similarity_pictures(image: np.ndarray, view: ClassView) -> Similarities:
     """Draw the similarities on an image (H, W, 3)."""
-    maps = np.stack([*(neighbor.activation for neighbor in view.neighbors), view.similarity, view.background])
+    maps = np.stack([*(neighbor.activation for neighbor in view.neighbors), view.similarity, view.background]).clip(0)
     low, high = float(maps[:-1].min()), float(maps[:-1].max())
     scaled = np.clip((resize_maps(maps, image.shape[:2]) - low) / max(high - low, 1e-6), 0, 1)
     *alone, together, background = (glow(image, score) for score in scaled)

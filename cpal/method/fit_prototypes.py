@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from cpal.data.views import Views
-from cpal.errors import UserError, again
+from cpal.errors import UserError, again, reading
 from cpal.method.classifier import Classifier
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.networks.weights import load_weights, read_meta, save_weights
@@ -73,7 +74,8 @@ def load_bank(path: Path, learner: ContextPrototypeLearner, classes: Sequence[st
     """
     stage, former = "fit_prototypes", Former(learner)
     load_weights(path, {"learner": learner, "former": former}, {"classes": list(classes)}, stage=stage)
-    origins: Origins = read_meta(path, stage=stage).get("origins", [])
+    with reading(path, stage=stage):
+        origins = TypeAdapter(Origins).validate_python(read_meta(path, stage=stage).get("origins", []), strict=True)
     if [len(ids) for ids in origins] != learner.bank.valid().sum(dim=1).tolist():
         raise UserError(f"{path}: does not name the image of each instance; {again(stage)}")
     return former, origins

@@ -35,6 +35,11 @@ def load_fitted(job: NetworkJob) -> Fitted:
         CLASSIFIER, classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
     )
     former, origins = load_bank(PROTOTYPES, learner, classes)
+    if other := set[str]().union(*origins) - {record.image_id for record in job.dataset.split("train")}:
+        raise UserError(
+            f"{PROTOTYPES}: made of other images, such as {min(other)}; run the fit_prototypes stage again: "
+            "dvc repro fit_prototypes"
+        )
     return fitted(Classifier(host, job.dataset.num_foreground, learner), former, origins)
 
 
