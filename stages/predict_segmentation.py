@@ -26,6 +26,7 @@ def main(job: NetworkJob) -> None:
     target = job.target(PREDICTIONS)
     segmentor, _ = load_segmentor(SEGMENTATION, model, dataset.classes)
     segmentor.to(job.device)
+    job.in_half(segmentor)
     folder = job.work([model.model_dump(), settings.model_dump()])
     done = folder / "predictions"
     seen = dataset.predicted(job.limit, images=job.config.evaluate.train_images, seed=job.config.seed)
