@@ -45,7 +45,7 @@ class NetworkJob(Job):
         """Let a network compute as --amp says from now on; with off, nothing changes."""
         import torch
 
-        from cpal.networks.half import compute_in_half
+        from stages.job.half import compute_in_half
 
         if self.amp != "off":
             compute_in_half(network, {"bf16": torch.bfloat16, "fp16": torch.float16}[self.amp], self.device)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from cpal.errors import UserError
 from cpal.hosts import HostOutput
-from cpal.networks.half import compute_in_half
 from cpal.settings.config import load_config
 from stages.job.device import joined_device
+from stages.job.half import compute_in_half
 from stages.job.job import NetworkJob
 
 CPU = torch.device("cpu")
