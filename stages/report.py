@@ -59,7 +59,8 @@ def _results(job: Job) -> Results:
     for folder, stage in (trained | STAGE_OF).items():
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
-    predicted = frozenset(record.image_id for record in [*job.dataset.predicted(), *job.dataset.split("val")])
+    seen = job.dataset.predicted(images=job.config.evaluate.train_images, seed=job.config.seed)
+    predicted = frozenset(record.image_id for record in [*seen, *job.dataset.split("val")])
     return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted)
 
 

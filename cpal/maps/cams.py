@@ -24,8 +24,8 @@ class CamFile:
     """Maps of one image's present classes at a quarter of its size.
 
     classes int64 (K,): mask values 1..N of the K present classes. maps: arrays (K, h, w) in [0, 1] by the names in
-    MAP_NAMES, rounded to float16 on disk. size: (H, W) of the image. `cam` always exists. Maps imported from another method have
-    only `cam`, and with `taught_cam.decay: 0` there is no `taught`.
+    MAP_NAMES, rounded to float16 on disk. size: (H, W) of the image. `cam` always exists. Maps imported from another
+    method have only `cam`, and with `taught_cam.decay: 0` there is no `taught`.
     """
 
     classes: np.ndarray

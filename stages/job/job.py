@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cpal.files import sweep
+from cpal.settings.base import Amp
 from cpal.settings.config import load_config
 from cpal.times import taken, write_taken
 from stages import BEGUN, COMMAND
@@ -23,6 +24,10 @@ from stages.job.stopping import ignore_signals
 __all__ = ["Job", "NetworkJob", "run_stage"]
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Half = Annotated[
+    Amp,
+    typer.Option("--amp", envvar="CPAL_AMP", help="Precision of inference on CUDA; trainings have the setting amp."),
+]
 Loaders = Annotated[
     int | None,
     typer.Option(
@@ -63,10 +68,11 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         workers: Workers = DEFAULT_WORKERS,
         limit: Limit = None,
         out: Out = None,
+        amp: Half = "off",
     ) -> None:
         relaunch(name)
         workers = max(min(workers, 1), workers // ON_THIS_MACHINE)  # 0 stays 0: no cluster
-        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
+        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders, amp))
 
     command = on_network if kind is NetworkJob else on_processor
     run(command, help=sys.modules[main.__module__].__doc__, before=before)
