@@ -243,6 +243,20 @@ def test_files_that_a_page_names_exist(page: str) -> None:
             assert (ROOT / code).exists(), f"{code}: no such file"
 
 
+def test_messages_to_look_for_are_those_of_the_code() -> None:
+    part = TEXTS["docs/troubleshooting.md"].partition("## By message")[2].partition("Messages of other programs")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)
+    assert len(messages) > 10
+    files = [
+        path for folder in ("cpal", "stages", "experiments", "installation") for path in (ROOT / folder).rglob("*")
+    ]
+    code = "".join(path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".sh"))
+    code = re.sub(r'"\n +f?"', "", code)  # a string that is written in parts
+    for message in messages:
+        for piece in message.split(" ... "):
+            assert piece in code, f"{message}: no module has this message"
+
+
 # The list of pages, the navigation of the site, and what scripts write
 
 
@@ -323,7 +337,7 @@ def test_the_reference_names_modules_and_letters_that_exist() -> None:
     page = TEXTS["docs/reference.md"]
     named = re.findall(r"^<!-- ::: ([\w.]+) ::: -->$", page, re.MULTILINE)
     links = re.findall(r"^\[`([\w.]+)`\]\(\.\./([\w/.]+)\)", page, re.MULTILINE)
-    assert [name for name, _ in links] == named
+    assert [name for name, _ in links] == [re.sub(r"\.[A-Z]\w+$", "", name) for name in named]
     for name, path in links:
         assert path in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py")
     letters = re.search(r"Shapes: (.+?)\.\n\n", inspect.getdoc(cpal) or "", re.DOTALL)

@@ -25,7 +25,7 @@ PICTURE = ROOT / "docs/architecture.svg"
 STAGES = {"stages": "one command for each stage"}
 COLORS = {"stages": "#fde7c8", "method": "#cfe3f7"}  # where a reader starts; all others are gray
 LINE = "#5a6675"
-WIDTH, HEIGHT = 132, 56  # of a box, in points
+WIDTH, HEIGHT = 124, 68  # of a box, in points
 
 
 def sub_packages() -> dict[str, str]:
@@ -94,7 +94,7 @@ def laid_out(graph: nx.DiGraph) -> tuple[dict[str, Box], dict[tuple[str, str], L
     for edge, line in zip(edges, lines.values(), strict=True):
         edge.view = line
     layout = SugiyamaLayout(Graph(list(vertices.values()), edges).C[0])
-    layout.xspace, layout.yspace, layout.dw = 24, 44, 16
+    layout.xspace, layout.yspace, layout.dw = 14, 36, 12
     layout.init_all(roots=[vertices["stages"]], inverted_edges=[])
     layout.draw(20)
     return {name: vertex.view for name, vertex in vertices.items()}, lines
@@ -112,15 +112,15 @@ def draw() -> Figure:
         arrow.set_gid(f"{source}-imports-{target}")
         axes.add_patch(arrow)
     for name, box in boxes.items():
-        (x, y), text = box.xy, fill(words[name], 24)
+        (x, y), text = box.xy, fill(words[name], 19)
         corner = (x - WIDTH / 2, y - HEIGHT / 2)
         patch = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=6")
         patch.set(facecolor=COLORS.get(name, "#eef1f4"), edgecolor=LINE, gid=f"box-{name}")
         axes.add_patch(patch)
-        axes.text(x, y - 13, name, ha="center", va="center", fontsize=12, fontweight="bold", color="#14181d")
-        axes.text(x, y + 9, text, ha="center", va="center", fontsize=8.5, color="#14181d", linespacing=1.1)
+        axes.text(x, y - 19, name, ha="center", va="center", fontsize=14, fontweight="bold", color="#14181d")
+        axes.text(x, y + 10, text, ha="center", va="center", fontsize=10.5, color="#14181d", linespacing=1.1)
     xs, ys = zip(*(box.xy for box in boxes.values()), strict=True)
-    limits = (min(xs) - WIDTH, max(xs) + WIDTH), (max(ys) + HEIGHT, min(ys) - HEIGHT)
+    limits = (min(xs) - 0.6 * WIDTH, max(xs) + 0.6 * WIDTH), (max(ys) + 0.7 * HEIGHT, min(ys) - 0.7 * HEIGHT)
     axes.set(xlim=limits[0], ylim=limits[1])
     figure.set_size_inches((limits[0][1] - limits[0][0]) / 72, (limits[1][0] - limits[1][1]) / 72)
     return figure
