@@ -179,7 +179,7 @@ def test_the_page_needs_nothing_from_outside(here: Path, tmp_path: Path) -> None
     assert all((a.get("src") or "data:").startswith("data:") for _, a in page.tags)
     assert all((a.get("href") or "#").startswith("#") for _, a in page.tags)
     assert "url(" not in text and str(here) not in text and str(tmp_path) not in text
-    assert ["Pseudo-masks", "50.0", "47.5-2.5"] in page.rows
+    assert ["Pseudo-masks", "50.0", "47.5 -2.5"] in page.rows
     assert ["pseudo_mask.min_confidence", "0.5", "0.9"] in page.rows
     assert page.headings() == ["h1", *["h2"] * 7]
     pictures = [a for tag, a in page.tags if tag == "img"]
