@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,10 @@ stages:
   prepare: {cmd: "true", params: [seed], outs: [data/dataset]}
   write_pseudo_masks: {cmd: "true", params: [pseudo_mask], deps: [data/dataset], outs: [data/pseudo_masks]}
   predict_segmentation: {cmd: "true", deps: [data/pseudo_masks], outs: [data/predictions]}
+  evaluate_segmentation:
+    cmd: "true"
+    deps: [data/predictions]
+    metrics: [data/metrics/segmentation.json: {cache: false}]
   evaluate_pseudo_mask:
     cmd: "true"
     deps: [data/pseudo_masks]
@@ -53,6 +58,8 @@ def write_results(miou: float, iou: dict[str, float], ends: dict[str, int]) -> N
     rows = [{"class": name, "iou": value} for name, value in iou.items()]
     details = {"without_truth": {"coverage": 30.0 + miou / 100}, "scored": {"split": "train"}}
     write_scores(Path("data/metrics"), "pseudo_mask", {"miou": miou, "pixel_accuracy": 90.0}, rows, details)
+    scores = {"miou": miou / 2, "pixel_accuracy": 80.0, "train": 70.0}
+    write_json(Path("data/metrics/segmentation.json"), scores)
     write_json(Path("data/metrics/classifier.json"), [{"map": 97.25, "images": 2}])
     write_json(Path("data/metrics/classifier_ap.json"), [{"class": "red", "ap": 88.5}])
     for name in ("train_cam", "train_segmentation"):
@@ -121,6 +128,7 @@ def test_settings_and_scores_beside_each_other(here: Path, tmp_path: Path) -> No
     assert cells(found, "pseudo_mask.min_confidence") == [("0.5", ""), ("0.9", ""), ("0.7", "")]
     assert cells(found, "steps") == [("[1, 2]", ""), ("[1, 2]", ""), ("[1, 3]", "")]
     assert cells(found, "Pseudo-masks") == [("50.0", ""), ("47.5", "-2.5"), ("60.0", "+10.0")]
+    assert cells(found, "Segmentation") == [("25.0", ""), ("23.8", "-1.2"), ("30.0", "+5.0")]
     assert cells(found, "Seeds") == [("–", "")] * 3
     assert cells(found, "map") == [("97.250", ""), ("97.250", "="), ("97.250", "=")]
     assert cells(found, "Pixels with a class") == [("30.500", ""), ("30.475", "-0.025"), ("30.600", "+0.100")]
@@ -243,6 +251,22 @@ def test_a_folder_without_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no DVC project here; run this command in the project's folder"):
         open_runs(["HEAD"], tmp_path, PLACES)
+
+
+def test_the_documented_table_of_experiments_fits_in_120_columns(here: Path) -> None:
+    """The command of docs/commands.md: the final score and the settings, none of them cut."""
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^dvc exp show .*$", text, re.MULTILINE)
+    done = subprocess.run(
+        shlex.split(command), env=os.environ | {"COLUMNS": "120"}, check=True, stdout=subprocess.PIPE, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 120 and "…" not in done.stdout
+    assert lines[1].split() == [
+        *("Experiment", "data/metrics/segmentation.json:miou", "pseudo_mask.min_confidence", "steps")
+    ]
+    (row,) = [line.split() for line in lines if "[thick]" in line]
+    assert row[-4:] == ["23.75", "0.9", "[1,", "2]"]
 
 
 def test_images_that_are_not_the_same_are_left_out(tiny_dataset: Dataset) -> None:
