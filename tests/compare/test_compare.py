@@ -15,13 +15,23 @@ import numpy as np
 import pytest
 
 from cpal.compare.changes import compare_images, shared_records
-from cpal.compare.comparison import Comparison, as_text, compare, read_facts, render_comparison, stale_stages
+from cpal.compare.comparison import (
+    Comparison,
+    Facts,
+    as_text,
+    compare,
+    curve_rows,
+    read_facts,
+    render_comparison,
+    stale_stages,
+)
 from cpal.compare.runs import Run, open_runs
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.masks import read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
+from cpal.report.page import Curve
 from html_page import Page
 from stages.compare import PLACES
 
@@ -291,6 +301,19 @@ def test_what_a_partial_experiment_left_is_marked() -> None:
     assert stale_stages(stages, {"k": 1, "s": 5}) == {"a", "b", "c"}
     moved = stages | {"b": stages["b"] | {"deps": [{"path": "x", "md5": "0"}]}}
     assert stale_stages(moved, {"k": 1, "s": {"t": 2}}) == {"b", "c"}, "b ran on another x"
+
+
+def test_curves_that_are_the_same_are_left_out() -> None:
+    def facts(**curves: list[float]) -> Facts:
+        found = {("Segmentation", name): Curve(name, [1, 2], values) for name, values in curves.items()}
+        return Facts({}, {}, {}, found, frozenset())
+
+    runs = [facts(same=[2, 1], loss=[3, 2]), facts(same=[2, 1], loss=[3, 1], new=[0, 1])]
+    found = curve_rows(["first", "second"], runs)
+    assert {title: [(curve.name, curve.values) for curve in curves] for title, curves in found.items()} == {
+        "Segmentation: Loss": [("first", [3, 2]), ("second", [3, 1])],
+        "Segmentation: new": [("second", [0, 1])],
+    }
 
 
 def test_older_figures_have_a_star(here: Path, tmp_path: Path) -> None:
