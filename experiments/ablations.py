@@ -57,6 +57,14 @@ def settings() -> dict[str, Any]:
 
 
 @cache
+def pipeline() -> dict[str, Any]:
+    """The stages of dvc.yaml."""
+    cure = "restore it with: git checkout dvc.yaml"
+    stages: dict[str, Any] = read_yaml(PIPELINE, missing=f"no such file; {cure}", cure=cure)["stages"]
+    return stages
+
+
+@cache
 def project() -> str:
     """Text of all that determines an experiment's result, besides its change: settings, pipeline and code.
 
@@ -134,9 +142,8 @@ def outlook(plan: dict[str, list[Row]], wanted: dict[str, Planned], seeds: int) 
     left = [parts for name, parts in wanted.items() if name not in known]
     lines.append(f"{len(wanted)} experiments, {len(left)} of them to run")
     if left:
-        pipeline = read_yaml(PIPELINE, missing=NO_SETTINGS, cure="restore it with: git checkout dvc.yaml")["stages"]
         planned = [(changed(settings(), change | {"seed": seed}), _targets(scored)) for change, seed, scored in left]
-        lines.append(estimate(planned, pipeline, read_taken(TIMES, pipeline)))
+        lines.append(estimate(planned, pipeline(), read_taken(TIMES, pipeline())))
     return "\n".join(lines)
 
 

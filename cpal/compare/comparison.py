@@ -121,9 +121,11 @@ def render_comparison(comparison: Comparison) -> str:
         "compared_scores": "Mean IoU",
         "compared_classes": "IoU of each class",
         "compared_images": "Images that changed",
-        "training": "Training",
+        "training": "Training: the curves that differ",
         "compared_figures": "All figures",
     }
+    if not comparison.curves:
+        del sections["training"]
     values = {"comparison": comparison, "classes": comparison.gallery.classes, "curves": comparison.curves}
     return render(
         "CPAL comparison", f"{', '.join(others)} compared with {first}.", sections, values, templates=[TEMPLATES]
@@ -254,13 +256,20 @@ def figure_rows(facts: Sequence[Facts]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def curve_rows(names: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[Curve]]:
-    """The runs' curves of the same kind beside each other: by title, a curve named as its run."""
+    """The runs' curves of the same kind beside each other: by title, a curve named as its run.
+
+    Curves that are the same in all runs are left out.
+    """
     kinds = dict.fromkeys(kind for run in facts for kind in run.curves)
     found = {}
     for kind in kinds:
         title = f"{kind[0]}: {CURVES.get(kind[1], (kind[1],))[0]}"
-        runs = [(name, run.curves[kind]) for name, run in zip(names, facts, strict=True) if kind in run.curves]
-        found[title] = [Curve(name, curve.steps, curve.values) for name, curve in runs]
+        curves = [run.curves.get(kind) for run in facts]
+        if len({curve and (*curve.steps, *curve.values) for curve in curves}) == 1:
+            continue
+        found[title] = [
+            Curve(name, curve.steps, curve.values) for name, curve in zip(names, curves, strict=True) if curve
+        ]
     return found
 
 

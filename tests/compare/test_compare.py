@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,23 @@ import numpy as np
 import pytest
 
 from cpal.compare.changes import compare_images, shared_records
-from cpal.compare.comparison import Comparison, as_text, compare, read_facts, render_comparison, stale_stages
+from cpal.compare.comparison import (
+    Comparison,
+    Facts,
+    as_text,
+    compare,
+    curve_rows,
+    read_facts,
+    render_comparison,
+    stale_stages,
+)
 from cpal.compare.runs import Run, open_runs
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.masks import read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
+from cpal.report.page import Curve
 from html_page import Page
 from stages.compare import PLACES
 
@@ -30,6 +41,10 @@ stages:
   prepare: {cmd: "true", params: [seed], outs: [data/dataset]}
   write_pseudo_masks: {cmd: "true", params: [pseudo_mask], deps: [data/dataset], outs: [data/pseudo_masks]}
   predict_segmentation: {cmd: "true", deps: [data/pseudo_masks], outs: [data/predictions]}
+  evaluate_segmentation:
+    cmd: "true"
+    deps: [data/predictions]
+    metrics: [data/metrics/segmentation.json: {cache: false}]
   evaluate_pseudo_mask:
     cmd: "true"
     deps: [data/pseudo_masks]
@@ -53,6 +68,8 @@ def write_results(miou: float, iou: dict[str, float], ends: dict[str, int]) -> N
     rows = [{"class": name, "iou": value} for name, value in iou.items()]
     details = {"without_truth": {"coverage": 30.0 + miou / 100}, "scored": {"split": "train"}}
     write_scores(Path("data/metrics"), "pseudo_mask", {"miou": miou, "pixel_accuracy": 90.0}, rows, details)
+    scores = {"miou": miou / 2, "pixel_accuracy": 80.0, "train": 70.0}
+    write_json(Path("data/metrics/segmentation.json"), scores)
     write_json(Path("data/metrics/classifier.json"), [{"map": 97.25, "images": 2}])
     write_json(Path("data/metrics/classifier_ap.json"), [{"class": "red", "ap": 88.5}])
     for name in ("train_cam", "train_segmentation"):
@@ -121,6 +138,7 @@ def test_settings_and_scores_beside_each_other(here: Path, tmp_path: Path) -> No
     assert cells(found, "pseudo_mask.min_confidence") == [("0.5", ""), ("0.9", ""), ("0.7", "")]
     assert cells(found, "steps") == [("[1, 2]", ""), ("[1, 2]", ""), ("[1, 3]", "")]
     assert cells(found, "Pseudo-masks") == [("50.0", ""), ("47.5", "-2.5"), ("60.0", "+10.0")]
+    assert cells(found, "Segmentation") == [("25.0", ""), ("23.8", "-1.2"), ("30.0", "+5.0")]
     assert cells(found, "Seeds") == [("–", "")] * 3
     assert cells(found, "map") == [("97.250", ""), ("97.250", "="), ("97.250", "=")]
     assert cells(found, "Pixels with a class") == [("30.500", ""), ("30.475", "-0.025"), ("30.600", "+0.100")]
@@ -179,7 +197,7 @@ def test_the_page_needs_nothing_from_outside(here: Path, tmp_path: Path) -> None
     assert all((a.get("src") or "data:").startswith("data:") for _, a in page.tags)
     assert all((a.get("href") or "#").startswith("#") for _, a in page.tags)
     assert "url(" not in text and str(here) not in text and str(tmp_path) not in text
-    assert ["Pseudo-masks", "50.0", "47.5-2.5"] in page.rows
+    assert ["Pseudo-masks", "50.0", "47.5 -2.5"] in page.rows
     assert ["pseudo_mask.min_confidence", "0.5", "0.9"] in page.rows
     assert page.headings() == ["h1", *["h2"] * 7]
     pictures = [a for tag, a in page.tags if tag == "img"]
@@ -245,6 +263,22 @@ def test_a_folder_without_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         open_runs(["HEAD"], tmp_path, PLACES)
 
 
+def test_the_documented_table_of_experiments_fits_in_120_columns(here: Path) -> None:
+    """The command of docs/commands.md: the final score and the settings, none of them cut."""
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^dvc exp show .*$", text, re.MULTILINE)
+    done = subprocess.run(
+        shlex.split(command), env=os.environ | {"COLUMNS": "120"}, check=True, stdout=subprocess.PIPE, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 120 and "…" not in done.stdout
+    assert lines[1].split() == [
+        *("Experiment", "data/metrics/segmentation.json:miou", "pseudo_mask.min_confidence", "steps")
+    ]
+    (row,) = [line.split() for line in lines if "[thick]" in line]
+    assert row[-4:] == ["23.75", "0.9", "[1,", "2]"]
+
+
 def test_images_that_are_not_the_same_are_left_out(tiny_dataset: Dataset) -> None:
     first, *rest = tiny_dataset.records
     other = Dataset(**(vars(tiny_dataset) | {"records": (type(first)(**(vars(first) | {"sha256": "0"})), *rest[1:])}))
@@ -267,6 +301,19 @@ def test_what_a_partial_experiment_left_is_marked() -> None:
     assert stale_stages(stages, {"k": 1, "s": 5}) == {"a", "b", "c"}
     moved = stages | {"b": stages["b"] | {"deps": [{"path": "x", "md5": "0"}]}}
     assert stale_stages(moved, {"k": 1, "s": {"t": 2}}) == {"b", "c"}, "b ran on another x"
+
+
+def test_curves_that_are_the_same_are_left_out() -> None:
+    def facts(**curves: list[float]) -> Facts:
+        found = {("Segmentation", name): Curve(name, [1, 2], values) for name, values in curves.items()}
+        return Facts({}, {}, {}, found, frozenset())
+
+    runs = [facts(same=[2, 1], loss=[3, 2]), facts(same=[2, 1], loss=[3, 1], new=[0, 1])]
+    found = curve_rows(["first", "second"], runs)
+    assert {title: [(curve.name, curve.values) for curve in curves] for title, curves in found.items()} == {
+        "Segmentation: Loss": [("first", [3, 2]), ("second", [3, 1])],
+        "Segmentation: new": [("second", [0, 1])],
+    }
 
 
 def test_older_figures_have_a_star(here: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from cpal.report.looks import Look, Results, choose, look, worst_first
 from cpal.report.page import Report, Scores, render_page
 from cpal.report.provenance import commit, locked_outs
 from cpal.settings.config import load_config
+from cpal.times import Taken, write_taken
 from html_page import Page
 from stages.job.job import Job
 
@@ -283,6 +284,26 @@ def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
     assert ["prepare", "data/dataset", "0123abcd.dir"] in page.rows
     assert ["numpy", np.__version__] in page.rows
     assert any(row[0] == "Git commit" for row in page.rows if row)
+
+
+def test_page_tells_what_the_stages_took(run_folder: Path) -> None:
+    """As far as it is known: times are no results, and the report's own would change with each report."""
+    (run_folder / "dvc.yaml").symlink_to(PARAMS.with_name("dvc.yaml"))
+    assert "Time and memory" not in report_page().text
+    write_taken(Path(".cache/times"), "prepare", Taken(30.0, 45.0, 200_000_000, 1))
+    write_taken(Path(".cache/times"), "make_cams", Taken(7200.0, 100.0, 3_000_000_000, 4))
+    write_taken(Path(".cache/times"), "report", Taken(1.0, 1.0, 1, 1))
+    page = report_page()
+    assert page.headings() == ["h1", *["h2"] * 10]
+    rows = page.rows[page.rows.index(["Stage", "", "Time", "Processor time", "Peak memory"]) + 1 :][:3]
+    assert rows == [
+        ["prepare", "", "30.0 s", "45.0 s", "200 MB"],
+        ["make_camsthe first of 4 processes", "", "2.0 h", "2 min", "3000 MB"],
+        ["all", "", "2.0 h", "2 min", "3000 MB"],
+    ]
+    (Path(".cache/times") / "prepare.json").write_text("{")
+    with pytest.raises(UserError, match="prepare.json: damaged; remove it"):
+        make_report()
 
 
 def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:
