@@ -18,6 +18,7 @@ evaluation     scores, with and without ground truth
 method         CPAL
 report         the HTML page
 explain        one image's way through the pipeline
+compare        runs beside each other
 
 paper                     here
 M, M_n, M_b               cam, `method.cam.normalize`, `method.cam.with_background`

@@ -91,7 +91,7 @@ def parser_of(module: str) -> Callable[[list[str]], object]:
         patch.setattr(sys, "argv", [module])
         patch.delitem(sys.modules, module, raising=False)  # another test may have imported it
         with pytest.raises(Parsed):
-            runpy.run_module(module, run_name="__main__")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     return found[0]
 
 
