@@ -169,7 +169,8 @@ def finished_run(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
             write_mask(Path(f"data/predictions/{record.image_id}.png"), np.where(mask == 3, 1, mask))
         for name in RUN_STAGES:
             main = importlib.import_module(f"stages.{name}").main
-            network = next(iter(inspect.signature(main).parameters.values())).annotation is NetworkJob
-            more = {"device_name": "cpu", "loaders_asked": 0} if network else {}
-            main((NetworkJob if network else Job)(name, config, workers=1, **more))
+            job = Job(name, config, workers=1)
+            if next(iter(inspect.signature(main).parameters.values())).annotation is NetworkJob:
+                job = NetworkJob(name, config, workers=1, device_name="cpu", loaders_asked=0)
+            main(job)
     return folder

@@ -165,7 +165,7 @@ def _check_figure5() -> None:
     assert sum(float(row["share"]) for row in rows) == pytest.approx(2, abs=1e-4)
     assert [row["map"] for row in table("figure5b")] == ["CAM", "PACAM, all alike", "PACAM", "Taught CAM"] * 2
     truth = np.array(Image.open("data/dataset/masks/c.png"))
-    seeds = _seeds_of_red("c", truth.shape)
+    seeds = _seeds_of_red("c", (truth.shape[0], truth.shape[1]))
     both, either = ((seeds == 1) & (truth == 1)).sum(), ((seeds == 1) | (truth == 1)).sum()
     found = next(row for row in table("figure5b") if (row["image"], row["map"]) == ("c", "CAM"))
     assert float(found["iou"]) == pytest.approx(100 * both / either, abs=1.5), "but for the way of resizing"
@@ -173,12 +173,12 @@ def _check_figure5() -> None:
         assert picture.width == 4 * 156 - 6, "image, two neighbours, PACAM"
 
 
-def _seeds_of_red(image_id: str, size: tuple[int, ...]) -> np.ndarray:
+def _seeds_of_red(image_id: str, size: tuple[int, int]) -> np.ndarray:
     """Seeds of the plain CAM at its threshold 0.3, whose maps are resized by Pillow."""
     with np.load(f"data/cams/{image_id}.npz") as stored:
         small, classes = stored["cam"].astype(np.float32), stored["classes"]
     resample = Image.Resampling.BILINEAR
-    maps = np.stack([np.array(Image.fromarray(map_).resize(size[::-1], resample)) for map_ in small])
+    maps = np.stack([np.array(Image.fromarray(map_).resize((size[1], size[0]), resample)) for map_ in small])
     return np.where(maps.max(axis=0) > 0.3, classes[maps.argmax(axis=0)], 0)
 
 
