@@ -6,6 +6,7 @@ python -m docs.scripts.settings
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,11 +65,16 @@ def following_items(lines: list[str]) -> list[str]:
 
 def schema(path: str) -> dict[str, Any]:
     """JSON Schema of a key, as pydantic checks it."""
-    full = Config.model_json_schema()
-    node: dict[str, Any] = full
+    full = checks()
+    node = full
     for part in path.split("."):
         node = resolved(node["properties"][part], full)
     return node
+
+
+@cache
+def checks() -> dict[str, Any]:
+    return Config.model_json_schema()
 
 
 def resolved(node: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
