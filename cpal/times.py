@@ -82,7 +82,9 @@ def read_taken(folder: Path, stages: Iterable[str]) -> dict[str, Taken]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, such as `8.3 s`, `12 min` or `3.4 h`."""
+    """A time in words, such as `8.3 s`, `2.5 min`, `12 min` or `3.4 h`."""
     if seconds < 99.95:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.{1 if seconds < 597 else 0}f} min"
+    return f"{seconds / 3600:.1f} h"

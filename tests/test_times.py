@@ -69,5 +69,14 @@ def test_a_damaged_file_can_be_removed(tmp_path: Path) -> None:
 
 
 def test_durations_in_words() -> None:
-    times = {0.04: "0.0 s", 8.25: "8.2 s", 99.9: "99.9 s", 100.0: "2 min", 5950.0: "99 min", 6000.0: "1.7 h"}
+    times = {
+        0.04: "0.0 s",
+        8.25: "8.2 s",
+        99.9: "99.9 s",
+        100.0: "1.7 min",
+        596.0: "9.9 min",
+        598.0: "10 min",
+        5950.0: "99 min",
+        6000.0: "1.7 h",
+    }
     assert {seconds: duration(seconds) for seconds in times} == times
