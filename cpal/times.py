@@ -1,9 +1,10 @@
 """What a stage took: time, processor time and peak memory. The files lie beside the results and are none of them."""
 
+import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from cpal.errors import UserError
 from cpal.files import sweep, write_json
 
 RSS = 1 if sys.platform == "darwin" else 1024  # bytes of the unit in which getrusage counts memory
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,34 @@ class Taken:
 
 
 def taken(begun: float, processes: int) -> Taken:
-    """What this process and its ended children took; `begun` is the time.monotonic() of its start."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    peak = max(_own_peak(usages[0].ru_maxrss * RSS), usages[1].ru_maxrss * RSS)
-    return Taken(round(time.monotonic() - begun, 1), round(seconds, 1), peak, processes)
+    """What this process and its children took; `begun` is the time.monotonic() of its start."""
+    own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    alive = list(_alive())
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in (own, ended)) + sum(used for used, _ in alive)
+    peaks = [_peak(os.getpid(), own.ru_maxrss * RSS), ended.ru_maxrss * RSS, *(peak for _, peak in alive)]
+    return Taken(round(time.monotonic() - begun, 1), round(seconds, 1), max(peaks), processes)
 
 
-def _own_peak(counted: int) -> int:
-    """This process's peak memory. `counted` by getrusage includes that of the process which started this one."""
+def _alive() -> Iterator[tuple[float, int]]:
+    """Processor time and peak memory of each child that still runs, as joblib's processes do for a while."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        try:
+            used = child.cpu_times()
+            yield used.user + used.system, _peak(child.pid, child.memory_info().rss)
+        except psutil.Error:  # it has ended
+            continue
+
+
+def _peak(pid: int, counted: int) -> int:
+    """A process's peak memory, in bytes; `counted` where only Linux would know.
+
+    What getrusage counts includes the memory of the process that started this one.
+    """
     try:
-        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:  # no Linux
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
         return counted
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), counted)
 
@@ -66,7 +82,9 @@ def read_taken(folder: Path, stages: Iterable[str]) -> dict[str, Taken]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, such as `8.3 s`, `12 min` or `3.4 h`."""
+    """A time in words, such as `8.3 s`, `2.5 min`, `12 min` or `3.4 h`."""
     if seconds < 99.95:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.{1 if seconds < 597 else 0}f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -82,10 +82,6 @@ def note_taken(name: str) -> None:
     """Write what this stage took. Its results are there already, so that an error here is only told."""
     if COMMAND:
         ignore_signals()
-    if "joblib" in sys.modules:
-        from joblib.externals.loky import get_reusable_executor
-
-        get_reusable_executor().shutdown(wait=True)  # the time of a process counts when it has ended
     try:
         write_taken(TIMES, name, taken(BEGUN, PROCESSES))
     except OSError as error:
