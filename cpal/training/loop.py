@@ -150,7 +150,7 @@ class _Distributed(MMDistributedDataParallel):
 
 
 def accumulated_step(
-    called: nn.Module, model: LossModel, data: dict[str, Tensor], optim_wrapper: OptimWrapper
+    called: LossModel | _Distributed, model: LossModel, data: dict[str, Tensor], optim_wrapper: OptimWrapper
 ) -> dict[str, Tensor]:
     """A step of the optimizer on a batch, of which model.accumulate parts run one after the other; their mean losses.
 
@@ -159,10 +159,10 @@ def accumulated_step(
     """
     data = model.data_preprocessor(data, True)  # moves it to the device
     parts = zip(*(values.chunk(model.accumulate) for values in data.values()), strict=True)
+    apart = called.no_sync if isinstance(called, _Distributed) else contextlib.nullcontext
     logs = []
     for number, part in enumerate(parts, start=1):
-        alone = isinstance(called, _Distributed) and number < model.accumulate
-        with called.no_sync() if alone else contextlib.nullcontext():
+        with apart() if number < model.accumulate else contextlib.nullcontext():
             with optim_wrapper.optim_context(called):
                 losses = called._run_forward(dict(zip(data, part, strict=True)), mode="loss")
             loss, log = model.parse_losses(losses)

@@ -293,7 +293,7 @@ class TestTraining:
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
         assert any(not torch.allclose(fresh[key], found[0][f"host.{key}"], atol=1e-3) for key in fresh)
         for key, value in found[0].items():
-            torch.testing.assert_close(found[1][key], value, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(found[1][key], value, atol=1e-4, rtol=1e-3)
 
     @pytest.mark.parametrize("parts", [1, 2])
     def test_two_processes_learn_what_one_does(

@@ -1,5 +1,6 @@
 """Inference in half precision, on the CPU's autocast, and the options that ask for it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,18 @@ def test_off_changes_no_network() -> None:
     assert job.device == CPU and network.kinds == [torch.float32]
 
 
+@pytest.fixture
+def flags() -> Iterator[None]:
+    """PyTorch's flags are as before after the test; its modules of flags do not let monkeypatch restore them."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.benchmark
+    yield
+    matmul.allow_tf32, cudnn.benchmark = before
+
+
+@pytest.mark.usefixtures("flags")
 @pytest.mark.parametrize(("words", "tf32", "autotune"), [("", False, False), ("tf32,autotune", True, True)])
 def test_cuda_is_tuned_by_a_variable(monkeypatch: pytest.MonkeyPatch, words: str, tf32: bool, autotune: bool) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", torch.backends.cuda.matmul.allow_tf32)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     monkeypatch.setenv("CPAL_CUDA", words)
     joined_device("cpu")
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark) == (tf32, autotune)
