@@ -9,7 +9,7 @@ export PYTHON TORCH TORCH_INDEX
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all test-faults coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds upper_bound docs clean
+.PHONY: help setup repro figures test test-all test-faults coverage test-fresh lint format lock table1 table2 table3 table4 figure4 seeds upper_bound docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_ -]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ seeds: setup  ## what params.yaml describes, every step over random seeds, in re
 
 upper_bound: setup  ## the segmentation model trained on ground-truth masks, in results/; SEEDS=0-2
 	$(BIN)/python -m experiments.upper_bound --seeds $(SEEDS)
+
+figures: setup  ## the paper's figures of the present run, each beside its numbers, in results/figures
+	$(BIN)/python -m experiments.figures
 
 clean:  ## drop unfinished work and the tools' caches; results and .venv stay
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache dvc_plots

@@ -46,7 +46,7 @@ def pacam(side: int, channels: int, classes: int, neighbours: int, prototypes: i
     import torch.nn.functional as F
     from torch import Tensor
 
-    from cpal.method.prototypes import prototype_aware_cam
+    from cpal.method.prototypes import Context, prototype_aware_cam
 
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(1, channels, side, side, generator=generator)
@@ -69,7 +69,12 @@ def pacam(side: int, channels: int, classes: int, neighbours: int, prototypes: i
         assert difference < 1e-5, f"maps differ by {difference:.1e}"
         return f"within {difference:.0e}"
 
-    work = partial(prototype_aware_cam, features, context, index, weight, weighting="mean")
+    filled = torch.ones(context.shape[:2], dtype=torch.bool)
+
+    def work() -> Tensor:
+        unit, known = F.normalize(features, dim=1), Context.of(context, filled)
+        return prototype_aware_cam(unit, known, index, weight, weighting="mean")
+
     return Pair(no_grad(work), no_grad(each), agree)
 
 

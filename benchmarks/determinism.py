@@ -60,6 +60,7 @@ COLUMNS = {  # of the table: stages
 ByStage = Mapping[str, Mapping[str, bool]]  # of each stage's files, whether it differs
 Compared = tuple[str, ByStage]
 LOG = "stages.log"
+TIMES = ".cache/times"  # what the stages took, which is never the same
 BEFORE = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}  # of the first run
 
 
@@ -107,6 +108,7 @@ class Project:
 
     def run(self, stage: str) -> None:
         """Raises RuntimeError with the end of its output when the stage fails."""
+        remove(self.folder / TIMES)  # else the report would show them
         self.process = self.process or self._start()
         options = ["--workers", str(self.how.workers)]
         if "NetworkJob" in (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"):

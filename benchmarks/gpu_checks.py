@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ def functions(device: torch.device) -> Iterator[Check]:
         instance, _ = P.instance_prototypes(z.to(where), mask)
         filled, seeds = torch.ones(4, 120, dtype=torch.bool, device=where), torch.Generator().manual_seed(0)
         fitted = P.context_prototypes(bank.to(where), filled, num_prototypes=6, iterations=20, generator=seeds)
-        weight = P.positiveness(instance, *fitted, metric="cosine", temperature=0.3)
-        index, weight = P.soft_neighbors(instance, *fitted, weight, topk=3, rank_by="weighted")
-        pacam = P.contrast(P.prototype_aware_cam(z.to(where), fitted[0], index, weight, weighting="mean"), "ratio")
+        context, unit = P.Context.of(*fitted), F.normalize(z.to(where), dim=1)
+        weight = P.positiveness(instance, context, metric="cosine", temperature=0.3)
+        index, weight = P.soft_neighbors(instance, context, weight, topk=3, rank_by="weighted")
+        pacam = P.contrast(P.prototype_aware_cam(unit, context, index, weight, weighting="mean"), "ratio")
         loss = P.self_supervised_loss(maps.to(where), pacam, torch.ones(2, 1, 24, 24, device=where))
         taught = TaughtCam(4, 32).to(where)
         cells, labels = bank.flatten(0, 1).to(where), torch.arange(4, device=where).repeat_interleave(120)

@@ -62,7 +62,8 @@ class Comparison:
     """A row that compares two functions. `make` builds their inputs, and runs only if the row is chosen.
 
     The value is work / reference with the target "at most", else reference / work. `factor`: how many times the
-    reference would have to be called to do the whole work. Slow rows are left out with --quick.
+    reference would have to be called to do the whole work. Slow rows are left out with --quick. `rounds`: at least so
+    many.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Comparison:
     clock: Clock = "processor"
     factor: float = 1
     slow: bool = False
+    rounds: int = ROUNDS
 
     def measure(self) -> Result:
         pair = self.make()
@@ -80,7 +82,7 @@ class Comparison:
             agreement = pair.agree(pair.work(), pair.reference())  # also warms both up
         except AssertionError as error:
             agreement = f"DIFFERENT: {str(error).splitlines()[0] if str(error) else 'not equal'}"
-        work, reference = alternate([pair.work, pair.reference], CLOCKS[self.clock])
+        work, reference = alternate([pair.work, pair.reference], CLOCKS[self.clock], rounds=self.rounds)
         pair.close()
         reference = [self.factor * seconds for seconds in reference]
         speedup = self.target is not None and self.target.kind == "at least"

@@ -125,8 +125,11 @@ class Figures:
         return [name for name, pair in pairs.items() if pair and pair[1] > (1 + allowed[name]) * pair[0]]
 
 
-def draw_images(root: Path, count: int) -> None:
-    """A folder laid out like VOC, of `count` training images and a few others, each with one class."""
+def draw_images(root: Path, count: int, *, every: int = 1) -> None:
+    """A folder laid out like VOC, of `count` training images and a few others, each with one class.
+
+    Of the images every `every`-th row and column is kept.
+    """
     rng, classes = np.random.default_rng(0), len(classes_of(count))
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
@@ -142,8 +145,9 @@ def draw_images(root: Path, count: int) -> None:
         light = Image.fromarray(rng.integers(0, 60, (12, 16), dtype=np.uint8)).resize((WIDTH, HEIGHT))
         grain = rng.integers(0, 20, (HEIGHT, WIDTH, 1), dtype=np.uint8)
         pixels = colors[labels] - 40 + np.array(light)[..., None] + grain
-        Image.fromarray(pixels.astype(np.uint8)).save(root / f"JPEGImages/{image_id}.jpg", quality=85)
-        write_mask(root / f"SegmentationClass/{image_id}.png", labels)
+        pixels, labels = pixels[::every, ::every].astype(np.uint8), labels[::every, ::every]
+        Image.fromarray(pixels).save(root / f"JPEGImages/{image_id}.jpg", quality=85)
+        write_mask(root / f"SegmentationClass/{image_id}.png", np.ascontiguousarray(labels))
     lists = {"train": ids[:count], "val": ids[count:]}
     for name, members in lists.items():
         (root / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(members) + "\n", encoding="utf-8")

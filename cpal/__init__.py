@@ -17,6 +17,8 @@ exports        masks for annotation tools, and corrected masks back
 evaluation     scores, with and without ground truth
 method         CPAL
 report         the HTML page
+explain        one image's way through the pipeline
+compare        runs beside each other
 
 paper                     here
 M, M_n, M_b               cam, `method.cam.normalize`, `method.cam.with_background`

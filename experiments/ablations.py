@@ -6,6 +6,7 @@ continues the first: finished experiments are not run again. Other experiments i
 only run the whole queue.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -23,10 +24,14 @@ from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
 from cpal.settings.config import NO_SETTINGS, RESTORE
 from cpal.settings.yaml_files import read_yaml
+from cpal.times import read_taken
+from experiments.estimate import estimate
 from experiments.results import Metrics, write
-from experiments.tables import TABLES, Change, rows, steps
+from experiments.tables import TABLES, Change, Row, rows, steps
+from stages.job.paths import PIPELINE, TIMES
 
 RESULTS, PUBLISHED = Path("results"), Path("docs/results")
+Planned = tuple[Change, int, tuple[str, ...]]  # an experiment: settings that it changes, random seed, steps it scores
 
 
 def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str, list[str]]:
@@ -39,7 +44,7 @@ def experiment(change: Change, seed: int, scored: tuple[str, ...]) -> tuple[str,
         key: value for key, value in change.items() if reduce(dict.__getitem__, key.split("."), present) != value
     }
     values = [f"{key}={json.dumps(value)}" for key, value in {**changed, "seed": seed}.items()]
-    targets = [f"evaluate_{step}" for step in scored]
+    targets = _targets(scored)
     digest = hashlib.sha256("\n".join([project(), *sorted(values), *targets]).encode()).hexdigest()[:10]
     return f"ablation-{digest}", [*(part for value in values for part in ("-S", value)), *targets]
 
@@ -49,6 +54,14 @@ def settings() -> dict[str, Any]:
     """The content of params.yaml."""
     content: dict[str, Any] = read_yaml(Path("params.yaml"), missing=NO_SETTINGS, cure=RESTORE)
     return content
+
+
+@cache
+def pipeline() -> dict[str, Any]:
+    """The stages of dvc.yaml."""
+    cure = "restore it with: git checkout dvc.yaml"
+    stages: dict[str, Any] = read_yaml(PIPELINE, missing=f"no such file; {cure}", cure=cure)["stages"]
+    return stages
 
 
 @cache
@@ -120,6 +133,33 @@ def _metrics(name: str, steps: tuple[str, ...]) -> Metrics:
     return found
 
 
+def outlook(plan: dict[str, list[Row]], wanted: dict[str, Planned], seeds: int) -> str:
+    """What will run: the rows of each table, how many experiments, and how long they take at most."""
+    lines = []
+    for table, found in plan.items():
+        lines += [f"{table}, {len(found)} row(s) and {seeds} seed(s):", *(f"  {row.name}" for row in found)]
+    known = ended()
+    left = [parts for name, parts in wanted.items() if name not in known]
+    lines.append(f"{len(wanted)} experiments, {len(left)} of them to run")
+    if left:
+        planned = [(changed(settings(), change | {"seed": seed}), _targets(scored)) for change, seed, scored in left]
+        lines.append(estimate(planned, pipeline(), read_taken(TIMES, pipeline())))
+    return "\n".join(lines)
+
+
+def changed(values: dict[str, Any], change: Change) -> dict[str, Any]:
+    """A copy of the settings with a change."""
+    found = copy.deepcopy(values)
+    for key, value in change.items():
+        *sections, name = key.split(".")
+        reduce(dict.__getitem__, sections, found)[name] = value
+    return found
+
+
+def _targets(scored: tuple[str, ...]) -> list[str]:
+    return [f"evaluate_{step}" for step in scored]
+
+
 def random_seeds(text: str) -> list[int]:
     """Seeds written as 0,1,2 or 0-2. Raises UserError for anything else."""
     found: list[int] = []
@@ -145,9 +185,14 @@ def main(
         raise UserError("data.masks: null: without masks there is no mIoU to measure; name their folder")
     plan = {table: rows(table, present) for table in tables}
     if run:  # seed by seed, so that a training that rows share is still in the work folder
-        wanted = dict(experiment(row.change, s, steps(t)) for s in numbers for t in tables for row in plan[t])
-        print(f"{len(wanted)} experiments, {len(wanted.keys() - ended())} of them to run", flush=True)
-        run_missing(wanted)
+        wanted = {
+            experiment(row.change, s, steps(t))[0]: (row.change, s, steps(t))
+            for s in numbers
+            for t in tables
+            for row in plan[t]
+        }
+        print(outlook(plan, wanted, len(numbers)), flush=True)
+        run_missing({name: experiment(*parts)[1] for name, parts in wanted.items()})
     known, folder = ended(), PUBLISHED if publish else RESULTS
     for table in tables:
         found = [(row, measured(row.change, steps(table), numbers, known)) for row in plan[table]]

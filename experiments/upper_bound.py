@@ -22,10 +22,11 @@ from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
 from cpal.files import file_sha256, remove, write_json
 from cpal.settings.config import Config, load_config
+from cpal.times import duration, read_taken
 from experiments.ablations import random_seeds
 from experiments.results import shown
 from stages.job.options import Params, progress
-from stages.job.paths import CACHE, DATASET, METRICS, PARAMS
+from stages.job.paths import CACHE, DATASET, METRICS, PARAMS, TIMES
 
 RESULTS = Path("results")
 Scores = dict[str, float]  # mIoU under "mIoU", and the IoU of each class by name, in percent
@@ -46,13 +47,22 @@ def main(
     path = RESULTS / "upper_bound.json"
     done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found: dict[str, Scores] = done["seeds"] if done.get("settings") == key else {}
-    for seed in numbers:
-        if str(seed) not in found:
-            found[str(seed)] = one_seed(config, dataset, records, seed, key, device=device, loaders=loaders)
-            write_json(path, {"settings": key, "images": len(records), "seeds": found})
+    left = [seed for seed in numbers if str(seed) not in found]
+    print(outlook(len(numbers), len(left), len(records)), flush=True)
+    for seed in left:
+        found[str(seed)] = one_seed(config, dataset, records, seed, key, device=device, loaders=loaders)
+        write_json(path, {"settings": key, "images": len(records), "seeds": found})
     page = path.with_suffix(".md")
     page.write_text("\n".join(table({seed: found[str(seed)] for seed in numbers}, len(records), config)) + "\n")
     print(f"{page}:\n\n{page.read_text()}")
+
+
+def outlook(seeds: int, left: int, images: int) -> str:
+    """What will run, and how long it takes by the pipeline's own training in this folder."""
+    text = f"{seeds} seed(s), {left} of them to train on the masks of {images} images"
+    if took := read_taken(TIMES, ["train_segmentation"]):
+        return f"{text}: about {duration(left * took['train_segmentation'].seconds)}"
+    return f"{text}; no estimate of the time: train_segmentation has not run in this folder yet"
 
 
 def one_seed(

@@ -16,14 +16,15 @@ def main(job: Job) -> None:
     pseudo = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
     free = describe_masks(dataset.split("val", job.limit), label, num_foreground=foreground, workers=workers)
-    seen = dataset.predicted(job.limit)
+    seen = dataset.predicted(job.limit, images=job.config.evaluate.train_images, seed=job.config.seed)
     both = describe_masks(seen, label, num_foreground=foreground, workers=workers, other=pseudo)
     free["agreement"] = both["agreement"]
     metrics, rows, details = score_step(dataset, dataset.scored("val", job.limit), label, workers=workers)
-    on_train, _, _ = score_step(dataset, dataset.scored("train", job.limit), label, workers=workers)
+    scored = [record for record in seen if record.scored]
+    on_train, _, _ = score_step(dataset, scored, label, workers=workers)
     if on_train:
         metrics["train"] = on_train["miou"]
-        details["on_train"] = on_train | {"split": dataset.splits["score"]}
+        details["on_train"] = on_train | {"split": dataset.splits["score"], "images": len(scored)}
     write_scores(folder, "segmentation", metrics, rows, details | {"without_truth": free})
 
 

@@ -44,6 +44,7 @@ def main(job: NetworkJob) -> None:
     loader = pyramid_loader(
         job.dataset, left, scales=cam.scales, flip=cam.flip, long_side=cam.long_side, workers=job.loaders
     )
+    job.in_half(host)
     classifier = Classifier(host.to(job.device), job.dataset.num_foreground)
     write_cams(classifier, progress(loader, total=len(left), what="first CAMs"), folder / "cams")
     labels = LabelMaps(folder / "first_round", job.name)

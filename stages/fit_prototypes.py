@@ -7,9 +7,9 @@ from pathlib import Path
 from cpal.data.views import pyramid_loader
 from cpal.files import write_json
 from cpal.method.diagnose import diagnoser
-from cpal.method.fit_prototypes import fill_bank, find_contexts
-from cpal.method.prototypes import SupportBank
-from cpal.networks.weights import load_weights, save_weights
+from cpal.method.fit_prototypes import Former, Origins, fill_bank, find_contexts, load_bank, newest, save_bank
+from cpal.method.learner import ContextPrototypeLearner
+from cpal.networks.weights import load_weights, read_meta, save_weights
 from stages.job.classifier import trained_host
 from stages.job.job import NetworkJob, run_stage
 from stages.job.launch import PROCESSES, RANK, meet
@@ -30,18 +30,18 @@ def main(job: NetworkJob) -> None:
     loader = pyramid_loader(
         dataset, records, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=job.loaders
     )
-    meta = {"classes": list(dataset.classes)}
+    load = partial(load_bank, learner=learner, classes=dataset.classes)
     for number in range(1, passes + 1):
-        done = folder / f"pass_{number}.safetensors"
-        load = partial(load_weights, modules={"learner": learner}, meta=meta, stage=job.name)
+        done, former = folder / f"pass_{number}.safetensors", Former(learner)
         if job.continues(done, load):
             continue
-        fill_bank(classifier, progress(loader, total=len(records), what=f"fit prototypes {number}/{passes}"))
+        bar = progress(loader, total=len(records), what=f"fit prototypes {number}/{passes}")
+        origins = fill_bank(classifier, bar)
         if PROCESSES > 1:
-            join_banks(job, learner.bank, folder)
+            origins = join_banks(job, learner, origins, folder)
         if job.first:
             find_contexts(learner)
-            save_weights(done, {"learner": learner}, meta)
+            save_bank(done, learner, former, origins, dataset.classes)
         meet()
         load(done)
     if job.first:
@@ -50,18 +50,26 @@ def main(job: NetworkJob) -> None:
     job.publish(folder, {f"pass_{passes}.safetensors": target, diagnosed.name: diagnosed}, keep=True)
 
 
-def join_banks(job: NetworkJob, bank: SupportBank, folder: Path) -> None:
-    """Make the first process's bank that of all processes, as if it had seen all images in their order."""
-    save_weights(folder / f"bank_{RANK}.safetensors", {"bank": bank}, {})
+def join_banks(job: NetworkJob, learner: ContextPrototypeLearner, origins: Origins, folder: Path) -> Origins:
+    """Make the first process's bank that of all processes, as if it had seen all images in their order.
+
+    Returns the images of all of them; the origins of another process stay as they are.
+    """
+    bank = learner.bank
+    save_weights(folder / f"bank_{RANK}.safetensors", {"bank": bank}, {"origins": origins})
     meet()
-    if job.first:
-        bank.clear()
-        part = copy.deepcopy(bank)
-        for rank in range(PROCESSES):
-            path = folder / f"bank_{rank}.safetensors"
-            load_weights(path, {"bank": part}, {}, stage=job.name)
-            bank.extend(part)
-            path.unlink()
+    if not job.first:
+        return origins
+    bank.clear()
+    part, joined = copy.deepcopy(bank), [list[str]() for _ in origins]
+    for rank in range(PROCESSES):
+        path = folder / f"bank_{rank}.safetensors"
+        load_weights(path, {"bank": part}, {}, stage=job.name)
+        bank.extend(part)
+        for ids, more in zip(joined, read_meta(path, stage=job.name)["origins"], strict=True):
+            ids += more
+        path.unlink()
+    return newest(joined, learner)
 
 
 if __name__ == "__main__":

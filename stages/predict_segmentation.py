@@ -1,4 +1,7 @@
-"""Predict label maps of the validation images and of the scored training images (all, if none is scored)."""
+"""Predict label maps of the validation images, and of the scored training images or a sample of them.
+
+If no training image is scored, all training images count.
+"""
 
 from pathlib import Path
 
@@ -23,9 +26,11 @@ def main(job: NetworkJob) -> None:
     target = job.target(PREDICTIONS)
     segmentor, _ = load_segmentor(SEGMENTATION, model, dataset.classes)
     segmentor.to(job.device)
+    job.in_half(segmentor)
     folder = job.work([model.model_dump(), settings.model_dump()])
     done = folder / "predictions"
-    images = [*dataset.split("val", job.limit), *dataset.predicted(job.limit)]
+    seen = dataset.predicted(job.limit, images=job.config.evaluate.train_images, seed=job.config.seed)
+    images = [*dataset.split("val", job.limit), *seen]
     maps = LabelMaps(done, job.name, dataset.num_foreground)
     records = job.left(job.share(images), done, maps.read)
     loader = pyramid_loader(

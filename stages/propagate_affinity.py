@@ -43,6 +43,7 @@ def main(job: NetworkJob) -> None:
         return
     maps = job.maps
     network = load_affinity_net(AFFINITY_NET, affinity, device=job.device)
+    job.in_half(network)
     on_gpu = job.device.type == "cuda"  # Apple's GPU lacks double precision, which the walk needs
 
     def edge_maps() -> Iterator[tuple[Record, Tensor]]:

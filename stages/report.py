@@ -18,6 +18,8 @@ from cpal.report.page import STEPS
 from cpal.report.provenance import commit, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
 from cpal.report.words import SEED_SOURCE
+from cpal.times import read_taken
+from stages.job.announce import pipeline
 from stages.job.job import Job, run_stage
 from stages.job.options import progress
 from stages.job.paths import (
@@ -29,6 +31,7 @@ from stages.job.paths import (
     PSEUDO_MASKS,
     REPORT,
     SEGMENTATION_CURVES,
+    TIMES,
 )
 
 STAGE_OF = {
@@ -56,7 +59,8 @@ def _results(job: Job) -> Results:
     for folder, stage in (trained | STAGE_OF).items():
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
-    predicted = frozenset(record.image_id for record in [*job.dataset.predicted(), *job.dataset.split("val")])
+    seen = job.dataset.predicted(images=job.config.evaluate.train_images, seed=job.config.seed)
+    predicted = frozenset(record.image_id for record in [*seen, *job.dataset.split("val")])
     return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted)
 
 
@@ -80,6 +84,7 @@ def _figures(job: Job) -> dict[str, Any]:
         "params": job.params.read_text(encoding="utf-8"),
         "facts": {"Git commit": commit(results=("data", str(lock))), **versions()},
         "outs": locked_outs(lock, without="report"),
+        "times": read_taken(TIMES, [stage for stage in pipeline() if stage != "report"]),
     }
 
 

@@ -1,7 +1,10 @@
-"""Shared by all tests: small settings made from params.yaml, and a tiny data set whose colors tell its labels."""
+"""Shared by all tests: small settings made from params.yaml, a tiny data set whose colors tell labels, and a run."""
 
 import copy
 import hashlib
+import importlib
+import inspect
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
-from cpal.data.masks import VOID, write_mask
+from cpal.data.masks import VOID, read_truth, write_mask
 from cpal.settings.config import Config, parse_config
 from cpal.settings.data import DataConfig
+from cpal.settings.profiles import merged, plain_yaml
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 TINY = {
@@ -117,3 +121,56 @@ def _write_picture(
         f"masks/{image_id}.png",
         hashlib.sha256(image.read_bytes()).hexdigest(),
     )
+
+
+RUN = """
+hosts: {irn: {backbone: test_efficientnet, weights: none}}
+cpal: {refinements: 1, bank_length: 4, num_prototypes: 3, topk: 2, mask_threshold: 0.3, background_threshold: 0.3}
+cam: {scales: [1.0, 1.5], long_side: 48}
+taught_cam: {crf_rounds: 0}
+seeds: {source: pacam}
+crf: {iterations: 2}
+"""
+
+
+RUN_STAGES = (
+    *("fit_prototypes", "teach_cam", "make_cams", "refine_crf", "train_affinity", "propagate_affinity"),
+    *("write_pseudo_masks", "evaluate_seed", "evaluate_crf", "evaluate_pseudo_mask", "evaluate_segmentation"),
+)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of an untrained network whose stages from fit_prototypes to the scores have run; do not change it."""
+    from cpal.hosts.build import build_host
+    from cpal.method.classifier import weights_meta
+    from cpal.method.learner import build_learner
+    from cpal.networks.weights import save_weights
+    from cpal.settings.config import load_config
+    from stages.job.job import Job, NetworkJob
+
+    folder = tmp_path_factory.mktemp("run")
+    for name in ("cpal", "stages", "dvc.yaml"):
+        (folder / name).symlink_to(PARAMS.parent / name)
+    text, _ = merged(PARAMS.read_text(encoding="utf-8"), plain_yaml(RUN), name="run")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    shutil.copytree(tiny_dataset.mask_root, folder / "data/dataset")
+    (folder / "data/corrected_masks").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        config, dataset = load_config(Path("params.yaml")), read_dataset(Path("data/dataset"))
+        torch.manual_seed(3)
+        host = build_host(config.chosen_host, dataset.classes)
+        learner = build_learner(host, dataset.num_foreground, config.cpal, seed=0)
+        meta = weights_meta(config.chosen_host, dataset.classes)
+        save_weights(Path("data/classifier.safetensors"), {"host": host, "projections": learner.projections}, meta)
+        for record in dataset.records:
+            mask = read_truth(dataset, record)
+            write_mask(Path(f"data/predictions/{record.image_id}.png"), np.where(mask == 3, 1, mask))
+        for name in RUN_STAGES:
+            main = importlib.import_module(f"stages.{name}").main
+            job = Job(name, config, workers=1)
+            if next(iter(inspect.signature(main).parameters.values())).annotation is NetworkJob:
+                job = NetworkJob(name, config, workers=1, device_name="cpu", loaders_asked=0)
+            main(job)
+    return folder

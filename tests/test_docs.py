@@ -89,8 +89,9 @@ def parser_of(module: str) -> Callable[[list[str]], object]:
         patch.setattr(typer.Typer, "__call__", typer_app)
         patch.setattr(argparse.ArgumentParser, "parse_args", plain)
         patch.setattr(sys, "argv", [module])
+        patch.delitem(sys.modules, module, raising=False)  # another test may have imported it
         with pytest.raises(Parsed):
-            runpy.run_module(module, run_name="__main__")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     return found[0]
 
 

@@ -29,10 +29,10 @@ COMMANDS = sorted(
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = (  # of cpal, from the ground up: a room imports only rooms before it
     *("settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity", "segmentation"),
-    *("exports", "evaluation", "method", "report"),
+    *("exports", "evaluation", "method", "report", "explain", "compare"),
 )
 # What no result depends on: values are watched as params, and files are read and written the same way.
-GROUND = ("errors", "files", "parallel", "cluster", "progress")  # modules beside the rooms
+GROUND = ("errors", "files", "parallel", "cluster", "progress", "times")  # modules beside the rooms
 PLUMBING = ("cpal/settings/", *(f"cpal/{name}.py" for name in GROUND), "stages/job/")
 
 
@@ -186,7 +186,8 @@ def test_paths_of_a_stage_are_its_deps_and_outputs(module: Path) -> None:
         name.removeprefix("stages.job.paths.") for name in imported(module) if name.startswith("stages.job.paths.")
     }
     # The report shows the classifier's curves only beside maps that the classifier made: these bring the order.
-    apart = {"PARAMS", "PIPELINE", "METRICS"} | ({"CLASSIFIER_CURVES"} if module.stem == "report" else set())
+    # What the stages took is no result, and no reason to run the report again.
+    apart = {"PARAMS", "PIPELINE", "METRICS", "TIMES"} | ({"CLASSIFIER_CURVES"} if module.stem == "report" else set())
     used = {getattr(stages.job.paths, name) for name in names - apart if name.isupper()}
     # What a job reads for its stage.
     text = (ROOT / module).read_text(encoding="utf-8")
@@ -294,7 +295,7 @@ def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
             stages.job.options.run(main)
     text = capsys.readouterr().out
     assert "--params" in text or path.stem in (
-        *("import_cams", "import_labels", "import_masks", "convert_weights", "export_masks", "export_voc"),
+        *("compare", "import_cams", "import_labels", "import_masks", "convert_weights", "export_masks", "export_voc"),
     )
 
 

@@ -82,9 +82,16 @@ class Dataset:
         """Records of a split whose mask takes part in scoring, at most the first `limit`."""
         return [record for record in self.records if record.split == name and record.scored][:limit]
 
-    def predicted(self, limit: int | None = None) -> list[Record]:
-        """Training records that the segmentation model predicts: the scored records, or all if no record is scored."""
-        return self.scored("train", limit) or self.split("train", limit)
+    def predicted(self, limit: int | None = None, *, images: int | None = None, seed: int = 0) -> list[Record]:
+        """Training records that the segmentation model predicts: the scored records, or all if no record is scored.
+
+        Of more than `images`, so many are drawn by `seed`; then at most the first `limit` are taken.
+        """
+        records = self.scored("train") or self.split("train")
+        if images is not None and images < len(records):
+            chosen = np.random.default_rng(seed).choice(len(records), images, replace=False)
+            records = [records[index] for index in sorted(chosen)]
+        return records[:limit]
 
     def image_path(self, record: Record) -> Path:
         return self.image_root / record.image

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cpal.errors import UserError
-from cpal.files import file_sha256
+from cpal.files import file_sha256, sweep
 from cpal.hosts import HostOutput
 from cpal.hosts.outputs import view_output
 from cpal.networks.weights import read_tensors, write_tensors
@@ -31,6 +31,7 @@ class RememberedHost(nn.Module):
         super().__init__()
         self.host, self.stages, self.room = host, stages, room
         self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
+        sweep(self.folder)
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:
         """views (V, 3, H, W) RGB in 0..255, image and maybe mirror image; image_label (V, N) -> merged output."""

@@ -72,15 +72,20 @@ def stretch(maps: np.ndarray, threshold: float) -> np.ndarray:
     return np.interp(maps, [low - 1e-6, threshold, high + 1e-6], [0.0, 0.5, 1.0])
 
 
-def heat(image: np.ndarray, maps: np.ndarray, threshold: float, *, opacity: float = 0.72) -> np.ndarray:
+def glow(image: np.ndarray, score: np.ndarray, *, opacity: float = 0.72) -> np.ndarray:
+    """Draw scores (H, W) in [0, 1] over their image in gray, dark at 0 and bright at 1."""
+    colors = np.stack([np.interp(score, np.linspace(0, 1, len(RAMP)), RAMP[:, c]) for c in range(3)], axis=-1)
+    return _mix(_gray(image), colors, np.full(score.shape, opacity))
+
+
+def heat(image: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:
     """Draw the maximum of the maps (K, H, W) at each pixel over its image in gray; white lines border the seeds.
 
     Without any map (K = 0), every pixel shows the lowest score.
     """
     stretched = np.concatenate([np.zeros((1, *image.shape[:2])), stretch(maps, threshold)])
     score = stretched.max(axis=0)
-    colors = np.stack([np.interp(score, np.linspace(0, 1, len(RAMP)), RAMP[:, c]) for c in range(3)], axis=-1)
-    heated = _mix(_gray(image), colors, np.full(score.shape, opacity))
+    heated = glow(image, score)
     heated[_edges(np.where(score > 0.5, stretched.argmax(axis=0), BACKGROUND))] = 255
     return heated
 

@@ -99,7 +99,7 @@ def _add_neighbors(
     values["shift"] += (length / step.prototypes[0].norm(dim=-1))[counted[0]].tolist()
     if learner.settings.topk == 0:
         return
-    index, weight = learner.neighbors(anchor)
+    index, weight = learner.neighbors(step, anchor)
     share = weight / weight.sum(dim=-1, keepdim=True).clamp(min=P.EPSILON)
     values["effective_neighbors"] += torch.special.entr(share).sum(dim=-1).exp()[counted].tolist()
     for k in counted[0].nonzero()[:, 0].tolist():

@@ -1,17 +1,39 @@
 """The pass of the trained network over the training images that fills the support bank and clusters it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
 
 from cpal.data.views import Views
+from cpal.errors import UserError, again, reading
 from cpal.method.classifier import Classifier
 from cpal.method.learner import ContextPrototypeLearner
+from cpal.networks.weights import load_weights, read_meta, save_weights
+
+Origins = list[list[str]]  # by class, background first: image ids of `SupportBank.latest`, the oldest first
+
+
+class Former(nn.Module):
+    """The context prototypes of the pass before, which refined the masks of the instances that the bank holds.
+
+    With them, the pixels behind an instance can be found again. They are empty in the first pass.
+    """
+
+    context: Tensor
+    valid: Tensor
+
+    def __init__(self, learner: ContextPrototypeLearner) -> None:
+        super().__init__()
+        self.register_buffer("context", learner.context.clone())
+        self.register_buffer("valid", learner.valid.clone())
 
 
 @torch.no_grad()
-def fill_bank(classifier: Classifier, loader: Iterable[Views]) -> None:
-    """Fill the learner's bank with one instance per image and present class: one pass over the images.
+def fill_bank(classifier: Classifier, loader: Iterable[Views]) -> Origins:
+    """Fill the learner's bank with one instance per image and present class; returns which image each one is of.
 
     Training keeps an online bank of augmented crops under a changing network; this pass sees whole images with the
     final network (ours). Each pass starts with an empty bank. R refinements need R + 1 passes, since only the contexts
@@ -21,11 +43,42 @@ def fill_bank(classifier: Classifier, loader: Iterable[Views]) -> None:
     assert learner is not None
     classifier.host.eval()
     learner.eval()
-    learner.bank.clear()
+    bank = learner.bank
+    bank.clear()
+    origins: Origins = [[] for _ in bank.seen]
     for record, _, views in loader:
-        label = classifier.label(record)
+        label, seen = classifier.label(record), bank.seen.clone()
         features, cam, logits = classifier.look(views[0], label)
         learner.enqueue(learner.instances(features, cam, label), logits.sigmoid())
+        for k in (bank.seen > seen).nonzero()[:, 0].tolist():
+            origins[k].append(record.image_id)
+    return newest(origins, learner)
+
+
+def newest(origins: Origins, learner: ContextPrototypeLearner) -> Origins:
+    """Without the images whose instances the bank no longer holds."""
+    return [ids[-learner.bank.entries.shape[1] :] for ids in origins]
+
+
+def save_bank(
+    path: Path, learner: ContextPrototypeLearner, former: Former, origins: Origins, classes: Sequence[str]
+) -> None:
+    """Write the learner, and what it takes to find the pixels behind each instance: `former` and `origins`."""
+    save_weights(path, {"learner": learner, "former": former}, {"classes": list(classes), "origins": origins})
+
+
+def load_bank(path: Path, learner: ContextPrototypeLearner, classes: Sequence[str]) -> tuple[Former, Origins]:
+    """Load what `save_bank` wrote.
+
+    Raises UserError if the file is missing, damaged, or made with other settings or by another version.
+    """
+    stage, former = "fit_prototypes", Former(learner)
+    load_weights(path, {"learner": learner, "former": former}, {"classes": list(classes)}, stage=stage)
+    with reading(path, stage=stage):
+        origins = TypeAdapter(Origins).validate_python(read_meta(path, stage=stage).get("origins", []), strict=True)
+    if [len(ids) for ids in origins] != learner.bank.valid().sum(dim=1).tolist():
+        raise UserError(f"{path}: does not name the image of each instance; {again(stage)}")
+    return former, origins
 
 
 @torch.no_grad()
@@ -36,8 +89,9 @@ def find_contexts(learner: ContextPrototypeLearner) -> None:
         learner.measure_shift()
 
 
-def fit_prototypes(classifier: Classifier, loader: Iterable[Views]) -> None:
+def fit_prototypes(classifier: Classifier, loader: Iterable[Views]) -> Origins:
     """`fill_bank` and `find_contexts`: one pass in one process."""
     assert classifier.learner is not None
-    fill_bank(classifier, loader)
+    origins = fill_bank(classifier, loader)
     find_contexts(classifier.learner)
+    return origins

@@ -24,10 +24,12 @@ from cpal.settings.cpal import CpalSettings
 class Instances(NamedTuple):
     """One step's view: features z (B, D, h, w), M and its mask (B, K, h, w), prototypes (B, K, D), present (B, K).
 
-    inside (B, 1, h, w) is 0 on padding, 1 elsewhere.
+    unit: z of length 1. context: the context prototypes of this step. inside (B, 1, h, w): 0 on padding, 1 elsewhere.
     """
 
     features: Tensor
+    unit: Tensor
+    context: P.Context
     inside: Tensor
     maps: Tensor
     mask: Tensor
@@ -89,7 +91,7 @@ class ContextPrototypeLearner(nn.Module):
             self.enqueue(step, probability)
         labels = self._with_background(image_label)
         similarity = self.similarity(step, image_label)
-        pacam = P.contrast(similarity, self.settings.contrast) * labels[:, :, None, None]
+        pacam = self.pacam(similarity, image_label)
         target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
         if self.settings.detach_target:
             target = target.detach()
@@ -128,7 +130,8 @@ class ContextPrototypeLearner(nn.Module):
                 exclusive=settings.mask_exclusive,
             )
         mask = mask * inside
-        step = Instances(z, inside, maps, mask, *self._masked_means(z, mask))
+        context = P.Context.of(self.context, self.valid)
+        step = Instances(z, F.normalize(z, dim=1), context, inside, maps, mask, *self._masked_means(z, mask))
         for _ in range(settings.refinements if refinements is None else refinements):
             step = self._refined(step, image_label)
         return step
@@ -161,6 +164,10 @@ class ContextPrototypeLearner(nn.Module):
             prototypes=torch.where(better[..., None], prototypes, step.prototypes),
             present=step.present | better,
         )
+
+    def pacam(self, similarity: Tensor, image_label: Tensor) -> Tensor:
+        """PACAM (B, K, h, w) in [0, 1] of `similarity`'s maps, as `contrast` says; zero for absent classes."""
+        return P.contrast(similarity, self.settings.contrast) * self._with_background(image_label)[:, :, None, None]
 
     def difference(self, step: Instances, image_label: Tensor) -> Tensor:
         """PACAM as relu(s - b) / max, whatever `contrast` is: over its maximum it means the same for any features."""
@@ -243,7 +250,7 @@ class ContextPrototypeLearner(nn.Module):
                 shift = P.alignment_shift(prototypes, present, self.context, self.valid)[0][None]
             case "instance":
                 measured = step.present & self.valid.any(dim=1)
-                shift = (P.mean_context(self.context, self.valid) - step.prototypes) * measured[..., None]
+                shift = (step.context.mean - step.prototypes) * measured[..., None]
             case "none":
                 shift = torch.zeros_like(self.shift)[None]
         strength = settings.align_strength
@@ -256,26 +263,13 @@ class ContextPrototypeLearner(nn.Module):
         anchor = step.prototypes + self.scaled_shift(step)
         if self.settings.normalize_prototypes:
             anchor = F.normalize(anchor, dim=-1)
-        return torch.where(step.present[..., None], anchor, P.mean_context(self.context, self.valid))
+        return torch.where(step.present[..., None], anchor, step.context.mean)
 
-    def neighbors(self, anchor: Tensor) -> tuple[Tensor, Tensor]:
+    def neighbors(self, step: Instances, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Index and weight (B, K, T) of each anchor's soft neighbours (Eq. 6 and 7)."""
         settings = self.settings
-        weight = P.positiveness(
-            anchor,
-            self.context,
-            self.valid,
-            metric=settings.metric,
-            temperature=settings.temperature,
-        )
-        return P.soft_neighbors(
-            anchor,
-            self.context,
-            self.valid,
-            weight,
-            topk=settings.topk,
-            rank_by=settings.rank_by,
-        )
+        weight = P.positiveness(anchor, step.context, metric=settings.metric, temperature=settings.temperature)
+        return P.soft_neighbors(anchor, step.context, weight, topk=settings.topk, rank_by=settings.rank_by)
 
     def similarity(self, step: Instances, image_label: Tensor) -> Tensor:
         """Maps of the anchors' soft neighbours (Eq. 13), (B, K, h, w), zero for absent classes and padding.
@@ -285,10 +279,9 @@ class ContextPrototypeLearner(nn.Module):
         anchor = self.anchor(step)
         counted = step.inside * self._with_background(image_label)[:, :, None, None]
         if self.settings.topk == 0:
-            z, anchor = F.normalize(step.features, dim=1), F.normalize(anchor, dim=-1)
-            return F.relu(torch.einsum("bdhw,bkd->bkhw", z, anchor)) * counted
-        index, weight = self.neighbors(anchor)
-        maps = P.prototype_aware_cam(step.features, self.context, index, weight, weighting=self.settings.weighting)
+            return F.relu(torch.einsum("bdhw,bkd->bkhw", step.unit, F.normalize(anchor, dim=-1))) * counted
+        index, weight = self.neighbors(step, anchor)
+        maps = P.prototype_aware_cam(step.unit, step.context, index, weight, weighting=self.settings.weighting)
         return maps * counted
 
     @torch.no_grad()

@@ -31,10 +31,11 @@ def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views
         maps["cam"] += _resize(F.relu(raw[0, classes - 1]), shape) / len(views)
         if learner is None:
             continue
-        map_, _ = learner(features, raw, label)
+        step = learner.instances(features, raw, label)
+        map_ = learner.pacam(learner.similarity(step, label), label)
         maps["pacam"] += _resize(map_[0, classes], shape) / len(views)
         if taught is not None:
-            map_ = taught(learner.embed(features, raw.shape[2:]), label)
+            map_ = taught(step.features, label)
             maps["taught"] += _resize(map_[0, classes - 1], shape) / len(views)
     maps["cam"] = _over_maximum(maps["cam"])
     # A ratio's scale carries meaning: 0.5 is background's.

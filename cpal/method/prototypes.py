@@ -4,7 +4,7 @@ Shapes: B images, K classes with background first, D feature channels, h w map, 
 P context prototypes (paper N_p), T soft neighbours (paper K). Invalid entries are marked by boolean masks.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -166,52 +166,55 @@ def _group_mean(vectors: Tensor, group: Tensor, filled: Tensor, num_groups: int)
     return torch.einsum("klp,kld->kpd", member, vectors) / size.clamp(min=1)[..., None], size
 
 
-def positiveness(
-    anchor: Tensor,
-    context: Tensor,
-    valid: Tensor,
-    *,
-    metric: Metric,
-    temperature: float,
-) -> Tensor:
+class Context(NamedTuple):
+    """Context prototypes p_i as Eq. 6, 7, 12 and 13 use them: what many uses of the same prototypes need is made once.
+
+    prototypes (K, P, D), valid (K, P) bool, unit (K, P, D) of length 1, mean (K, D), see `mean_context`.
+    """
+
+    prototypes: Tensor
+    valid: Tensor
+    unit: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, prototypes: Tensor, valid: Tensor) -> "Context":
+        return cls(prototypes, valid, F.normalize(prototypes, dim=-1), mean_context(prototypes, valid))
+
+
+def positiveness(anchor: Tensor, context: Context, *, metric: Metric, temperature: float) -> Tensor:
     """w_i: how far each context prototype shares the instance's attributes, Eq. 7 and Table 3.
 
-    anchor (B, K, D), context (K, P, D), valid (K, P) -> (B, K, P); rows sum to 1 (to 0 for a class without context).
+    anchor (B, K, D), context of K classes -> (B, K, P); rows sum to 1 (to 0 for a class without context).
     Paper: softmax of the dot product with an unstated factor gamma. Ours: a temperature inside the softmax;
     distances enter with a minus sign.
     """
     if metric == "dot":
-        score = torch.einsum("bkd,kpd->bkp", anchor, context)
+        score = torch.einsum("bkd,kpd->bkp", anchor, context.prototypes)
     elif metric == "cosine":
-        score = torch.einsum("bkd,kpd->bkp", F.normalize(anchor, dim=-1), F.normalize(context, dim=-1))
+        score = torch.einsum("bkd,kpd->bkp", F.normalize(anchor, dim=-1), context.unit)
     else:
-        score = -torch.cdist(anchor.transpose(0, 1), context, p={"l1": 1.0, "l2": 2.0}[metric]).transpose(0, 1)
-    weight = (score / temperature).masked_fill(~valid, -torch.inf).softmax(dim=-1)
+        power = {"l1": 1.0, "l2": 2.0}[metric]
+        score = -torch.cdist(anchor.transpose(0, 1), context.prototypes, p=power).transpose(0, 1)
+    weight = (score / temperature).masked_fill(~context.valid, -torch.inf).softmax(dim=-1)
     return weight.nan_to_num(0.0)
 
 
 def soft_neighbors(
-    anchor: Tensor,
-    context: Tensor,
-    valid: Tensor,
-    weight: Tensor,
-    *,
-    topk: int,
-    rank_by: str,
+    anchor: Tensor, context: Context, weight: Tensor, *, topk: int, rank_by: str
 ) -> tuple[Tensor, Tensor]:
     """The T context prototypes nearest to the anchor, Eq. 6.
 
-    anchor (B, K, D), context (K, P, D), valid (K, P), weight (B, K, P) -> index (B, K, T), weight (B, K, T), zero
-    where a class has fewer than T. rank_by: weighted w_i cos(p_i, P) | cosine (Eq. 6 literally, where the positive
-    w_i cancels) | weight.
+    anchor (B, K, D), weight (B, K, P) -> index (B, K, T), weight (B, K, T), zero where a class has fewer than T.
+    rank_by: weighted w_i cos(p_i, P) | cosine (Eq. 6 literally, where the positive w_i cancels) | weight.
     """
-    cosine = torch.einsum("bkd,kpd->bkp", F.normalize(anchor, dim=-1), F.normalize(context, dim=-1))
+    cosine = torch.einsum("bkd,kpd->bkp", F.normalize(anchor, dim=-1), context.unit)
     # Cosines may be negative: shifted into [0, 2] a larger weight never lowers a rank.
     rank = {"weighted": weight * (1 + cosine), "cosine": 1 + cosine, "weight": weight}[rank_by]
-    index = rank.masked_fill(~valid, -1.0).topk(min(topk, rank.shape[-1]), dim=-1).indices
+    index = rank.masked_fill(~context.valid, -1.0).topk(min(topk, rank.shape[-1]), dim=-1).indices
     # A softmax may underflow to 0, which is to mark missing neighbors only.
     chosen = weight.gather(-1, index).clamp(min=torch.finfo(weight.dtype).tiny)
-    return index, chosen * valid.expand_as(weight).gather(-1, index)
+    return index, chosen * context.valid.expand_as(weight).gather(-1, index)
 
 
 def mean_context(context: Tensor, valid: Tensor) -> Tensor:
@@ -232,10 +235,10 @@ def alignment_shift(prototypes: Tensor, present: Tensor, context: Tensor, valid:
     return (mean_context(context, valid) - mean_instance) * measured[:, None], measured
 
 
-def prototype_aware_cam(features: Tensor, context: Tensor, index: Tensor, weight: Tensor, *, weighting: str) -> Tensor:
+def prototype_aware_cam(unit: Tensor, context: Context, index: Tensor, weight: Tensor, *, weighting: str) -> Tensor:
     """PACAM: ReLU of the features' cosine with the soft neighbours, aggregated, Eq. 13.
 
-    features (B, D, h, w), context (K, P, D), index and weight (B, K, T) -> (B, K, h, w) in [0, 1].
+    unit (B, D, h, w), features of length 1; index and weight (B, K, T) -> (B, K, h, w) in [0, 1].
     weighting: mean of the cosines by w_i / sum w (Claim 1) | none, the plain mean over the T chosen, which is Eq. 13
     literally, since the cosine ignores the scale w_i | fuse, the cosine with sum w_i p_i.
     The cosine is linear in the unit feature, so the T weighted unit prototypes are folded into one vector per image
@@ -244,13 +247,13 @@ def prototype_aware_cam(features: Tensor, context: Tensor, index: Tensor, weight
     chosen = weight > 0
     share = chosen.to(weight.dtype) if weighting == "none" else weight
     share = share / share.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-    source = context if weighting == "fuse" else F.normalize(context, dim=-1)
+    source = context.prototypes if weighting == "fuse" else context.unit
     # Scatter the T shares over the P prototypes: a product with the context then needs no (B, K, T, D) gather.
-    spread = share.new_zeros(*share.shape[:2], context.shape[1]).scatter_add(-1, index, share)
+    spread = share.new_zeros(*share.shape[:2], source.shape[1]).scatter_add(-1, index, share)
     folded = torch.einsum("bkp,kpd->bkd", spread, source)
     if weighting == "fuse":
         folded = F.normalize(folded, dim=-1)
-    return F.relu(torch.einsum("bdhw,bkd->bkhw", F.normalize(features, dim=1), folded))
+    return F.relu(torch.einsum("bdhw,bkd->bkhw", unit, folded))
 
 
 def contrast(similarity: Tensor, mode: Contrast) -> Tensor:

@@ -39,25 +39,28 @@ class TaughtCam(nn.Module):
         """Multinomial logistic regression of label (P,) of 0..N on z (P, D), by L-BFGS.
 
         Classes weigh the same, however many pixels they have; decay (K,) is the factor on a class's squared weights, of
-        z centered and divided by the mean deviation of its channels, so that it means the same for any features.
+        z centered and divided by the mean deviation of its channels, so that it means the same for any features. The
+        layer is centered and divided instead: a copy of z can be gigabytes.
         """
         center, scale = z.mean(dim=0), z.std(dim=0).mean()
-        x = (z - center) / scale
-        count = torch.bincount(label, minlength=len(self.bias)).to(x)
+        count = torch.bincount(label, minlength=len(self.bias)).to(z)
         share = (1 / (count * (count > 0).sum()).clamp(min=1))[label]
         weight, bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         weight.requires_grad_()
         bias.requires_grad_()
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
+        def layer() -> tuple[Tensor, Tensor]:
+            return weight / scale, bias - weight @ (center / scale)
+
         def loss() -> Tensor:
             optimizer.zero_grad()
-            error = F.cross_entropy(torch.einsum("pd,kd->pk", x, weight) + bias, label, reduction="none")
+            error = F.cross_entropy(F.linear(z, *layer()), label, reduction="none")
             total = (share * error).sum() + (decay * weight.square().sum(dim=1)).sum()
             total.backward()
             return total
 
         with torch.enable_grad():
             optimizer.step(loss)
-        self.weight.copy_(weight.detach() / scale)
-        self.bias.copy_(bias.detach() - self.weight @ center)
+        for own, learned in zip((self.weight, self.bias), layer(), strict=True):
+            own.copy_(learned)

@@ -63,13 +63,14 @@ class HostView(NamedTuple):
 class Lesson:
     """What all lessons of a taught CAM share.
 
-    `share`: cells that each view of an image teaches at most. `nearest`: index of the view that the CRF sees.
-    `workers`: images whose CRFs run at once.
+    `share`: cells that each view of an image teaches at most, `cells`: all views of all images together. `nearest`:
+    index of the view that the CRF sees. `workers`: images whose CRFs run at once.
     """
 
     settings: TaughtCamConfig
     crf: CrfConfig
     share: int
+    cells: int
     nearest: int
     seed: int
     workers: int = 1
@@ -80,7 +81,9 @@ def plan_lessons(
 ) -> Lesson:
     """Lessons from this many images at these scales: settings.cells are shared evenly, the CRF sees scale one."""
     nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))
-    return Lesson(settings, crf, -(-settings.cells // (images * len(scales))), nearest, seed, workers)
+    views = images * len(scales)
+    share = -(-settings.cells // views)
+    return Lesson(settings, crf, share, share * views, nearest, seed, workers)
 
 
 class Cells(NamedTuple):
@@ -103,7 +106,9 @@ def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
     learner = classifier.learner
     assert learner is not None
     device = learner.shift.device
-    cells, labels = [torch.zeros(0, learner.shift.shape[1], device=device)], [torch.zeros(0, device=device).long()]
+    # A list of parts and their joint copy would take twice the memory of one block.
+    block, end = torch.empty(lesson.cells, learner.shift.shape[1], device=device), 0
+    labels = torch.empty(lesson.cells, dtype=torch.long, device=device)
     images = torch.zeros(classifier.num_foreground + 1, device=device)
     for view, aim in _aims(classifier, loader, lesson):
         found = torch.zeros_like(images)
@@ -111,11 +116,11 @@ def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
         generator = torch.Generator().manual_seed((lesson.seed << 32) + drawn)
         for z in view.embed(learner):
             of_view, own = sample_cells(z, aim.to(device), lesson.share, generator)
-            cells.append(of_view)
-            labels.append(own)
+            start, end = end, end + len(own)
+            block[start:end], labels[start:end] = of_view, own
             found[own] = 1
         images += found
-    return Cells(torch.cat(cells), torch.cat(labels), images)
+    return Cells(block[:end], labels[:end], images)
 
 
 def learn_cells(cells: Cells, settings: TaughtCamConfig) -> TaughtCam:

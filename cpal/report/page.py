@@ -6,7 +6,7 @@ Equal input gives equal bytes. Charts are SVG in the page; the only script is te
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.report import words
 from cpal.report.charts import line_chart
+from cpal.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first
@@ -87,7 +88,7 @@ class ScoreRow:
 class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
-    `facts` name what the result depends on besides data and settings."""
+    `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name."""
 
     classes: Sequence[str]
     sentence: str
@@ -101,6 +102,7 @@ class Report:
     params: str
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
+    times: Mapping[str, Taken] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -134,34 +136,49 @@ def summarize(dataset: Dataset) -> str:
 
 def render_page(report: Report) -> str:
     """The whole page. Without ground truth of the training images it begins with which classes to trust."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     scores = {"scores": "Mean IoU", "classes": "IoU of each class"}
     doubts = {"trust": "Which classes to trust", "first": "Look at these first"}
+    rest = {"images": "Images", "without_truth": "Without ground truth", "training": "Training"}
+    rest |= {"times": "Time and memory"} if report.times else {}
+    sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
+    script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
     ramp = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in RAMP.tolist())
+    values = {"report": report, "steps": STEPS, "signals": SIGNALS, "ramp": f"linear-gradient(to right,{ramp})"}
+    values |= {"classes": report.classes, "curves": report.curves, "duration": duration}
+    return render("CPAL report", report.sentence, sections, values, script=script)
+
+
+def render(
+    title: str,
+    sentence: str,
+    sections: Mapping[str, str],
+    values: Mapping[str, Any],
+    *,
+    script: str = "",
+    templates: Sequence[Path] = (),
+) -> str:
+    """A page of these sections, by name of their template, which lies here or in one of the folders `templates`.
+
+    `values` are what these templates take, and the `classes` of the colors. Without a script the page has no enlarged
+    view.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader([TEMPLATES, *templates]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html").render(
-        report=report,
-        sections=(scores | doubts if report.scored else doubts | scores)
-        | {
-            "images": "Images",
-            "without_truth": "Without ground truth",
-            "training": "Training",
-            "settings": "Settings and versions",
-        },
-        steps=STEPS,
-        signals=SIGNALS,
+        title=title,
+        sentence=sentence,
+        sections=sections,
         words={"layers": words.LAYERS, "without_truth": words.WITHOUT_TRUTH, "curves": words.CURVES},
         policy=POLICY.format(script=digest),
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         script=script,
-        ramp=f"linear-gradient(to right,{ramp})",
         line_chart=line_chart,
         color=lambda value: "rgb({},{},{})".format(*class_palette()[value].tolist()),
+        **values,
     )
 
 

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from cpal.settings.yaml_files import read_yaml
 
 PACKAGES = ["torch", "torchvision", "timm", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "pydensecrf2"]
 PACKAGES += ["numpy", "pillow", "dvc", "dvclive"]
+NAMED = 8  # files of code that a comparison names
 LARGEST = 1_000_000  # bytes of a dvc.lock, fifteen times ours
 RESTORE = "restore it with: git checkout dvc.lock, or remove it and run: dvc repro"
 
@@ -63,3 +64,23 @@ def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
         ]
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: damaged; {RESTORE}") from None
+
+
+def code_changes(commits: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """For each commit, which files below `paths` differ from the first commit's, in words; empty text is the workspace.
+
+    Raises UserError if git cannot compare them.
+    """
+    first, found = commits[0], []
+    for commit in commits:
+        pair = [name for name in (first, commit) if name]
+        if first == commit or not pair:
+            found.append("none")
+            continue
+        try:
+            names = _git("diff", "--name-only", *pair, "--", *paths).splitlines()
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"git cannot compare {' with '.join(pair)}: {error.stderr.strip()}") from None
+        found.append(f"{len(names)} files: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}")
+        found[-1] = found[-1] if names else "none"
+    return found

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,6 +48,7 @@ class TrainingSection(Section):
 
     optimizer: Literal["sgd", "adam", "adamw"]
     batch_size: Batch
+    accumulate: Batch
     crop_size: Side
     learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -55,6 +56,12 @@ class TrainingSection(Section):
     poly_power: Weight
     clip_grad_norm: Weight
     amp: Amp
+
+    @model_validator(mode="after")
+    def _check_accumulate(self) -> "TrainingSection":
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        return self
 
     def epoch_steps(self, images: int) -> int:
         """Number of batches in an epoch of this many images, without an incomplete last batch; at least 1."""

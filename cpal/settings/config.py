@@ -169,6 +169,7 @@ class FinalTestConfig(Section):
 
 class EvaluateConfig(Section):
     threshold_step: Annotated[float, Field(ge=0.001, le=0.5)]  # each threshold takes a confusion matrix
+    train_images: Positive | None
 
 
 class ReportConfig(Section):

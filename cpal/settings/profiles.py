@@ -66,12 +66,12 @@ def _merge(settings: Any, profile: Any, prefix: str = "") -> Iterator[str]:
             yield from _merge(old, new, f"{prefix}{key}.")
         elif old != new or key not in settings:
             settings[key] = new
-            yield f"{prefix}{key}: {_shown(old)} -> {_shown(new)}"
+            yield f"{prefix}{key}: {shown(old)} -> {shown(new)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(shown, value))}]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)

@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cpal.errors import UserError
@@ -46,7 +46,7 @@ class _Runner(Runner):
         if not self.distributed:
             return model
         gpus = [self.device.index] if self.device.type == "cuda" else None
-        return MMDistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
+        return _Distributed(model, device_ids=gpus, broadcast_buffers=False)
 
 
 class TrainingLog(Hook):
@@ -130,11 +130,47 @@ class TrainingLog(Hook):
 
 
 class LossModel(BaseModel):
-    """A network together with its losses; `train` trains it."""
+    """A network together with its losses; `train` trains it. `accumulate`: parts of a batch, see `accumulated_step`."""
+
+    accumulate = 1
+
+    def train_step(self, data: dict[str, Tensor], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        return accumulated_step(self, self, data, optim_wrapper)
 
     def new_layers(self) -> list[nn.Module]:
         """The layers that learn at head_learning_rate, if the settings have this key."""
         return []
+
+
+class _Distributed(MMDistributedDataParallel):
+    """mmengine's, but for a batch in parts; the processes exchange their gradients with the last part only."""
+
+    def train_step(self, data: dict[str, Tensor], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        return accumulated_step(self, self.module, data, optim_wrapper)
+
+
+def accumulated_step(
+    called: nn.Module, model: LossModel, data: dict[str, Tensor], optim_wrapper: OptimWrapper
+) -> dict[str, Tensor]:
+    """A step of the optimizer on a batch, of which model.accumulate parts run one after the other; their mean losses.
+
+    The gradient is the mean of the parts' gradients. That is the gradient of the whole batch for a loss that is a mean
+    over images, and a close one for a mean over the pixels that have a label. `called` is `model`, or what wraps it.
+    """
+    data = model.data_preprocessor(data, True)  # moves it to the device
+    parts = zip(*(values.chunk(model.accumulate) for values in data.values()), strict=True)
+    logs = []
+    for number, part in enumerate(parts, start=1):
+        alone = isinstance(called, _Distributed) and number < model.accumulate
+        with called.no_sync() if alone else contextlib.nullcontext():
+            with optim_wrapper.optim_context(called):
+                losses = called._run_forward(dict(zip(data, part, strict=True)), mode="loss")
+            loss, log = model.parse_losses(losses)
+            optim_wrapper.backward(loss / model.accumulate)
+        logs.append(log)
+    optim_wrapper.step()
+    optim_wrapper.zero_grad()
+    return {name: torch.stack([log[name].detach() for log in logs]).mean() for name in logs[0]}
 
 
 @dataclass(frozen=True)
@@ -166,8 +202,10 @@ def train(
     """
     assert iterations % interval == 0, "a training ends with a checkpoint"
     rank, world = get_rank(), get_world_size()
-    if settings.batch_size % world:
-        raise UserError(f"batch_size {settings.batch_size} cannot be shared by {world} processes; take a multiple")
+    if settings.batch_size % (world * settings.accumulate):
+        parts = f"{world} processes" + (f" in {settings.accumulate} parts each" if settings.accumulate > 1 else "")
+        raise UserError(f"batch_size {settings.batch_size} cannot be shared by {parts}; take a multiple")
+    model.accumulate = settings.accumulate
     stream = SampleStream(
         len(samples),
         length=interval * settings.batch_size,
@@ -187,6 +225,7 @@ def train(
     optimizer = _optimizer(model, settings)
     checkpoints = run.folder / "checkpoints"
     state = newest_checkpoint(checkpoints)
+    autotune = torch.backends.cudnn.benchmark
     with _quiet():
         runner = _Runner(
             run.device,
@@ -207,6 +246,9 @@ def train(
         )
     # The Runner has switched it on. On a GPU, NLLLoss, which segmentation needs, would then raise an error.
     torch.use_deterministic_algorithms(run.device.type == "cpu")
+    torch.backends.cudnn.benchmark = (
+        autotune  # which the Runner switches off; cuDNN stays with deterministic algorithms
+    )
     runner.train()
     return model.eval()
 

@@ -20,7 +20,9 @@ def trained_host(job: NetworkJob) -> tuple[Host, Classifier]:
     host, learner = load_classifier(
         CLASSIFIER, job.dataset.classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
     )
-    seen = remembering(host, CLASSIFIER, config.cpal.features, job.device)
+    job.in_half(host)
+    # Outputs on disk are those of full precision.
+    seen = host if job.amp != "off" else remembering(host, CLASSIFIER, config.cpal.features, job.device)
     return host, Classifier(seen, job.dataset.num_foreground, learner)
 
 

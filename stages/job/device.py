@@ -9,15 +9,18 @@ import torch.distributed
 from cpal.errors import UserError
 from stages.job.launch import PROCESSES
 
+TUNED = ("tf32", "autotune")  # words of CPAL_CUDA
 WAIT = timedelta(days=30)  # for the others at a meeting; torchrun itself ends all processes when one fails
 
 
 def joined_device(name: str) -> torch.device:
     """The device of this process. torchrun's processes join here, each with a GPU of its own, or on CPUs by gloo.
 
-    auto takes CUDA, then Apple's GPU, then the CPU. Raises UserError for a device that this machine lacks.
+    auto takes CUDA, then Apple's GPU, then the CPU. Raises UserError for a device that this machine lacks, and for an
+    unknown word in CPAL_CUDA.
     """
     device = _find(name)
+    _tune(os.environ.get("CPAL_CUDA", ""))
     if PROCESSES > 1 and not torch.distributed.is_initialized():
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -34,6 +37,18 @@ def torch_device(name: str) -> torch.device:
     if PROCESSES > 1:
         raise UserError("torchrun is for the stages of the pipeline; start this command with python -m")
     return _find(name)
+
+
+def _tune(words: str) -> None:
+    """Speed up CUDA at the cost of digits: tf32 in matrix products, autotune for cuDNN's choice by measured time.
+
+    Convolutions use TF32 in any case, as PyTorch sets it. Without CUDA neither has an effect.
+    """
+    wanted = words.replace(",", " ").split()
+    if unknown := set(wanted) - set(TUNED):
+        raise UserError(f"CPAL_CUDA={words}: {', '.join(sorted(unknown))} is unknown; choose from {', '.join(TUNED)}")
+    torch.backends.cuda.matmul.allow_tf32 = "tf32" in wanted
+    torch.backends.cudnn.benchmark = "autotune" in wanted
 
 
 def _find(name: str) -> torch.device:

@@ -80,7 +80,7 @@ class Job:
         for _ in progress(done, total=len(records), what=what):
             pass
 
-    def continues(self, done: Path, load: Callable[[Path], None]) -> bool:
+    def continues(self, done: Path, load: Callable[[Path], object]) -> bool:
         """Whether `load` could take up a finished part of this stage's work; a damaged one is made again, and told."""
         if not done.exists():
             return False

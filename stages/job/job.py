@@ -9,16 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from cpal.files import sweep
+from cpal.settings.base import Amp
 from cpal.settings.config import load_config
+from cpal.times import taken, write_taken
+from stages import BEGUN, COMMAND
+from stages.job.announce import first_line, pipeline
 from stages.job.images import Job
-from stages.job.launch import ON_THIS_MACHINE, relaunch
+from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, relaunch
 from stages.job.network import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
-from stages.job.paths import PARAMS
+from stages.job.paths import PARAMS, TIMES
+from stages.job.stopping import ignore_signals
 
 __all__ = ["Job", "NetworkJob", "run_stage"]
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Half = Annotated[
+    Amp,
+    typer.Option("--amp", envvar="CPAL_AMP", help="Precision of inference on CUDA; trainings have the setting amp."),
+]
 Loaders = Annotated[
     int | None,
     typer.Option(
@@ -40,7 +49,12 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
 
     def start(job: Job) -> None:
         sweep(job.scratch)
+        first = RANK == 0 and name in (order := pipeline())
+        if first:
+            print(first_line(job, order), flush=True)
         main(job)
+        if first and job.out is None:
+            note_taken(name)
 
     def on_processor(
         params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None
@@ -54,10 +68,21 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         workers: Workers = DEFAULT_WORKERS,
         limit: Limit = None,
         out: Out = None,
+        amp: Half = "off",
     ) -> None:
         relaunch(name)
         workers = max(min(workers, 1), workers // ON_THIS_MACHINE)  # 0 stays 0: no cluster
-        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders))
+        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders, amp))
 
     command = on_network if kind is NetworkJob else on_processor
     run(command, help=sys.modules[main.__module__].__doc__, before=before)
+
+
+def note_taken(name: str) -> None:
+    """Write what this stage took. Its results are there already, so that an error here is only told."""
+    if COMMAND:
+        ignore_signals()
+    try:
+        write_taken(TIMES, name, taken(BEGUN, PROCESSES))
+    except OSError as error:
+        print(f"note: {TIMES / name}.json: {error.strerror}; the report will not say what {name} took", file=sys.stderr)

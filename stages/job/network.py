@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpal.data.dataset import Record
+from cpal.errors import UserError
+from cpal.settings.base import Amp
 from stages.job.images import Job
 from stages.job.launch import ON_THIS_MACHINE, RANK, meet, share
 from stages.job.options import DEFAULT_WORKERS
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class NetworkJob(Job):
 
     device_name: str = "auto"
     loaders_asked: int | None = None
+    amp: Amp = "off"
 
     @property
     def first(self) -> bool:
@@ -29,15 +33,28 @@ class NetworkJob(Job):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The device of this process, which joins torchrun's others."""
+        """The device of this process, which joins torchrun's others. Raises UserError for --amp without CUDA."""
         from stages.job.device import joined_device
 
-        return joined_device(self.device_name)
+        device = joined_device(self.device_name)
+        if self.amp != "off" and device.type != "cuda":
+            raise UserError(f"--amp {self.amp} needs a CUDA device, this run is on {device.type}; set --amp off")
+        return device
+
+    def in_half(self, network: "nn.Module") -> None:
+        """Let a network compute as --amp says from now on; with off, nothing changes."""
+        import torch
+
+        from stages.job.half import compute_in_half
+
+        if self.amp != "off":
+            compute_in_half(network, {"bf16": torch.bfloat16, "fp16": torch.float16}[self.amp], self.device)
 
     def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
         """As a job of one process; no other process starts before the first one has the folder."""
         _ = self.device  # joins the others
-        folder = super().work(settings, inputs=inputs)
+        # Work in half precision is not continued in full precision.
+        folder = super().work(settings if self.amp == "off" else [settings, self.amp], inputs=inputs)
         meet()
         return folder
 

@@ -9,6 +9,7 @@ from cpal.settings.data import DataConfig
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
 CACHE = Path(os.environ.get("CPAL_CACHE", ".cache"))  # one folder can serve all experiments in DVC's queue
+TIMES = Path(".cache/times")  # what the stages took: of this checkout, unlike CACHE
 
 DATA = Path("data")  # also holds unfinished files, under temporary names
 DATASET = Path("data/dataset")

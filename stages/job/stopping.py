@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from tqdm import tqdm
 
+from stages import COMMAND
+
 STOPPED = 130  # exit code of an interrupted command, as in shells
 WATCH = 2.0  # seconds between two checks whether DVC still runs
 
@@ -23,10 +25,14 @@ def stoppable(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
     def run(*arguments: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if "DVC_STAGE" in os.environ:
             threading.Thread(target=_watch_dvc, daemon=True).start()
         try:
             main(*arguments, **options)
+            if COMMAND:
+                ignore_signals()
         except KeyboardInterrupt:
             say_stopped()
             raise typer.Exit(STOPPED) from None
@@ -34,10 +40,15 @@ def stoppable(main: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def say_stopped() -> None:
-    """Print this line. Further signals are ignored, since cleaning up takes a moment."""
+def ignore_signals() -> None:
+    """What follows only cleans up, in a moment."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+def say_stopped() -> None:
+    """Print this line."""
+    ignore_signals()
     tqdm.write("stopped: finished work is kept; the same command continues it", file=sys.stderr)
 
 

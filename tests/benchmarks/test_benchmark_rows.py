@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cams, clustering, crf, disk, growth, inputs, reading, run, scoring, training_step, walk
+from benchmarks import cams, clustering, crf, disk, growth, inputs, memory, reading, run, scoring, training_step, walk
 from benchmarks.measure import Comparison, Growth, Pair, Result, Target
 from experiments.origin import read_rows
 
@@ -85,6 +85,13 @@ def test_peak_memory_grows_with_what_is_held() -> None:
     before = training_step.peak_resident()
     held = np.ones(200_000_000, np.uint8)
     assert training_step.peak_resident() >= 0.95 * min(before, 200) and held.any()
+
+
+@pytest.mark.slow
+def test_peak_memory_of_stages_over_few_and_more_images() -> None:
+    ratio, text = memory.growth("make_cams", 6, 12)
+    assert 0.5 < ratio < 2 and text.count("MB") == 2
+    assert set(memory.peaks(6)) == set(memory.STAGES) and min(memory.peaks(6).values()) > 20
 
 
 @pytest.mark.slow

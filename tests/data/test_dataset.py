@@ -105,3 +105,13 @@ def test_a_hundred_thousand_records_are_checked_quickly(tmp_path: Path, tiny_dat
     start = time.process_time()
     assert len(read_dataset(tmp_path).records) == 100_000
     assert time.process_time() - start < 10  # about one second; the bound is for slow machines
+
+
+def test_a_sample_of_the_predicted_images_is_drawn_by_seed(tiny_dataset: Dataset) -> None:
+    everything = tiny_dataset.predicted()
+    assert everything == tiny_dataset.split("train") == tiny_dataset.predicted(images=5)
+    found = [tiny_dataset.predicted(images=3, seed=seed) for seed in range(20)]
+    assert all(len(records) == 3 and records == [r for r in everything if r in records] for records in found)
+    assert {record.image_id for records in found for record in records} == {record.image_id for record in everything}
+    assert found[0] == tiny_dataset.predicted(images=3, seed=0) and len({str(records) for records in found}) > 1
+    assert tiny_dataset.predicted(2, images=3, seed=0) == found[0][:2]

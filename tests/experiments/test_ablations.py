@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from cpal.errors import UserError
 from cpal.settings.config import parse_config
 from cpal.settings.profiles import load_profile, merged
+from cpal.times import Taken, duration, write_taken
 from experiments import ablations, results, tables
 
 ROOT = Path(__file__).parents[2]
@@ -366,6 +367,37 @@ def test_a_published_page_is_replaced_on_request_only(tmp_path: Path, monkeypatc
     assert sorted(path.parent.name for path in tmp_path.rglob("table2.md")) == ["results"]
     ablations.main(["table2"], "0", run=False, publish=True)
     assert (tmp_path / "docs/results/table2.md").is_file()
+
+
+def test_rows_and_time_are_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of the five rows of Table 2 are done; the other three need the seed's stages up to the maps once each."""
+    known: set[str] = set()
+    told: list[str] = []
+    monkeypatch.setattr(ablations, "ended", lambda: known)
+    monkeypatch.setattr(ablations, "run_missing", lambda wanted: told.append(capsys.readouterr().out))
+    monkeypatch.setattr(ablations, "RESULTS", tmp_path)
+    monkeypatch.setattr(ablations, "measured", lambda *_: {})
+    monkeypatch.setattr(ablations, "TIMES", tmp_path / "times")
+    names = [ablations.experiment(row.change, 0, SEED)[0] for row in tables.rows("table2", settings(""))]
+    known |= set(names[:2])
+    ablations.main(["table2"], "0")
+    lines = told[0].splitlines()
+    assert lines[0] == "table2, 5 row(s) and 1 seed(s):"
+    assert [line.strip() for line in lines[1:6]] == [row.name for row in tables.rows("table2", settings(""))]
+    assert lines[6] == "5 experiments, 3 of them to run"
+    assert lines[7].startswith("no estimate of the time: ")
+    for stage in ablations.pipeline():
+        write_taken(tmp_path / "times", stage, Taken(10.0, 10.0, 1, 1))
+    capsys.readouterr()
+    ablations.main(["table2"], "0")
+    shared = ("prepare",)  # of the three rows; the others read the settings of cpal, or what was made with them
+    own = ("first_round", "train_cam", "fit_prototypes", "teach_cam", "make_cams", "evaluate_seed")
+    seconds = 10 * (len(shared) + 3 * len(own))
+    assert told[1].splitlines()[7] == (
+        f"at most {duration(seconds)} by the stages' last times in this folder, for {seconds // 10} runs of stages"
+    )
 
 
 def test_seeds_and_tables_that_do_not_exist() -> None:

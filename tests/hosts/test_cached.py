@@ -1,5 +1,7 @@
 """What a host gave is read from disk as it was, and only for the same host, picture and stages."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cpal.files import HOST
 from cpal.hosts import HostOutput
 from cpal.hosts.cached import RememberedHost
 from cpal.hosts.irn import IrnHost, build_irn_host
@@ -80,3 +83,15 @@ def test_a_damaged_memory_is_made_again(host: IrnHost, weights: Path) -> None:
     again = merge_views(remembered(host, weights)(picture(), LABEL))
     assert torch.equal(first.cam, again.cam) and torch.equal(first.logits, again.logits)
     assert memory.read_bytes() != bytes(content)
+
+
+@torch.no_grad()
+def test_what_a_killed_process_left_is_removed(host: IrnHost, weights: Path) -> None:
+    remembered(host, weights)(picture(), LABEL)
+    (memory,) = (weights.parent / "features").rglob("*.safetensors")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = memory.with_name(f".{HOST}.{ended.pid}.x.tmp")
+    left.touch()
+    remembered(host, weights)
+    assert memory.exists() and not left.exists()

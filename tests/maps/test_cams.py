@@ -98,11 +98,27 @@ class TestFile:
             assert {name: stored[name].dtype for name in stored} == {
                 "format": np.int64,
                 "classes": np.int64,
-                "cam": np.float16,
-                "pacam": np.float16,
-                "taught": np.float16,
+                "cam": np.uint8,
+                "pacam": np.uint8,
+                "taught": np.uint8,
                 "size": np.int64,
             }
+
+    def test_is_read_with_numpy_as_documented(self, tmp_path: Path) -> None:
+        written = content()
+        write_cam(tmp_path / "a.npz", written)
+        low, high = np.load(tmp_path / "a.npz")["taught"].astype(np.uint16)
+        maps = (high * 256 + low).view(np.float16)
+        np.testing.assert_array_equal(maps, written.maps["taught"].astype(np.float16))
+
+    def test_files_of_format_1_are_read(self, tmp_path: Path) -> None:
+        """Imported maps that an earlier version wrote."""
+        written = content()
+        maps = {name: map_.astype(np.float16) for name, map_ in written.maps.items()}
+        np.savez(tmp_path / "a.npz", format=np.int64(1), classes=written.classes, size=np.array(written.size), **maps)
+        read = read_maps(tmp_path, record_of(written))
+        for name in ("cam", "pacam", "taught"):
+            np.testing.assert_array_equal(read.maps[name], maps[name].astype(np.float32))
 
 
 class TestSeed:

@@ -15,7 +15,7 @@ from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
 from cpal.hosts.build import build_host
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
-from cpal.method.fit_prototypes import fit_prototypes
+from cpal.method.fit_prototypes import Former, fit_prototypes, load_bank, save_bank
 from cpal.method.learner import ContextPrototypeLearner, build_learner
 from cpal.method.make_cams import write_cams
 from cpal.networks.weights import load_weights, save_weights
@@ -132,6 +132,44 @@ def test_a_doubtful_class_is_left_out(settings: Settings, tiny_dataset: Dataset)
             expected[k] += int(present[k] and logits[0, k - 1] >= 0)
     assert learner.bank.seen.tolist() == expected
     assert sum(expected) < sum(1 + len(views.record.labels) for views in loader)
+
+
+@pytest.mark.parametrize("length", [12, 3])
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_each_instance_is_found_again_from_its_image(
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, length: int, least: float
+) -> None:
+    """The file names the image of each entry and the contexts that refined it: with them, its pixels' mean is it."""
+    keys = {"cpal.bank_length": length, "cpal.num_prototypes": 2, "cpal.min_probability": least}
+    learner, loader = learner_of(settings, **keys), loader_of(tiny_dataset)
+    classifier = Classifier(Colors(), N, learner)
+    fit_prototypes(classifier, loader)
+    before = Former(learner)
+    save_bank(tmp_path / "bank", learner, before, fit_prototypes(classifier, loader), tiny_dataset.classes)
+    loaded = learner_of(settings, **keys)
+    former, origins = load_bank(tmp_path / "bank", loaded, tiny_dataset.classes)
+    assert torch.equal(former.context, before.context) and not torch.equal(former.context, loaded.context)
+    loaded.context.copy_(former.context)
+    loaded.valid.copy_(former.valid)
+    images = {views.record.image_id: views for views in loader}
+    for k, ids in enumerate(origins):
+        showing = [name for name, views in images.items() if k in (0, *views.record.labels)]
+        assert ids == [name for name in showing if name in ids], "in the order of the images"
+        assert least or ids == showing[-length:]
+        for name, entry in zip(ids, loaded.bank.latest(k), strict=True):
+            label = classifier.label(images[name].record)
+            features, cam, _ = classifier.look(images[name].views[0], label)
+            step = loaded.instances(features, cam, label)
+            mean = torch.nn.functional.normalize(step.features[0, :, step.mask[0, k] > 0].mean(dim=1), dim=0)
+            torch.testing.assert_close(entry, mean, atol=1e-5, rtol=1e-5)
+
+
+def test_a_file_without_origins_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+    learner = learner_of(settings)
+    learner.bank.seen += 1
+    save_weights(tmp_path / "old", {"learner": learner, "former": Former(learner)}, {"classes": ["a"]})
+    with pytest.raises(UserError, match="does not name the image.*dvc repro -f -s fit_prototypes"):
+        load_bank(tmp_path / "old", learner, ["a"])
 
 
 def test_maps_are_written_by_the_records_name(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:

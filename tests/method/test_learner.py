@@ -241,10 +241,9 @@ class TestRefinement:
     def test_without_contexts_it_changes_nothing(self, cpal: Callable[..., CpalSettings]) -> None:
         features, cam, labels = batch()
         plain, refined = (ContextPrototypeLearner(N, [D], cpal(refinements=n), seed=0) for n in (0, 1))
-        for a, b in zip(
-            plain.instances([features], cam, labels), refined.instances([features], cam, labels), strict=True
-        ):
-            assert torch.equal(a, b)
+        found, expected = (learner.instances([features], cam, labels) for learner in (refined, plain))
+        for name in ("features", "unit", "inside", "maps", "mask", "prototypes", "present"):
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
 class TestBank:

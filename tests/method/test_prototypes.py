@@ -262,7 +262,7 @@ class TestPositiveness:
     @pytest.mark.parametrize("metric", METRICS)
     def test_equals_a_loop(self, metric: P.Metric) -> None:
         anchor, (context, valid) = torch.randn(B, K, D).double(), random_context()
-        weight = P.positiveness(anchor, context, valid, metric=metric, temperature=0.7)
+        weight = P.positiveness(anchor, P.Context.of(context, valid), metric=metric, temperature=0.7)
         for b, k in itertools.product(range(B), range(K)):
             row = naive_positiveness(anchor[b, k], context[k], valid[k], metric, 0.7)
             torch.testing.assert_close(weight[b, k], torch.tensor(row).double())
@@ -270,7 +270,9 @@ class TestPositiveness:
 
     def test_lower_temperature_is_sharper_and_tiny_ones_stay_finite(self) -> None:
         anchor, (context, valid) = torch.randn(B, K, D).double(), random_context()
-        rows = [P.positiveness(anchor, context, valid, metric="dot", temperature=t) for t in (1e6, 1.0, 1e-6)]
+        rows = [
+            P.positiveness(anchor, P.Context.of(context, valid), metric="dot", temperature=t) for t in (1e6, 1.0, 1e-6)
+        ]
         assert (rows[0][:, 0].amax(-1) < rows[1][:, 0].amax(-1)).all()
         torch.testing.assert_close(rows[0][:, 0], torch.full((B, PROTOS), 1 / PROTOS).double(), atol=1e-4, rtol=0)
         torch.testing.assert_close(rows[2][:, 0].amax(-1), torch.ones(B).double())
@@ -279,14 +281,14 @@ class TestPositiveness:
     @pytest.mark.parametrize("temperature", [1e-3, 0.5])
     @pytest.mark.parametrize("metric", METRICS)
     def test_gradients_hold_no_nan(self, metric: P.Metric, temperature: float) -> None:
-        context, valid = random_context()
+        context = P.Context.of(*random_context())
         anchor = torch.randn(B, K, D).double()
-        anchor[0, 0], anchor[1, 0] = 0, context[0, 1]  # no length; no distance
+        anchor[0, 0], anchor[1, 0] = 0, context.prototypes[0, 1]  # no length; no distance
         anchor.requires_grad_()
-        weight = P.positiveness(anchor, context, valid, metric=metric, temperature=temperature)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=3, rank_by="weighted")
-        features = torch.randn(B, D, H, W).double()
-        P.prototype_aware_cam(features, context, index, chosen, weighting="mean").sum().backward()
+        weight = P.positiveness(anchor, context, metric=metric, temperature=temperature)
+        index, chosen = P.soft_neighbors(anchor, context, weight, topk=3, rank_by="weighted")
+        unit = F.normalize(torch.randn(B, D, H, W).double(), dim=1)
+        P.prototype_aware_cam(unit, context, index, chosen, weighting="mean").sum().backward()
         assert anchor.grad is not None and torch.isfinite(anchor.grad).all() and anchor.grad.any()
 
 
@@ -294,8 +296,8 @@ class TestSoftNeighbors:
     @pytest.mark.parametrize("rank_by", ["weighted", "cosine", "weight"])
     def test_equals_sorting(self, rank_by: str) -> None:
         anchor, (context, valid) = torch.randn(B, K, D).double(), random_context()
-        weight = P.positiveness(anchor, context, valid, metric="dot", temperature=1.0)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=3, rank_by=rank_by)
+        weight = P.positiveness(anchor, P.Context.of(context, valid), metric="dot", temperature=1.0)
+        index, chosen = P.soft_neighbors(anchor, P.Context.of(context, valid), weight, topk=3, rank_by=rank_by)
         assert index.shape == chosen.shape == (B, K, 3)
         for b, k in itertools.product(range(B), range(K)):
             candidates = [p for p in range(PROTOS) if valid[k, p]]
@@ -311,8 +313,8 @@ class TestSoftNeighbors:
 
     def test_more_neighbors_than_prototypes(self) -> None:
         anchor, (context, valid) = torch.randn(B, K, D).double(), random_context()
-        weight = P.positiveness(anchor, context, valid, metric="dot", temperature=1.0)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=50, rank_by="cosine")
+        weight = P.positiveness(anchor, P.Context.of(context, valid), metric="dot", temperature=1.0)
+        index, chosen = P.soft_neighbors(anchor, P.Context.of(context, valid), weight, topk=50, rank_by="cosine")
         assert index.shape == (B, K, PROTOS)
         assert ((chosen > 0).sum(-1) == valid.sum(-1)).all()
 
@@ -320,12 +322,14 @@ class TestSoftNeighbors:
     def test_a_far_neighbor_is_still_a_neighbor(self, rank_by: str) -> None:
         """The only candidate points the other way, and its weight beside a near one underflows to nothing."""
         anchor = torch.tensor([[[0.6, 0.8]]])
-        context, valid = torch.stack([anchor[0], -anchor[0]], dim=1), torch.tensor([[False, True]])
-        index, chosen = P.soft_neighbors(anchor, context, valid, torch.tensor([[[0.0, 1.0]]]), topk=1, rank_by=rank_by)
+        both = torch.stack([anchor[0], -anchor[0]], dim=1)
+        context = P.Context.of(both, torch.tensor([[False, True]]))
+        index, chosen = P.soft_neighbors(anchor, context, torch.tensor([[[0.0, 1.0]]]), topk=1, rank_by=rank_by)
         assert (index.item(), chosen.item()) == (1, 1.0)
-        weight = P.positiveness(anchor, context, torch.ones(1, 2).bool(), metric="dot", temperature=1e-3)
+        context = P.Context.of(both, torch.ones(1, 2).bool())
+        weight = P.positiveness(anchor, context, metric="dot", temperature=1e-3)
         assert weight[0, 0, 1] == 0
-        index, chosen = P.soft_neighbors(anchor, context, torch.ones(1, 2).bool(), weight, topk=2, rank_by=rank_by)
+        index, chosen = P.soft_neighbors(anchor, context, weight, topk=2, rank_by=rank_by)
         assert (chosen > 0).all()
 
 
@@ -374,9 +378,11 @@ class TestPrototypeAwareCam:
     def test_folding_equals_one_map_for_each_neighbor(self, weighting: str) -> None:
         features, anchor, (context, valid) = torch.randn(B, D, H, W), torch.randn(B, K, D), random_context()
         context = context.float()
-        weight = P.positiveness(anchor, context, valid, metric="cosine", temperature=0.5)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=3, rank_by="cosine")
-        pacam = P.prototype_aware_cam(features, context, index, chosen, weighting=weighting)
+        weight = P.positiveness(anchor, P.Context.of(context, valid), metric="cosine", temperature=0.5)
+        index, chosen = P.soft_neighbors(anchor, P.Context.of(context, valid), weight, topk=3, rank_by="cosine")
+        pacam = P.prototype_aware_cam(
+            F.normalize(features, dim=1), P.Context.of(context, valid), index, chosen, weighting=weighting
+        )
         for b, k in itertools.product(range(B), range(K)):
             neighbors = [
                 (context[k, i], float(w)) for i, w in zip(index[b, k], chosen[b, k], strict=True) if valid[k, i]
@@ -390,9 +396,11 @@ class TestPrototypeAwareCam:
         features, anchor = torch.randn(B, D, H, W), torch.randn(B, K, D)
         context, valid = random_context()
         context = context.float()
-        weight = P.positiveness(anchor, context, valid, metric=metric, temperature=temperature)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=3, rank_by="cosine")
-        return P.prototype_aware_cam(features, context, index, chosen, weighting=weighting)
+        weight = P.positiveness(anchor, P.Context.of(context, valid), metric=metric, temperature=temperature)
+        index, chosen = P.soft_neighbors(anchor, P.Context.of(context, valid), weight, topk=3, rank_by="cosine")
+        return P.prototype_aware_cam(
+            F.normalize(features, dim=1), P.Context.of(context, valid), index, chosen, weighting=weighting
+        )
 
     def test_read_literally_positiveness_does_nothing(self) -> None:
         """Eq. 6 and 13 as printed: cosines ignore the scale w_i, whatever metric and temperature made it."""
@@ -410,17 +418,17 @@ class TestPrototypeAwareCam:
     def test_neighbors_with_vanishing_weights_still_make_a_map(self) -> None:
         """Unnormalised dot products: the top-1 by weight is the longest prototype, not the nearest by angle."""
         anchor = torch.tensor([[[1.0, 0.0]]])
-        context = torch.tensor([[[100.0, 100.0], [0.1, 0.0]]])
-        valid = torch.ones(1, 2, dtype=torch.bool)
-        weight = P.positiveness(anchor, context, valid, metric="dot", temperature=0.3)
-        index, chosen = P.soft_neighbors(anchor, context, valid, weight, topk=1, rank_by="cosine")
+        prototypes = torch.tensor([[[100.0, 100.0], [0.1, 0.0]]])
+        context = P.Context.of(prototypes, torch.ones(1, 2, dtype=torch.bool))
+        weight = P.positiveness(anchor, context, metric="dot", temperature=0.3)
+        index, chosen = P.soft_neighbors(anchor, context, weight, topk=1, rank_by="cosine")
         pacam = P.prototype_aware_cam(anchor[:, 0, :, None, None], context, index, chosen, weighting="mean")
         torch.testing.assert_close(pacam, torch.ones(1, 1, 1, 1))
 
     def test_zero_features_give_zero(self) -> None:
         pacam = P.prototype_aware_cam(
             torch.zeros(1, D, 2, 2),
-            torch.ones(1, 1, D),
+            P.Context.of(torch.ones(1, 1, D), torch.ones(1, 1, dtype=torch.bool)),
             torch.zeros(1, 1, 1).long(),
             torch.ones(1, 1, 1),
             weighting="mean",

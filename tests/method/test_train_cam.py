@@ -280,10 +280,30 @@ class TestTraining:
         )
         assert seen == [deterministic]
 
-    def test_two_processes_learn_what_one_does(self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    def test_a_batch_in_parts_teaches_what_the_whole_does(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
+    ) -> None:
+        found = []
+        for parts in (1, 4):
+            keys = {"learning_rate": 0.05, "epochs": 4, "batch_size": 4, "accumulate": parts}
+            config = settings(**{f"hosts.irn.{key}": value for key, value in keys.items()})
+            host, learner = self.run(config, tiny_dataset, tmp_path / f"{parts}")
+            assert learner.valid.sum() > N
+            found.append(nn.ModuleDict({"host": host, "learner": learner}).state_dict())
+        fresh = build_irn_host(config.hosts.irn, N).state_dict()
+        assert any(not torch.allclose(fresh[key], found[0][f"host.{key}"], atol=1e-3) for key in fresh)
+        for key, value in found[0].items():
+            torch.testing.assert_close(found[1][key], value, atol=1e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_two_processes_learn_what_one_does(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, parts: int
+    ) -> None:
         """With running statistics in batch norm, as on photographs; L_Self takes part in the second epoch."""
-        config = settings(**{"hosts.irn.learning_rate": 0.05, "hosts.irn.epochs": 4})
-        spawn(_train_rank, args=(tmp_path, config, tiny_dataset), nprocs=2)
+        keys = {"hosts.irn.learning_rate": 0.05, "hosts.irn.epochs": 4, "hosts.irn.batch_size": 2 * parts}
+        config = settings(**keys)
+        shared = settings(**keys | {"hosts.irn.accumulate": parts})
+        spawn(_train_rank, args=(tmp_path, shared, tiny_dataset), nprocs=2)
         host, learner = self.run(config, tiny_dataset, tmp_path / "alone")
         alone = nn.ModuleDict({"host": host, "learner": learner}).state_dict()
         ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -2,13 +2,11 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +30,11 @@ from cpal.report.looks import Look, Results, choose, look, worst_first
 from cpal.report.page import Report, Scores, render_page
 from cpal.report.provenance import commit, locked_outs
 from cpal.settings.config import load_config
+from cpal.times import Taken, write_taken
+from html_page import Page
 from stages.job.job import Job
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-VOID_ELEMENTS = {"meta", "img", "input"}
 
 
 def otsu(miou: float, threshold: float) -> dict[str, float]:
@@ -84,51 +83,6 @@ WITHOUT_TRUTH: dict[str, dict[str, Any]] = {
 }
 LABELS = {"map": 97.531, "f1": 93.2, "f1_micro": 94.4, "images": 2, "classes": 3, "split": "val_list"}
 IOU = {"background": 80.01, "red": 31.41, "green": 27.18, "blue": 16.18}
-
-
-class Page(HTMLParser):
-    """Tags with attributes, all text, and the cells of each table row; complains of tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
-
-    def images(self) -> list[np.ndarray]:
-        sources = [attributes["src"] or "" for tag, attributes in self.tags if "data-layer" in attributes]
-        return [np.array(Image.open(io.BytesIO(base64.b64decode(s.partition("base64,")[2])))) for s in sources]
-
-    def headings(self) -> list[str]:
-        return [tag for tag, _ in self.tags if tag in ("h1", "h2")]
-
-    def layers(self) -> list[str]:
-        """Titles of the layers of all images, image by image."""
-        return [attributes["data-layer"] or "" for _, attributes in self.tags if "data-layer" in attributes]
 
 
 @pytest.fixture
@@ -330,6 +284,26 @@ def test_page_names_settings_versions_and_hashes(run_folder: Path) -> None:
     assert ["prepare", "data/dataset", "0123abcd.dir"] in page.rows
     assert ["numpy", np.__version__] in page.rows
     assert any(row[0] == "Git commit" for row in page.rows if row)
+
+
+def test_page_tells_what_the_stages_took(run_folder: Path) -> None:
+    """As far as it is known: times are no results, and the report's own would change with each report."""
+    (run_folder / "dvc.yaml").symlink_to(PARAMS.with_name("dvc.yaml"))
+    assert "Time and memory" not in report_page().text
+    write_taken(Path(".cache/times"), "prepare", Taken(30.0, 45.0, 200_000_000, 1))
+    write_taken(Path(".cache/times"), "make_cams", Taken(7200.0, 100.0, 3_000_000_000, 4))
+    write_taken(Path(".cache/times"), "report", Taken(1.0, 1.0, 1, 1))
+    page = report_page()
+    assert page.headings() == ["h1", *["h2"] * 10]
+    rows = page.rows[page.rows.index(["Stage", "", "Time", "Processor time", "Peak memory"]) + 1 :][:3]
+    assert rows == [
+        ["prepare", "", "30.0 s", "45.0 s", "200 MB"],
+        ["make_camsthe first of 4 processes", "", "2.0 h", "1.7 min", "3000 MB"],
+        ["all", "", "2.0 h", "2.4 min", "3000 MB"],
+    ]
+    (Path(".cache/times") / "prepare.json").write_text("{")
+    with pytest.raises(UserError, match="prepare.json: damaged; remove it"):
+        make_report()
 
 
 def test_same_run_gives_the_same_bytes(run_folder: Path) -> None:

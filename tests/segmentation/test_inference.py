@@ -113,9 +113,7 @@ def test_same_masks_as_predict_segmentation(
     monkeypatch.setattr(images, "work_folder", lambda *_, **__: work)
     config = load_config(Path("params.yaml"))
     assert config.final_test.crf.iterations == iterations
-    predict_segmentation.main(
-        NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0)
-    )
+    predict_segmentation.main(NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0))
     summary = run("data/dataset/images")
     assert summary["final_test"] == json.loads(config.final_test.model_dump_json())
     compared = sorted(Path("data/predictions").glob("*.png"))

@@ -205,6 +205,7 @@ class TestProblems:
         [
             ({"cpal.topk": 60}, "cpal: topk 60 exceeds num_prototypes 50"),
             ({"cpal.bank_length": 30}, "cpal: num_prototypes 50 exceeds bank_length 30"),
+            ({"hosts.irn.accumulate": 3}, "hosts.irn: batch_size 8 is no multiple of accumulate 3"),
             ({"hosts.irn.crop_size": 100}, "hosts.irn: crop_size 100 is no multiple of output_stride 16"),
             (
                 {"hosts.irn.resize_long": [200, 100]},

@@ -51,6 +51,65 @@ def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Pat
     assert error == "stopped: finished work is kept; the same command continues it\n"
 
 
+STAGES = Path(__file__).parents[2] / "stages/__init__.py"
+
+
+def command(folder: Path, module: str) -> subprocess.Popen[str]:
+    """`python -m stages.late` of a package that begins as ours; its first line has been printed."""
+    (folder / "stages").mkdir()
+    (folder / "stages/__init__.py").write_text(STAGES.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "stages/late.py").write_text(module, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.late"],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_still_imports_says_so(number: signal.Signals, tmp_path: Path) -> None:
+    process = command(tmp_path, "import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    process.send_signal(number)
+    try:
+        _, error = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert error == "stopped: nothing has begun; run the same command again\n"
+
+
+ENDING = f"""
+import atexit, sys, time
+sys.path.append({str(ROOT)!r})
+import stages
+stages.__path__.append({str(ROOT / "stages")!r})
+from stages.job.options import run
+
+def main() -> None:
+    "A stage that takes a moment to end."
+    atexit.register(lambda: (print("here", flush=True), time.sleep(1)))
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_has_done_its_work_is_not_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    process = command(tmp_path, ENDING)
+    process.send_signal(number)
+    try:
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and error == ""
+
+
 DVC = """
 import os, subprocess, sys
 subprocess.Popen(["sh", "-c", f"{sys.executable} {sys.argv[1]}; true"], env=os.environ | {"DVC_STAGE": "grow"}).wait()

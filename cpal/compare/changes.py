@@ -1,0 +1,204 @@
+"""Which images have other results in another run, and the results beside each other, the worst changes first."""
+
+import base64
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cpal.compare.runs import Places, Run
+from cpal.data.dataset import Dataset, Record, Split, read_dataset
+from cpal.data.images import read_record_image
+from cpal.data.masks import LabelMaps, read_truth
+from cpal.evaluation.metrics import confusion_matrix, mean_iou
+from cpal.maps.drawing import class_palette, fit, overlay
+from cpal.report.page import Layer
+
+SIDE = 240  # of a picture, in pixels
+MEANS = 1.0  # a change of an image's mIoU that counts as better or worse, in percent
+RESULTS: dict[str, tuple[Split, str, str]] = {  # by title: split, the field of Places, stage
+    "Pseudo-masks of training images": ("train", "pseudo_masks", "write_pseudo_masks"),
+    "Predictions of validation images": ("val", "predictions", "predict_segmentation"),
+}
+Each = Callable[[str, Callable[[Record], Any], Sequence[Record]], list[Any]]  # results by record, and a title to show
+
+
+@dataclass(frozen=True)
+class Change:
+    """An image whose result is not the same in all runs.
+
+    `mious`: of each run's result, in percent over the classes in truth or result; None where there is no ground truth.
+    `differing`: pixels that differ from the first run's, in percent.
+    """
+
+    record: Record
+    mious: tuple[float | None, ...]
+    differing: tuple[float, ...]
+
+    @property
+    def gains(self) -> list[float]:
+        """mIoU of the other runs less the first run's; empty without ground truth."""
+        first, *others = [miou for miou in self.mious if miou is not None] or [0.0]
+        return [miou - first for miou in others]
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """The worst change first: the largest loss of mIoU, or else the most pixels."""
+        gains = self.gains
+        return not gains, min(gains) if gains else -max(self.differing), self.record.image_id
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """An image of the page: its photograph, its ground truth, and each run's result, by title."""
+
+    name: str
+    layers: Mapping[str, Layer]
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One kind of result. `counts` is a sentence for each other run; `images` are the worst changes."""
+
+    title: str
+    counts: Sequence[str]
+    images: Sequence[Pictures]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the page says about images. `classes` are those of the results; `why` says why a run or all are missing."""
+
+    classes: Sequence[str]
+    groups: Sequence[Group]
+    why: Sequence[str]
+
+
+def compare_images(runs: Sequence[Run], places: Places, each: Each, *, images: int) -> Gallery:
+    """The images whose results differ, at most `images` of each kind. `each` calls a function with each record.
+
+    Runs whose results are not there are left out, and the gallery says so. Images that are not the same in all runs are
+    left out too.
+    """
+    why = [f"{run.name}: {run.missing}; {run.cure}." for run in runs if run.absent]
+    there = [run for run in runs if not run.absent]
+    if len(there) < 2:
+        return Gallery([], [], [*why, "Images need the outputs of two runs."])
+    datasets = [read_dataset(run.folder / places.dataset) for run in there]
+    if len({dataset.classes for dataset in datasets}) > 1:
+        return Gallery([], [], [*why, "The runs have different classes, so their masks cannot be compared."])
+    shared = shared_records(datasets)
+    if missing := len(datasets[0].records) - len(shared):
+        why.append(f"{missing} of the {len(datasets[0].records)} images of {there[0].name} are not in all runs.")
+    groups = []
+    for title, (split, place, stage) in RESULTS.items():
+        folders = [run.folder / getattr(places, place) for run in there]
+        maps = [LabelMaps(folder, stage, datasets[0].num_foreground) for folder in folders]
+        records = [record for record in shared if record.split == split]
+        names = [run.name for run in there]
+        groups.append(_group(title, names, datasets[0], records, maps, each, images=images))
+    return Gallery(datasets[0].classes, groups, why)
+
+
+def shared_records(datasets: Sequence[Dataset]) -> list[Record]:
+    """The first data set's records that all others have with the same image, size and split."""
+
+    def keys(dataset: Dataset) -> set[tuple[Any, ...]]:
+        return {_key(record) for record in dataset.records}
+
+    others = [keys(dataset) for dataset in datasets[1:]]
+    return [record for record in datasets[0].records if all(_key(record) in known for known in others)]
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    return record.image_id, record.sha256, record.size, record.split
+
+
+def _group(
+    title: str,
+    names: Sequence[str],
+    dataset: Dataset,
+    records: Sequence[Record],
+    maps: Sequence[LabelMaps],
+    each: Each,
+    *,
+    images: int,
+) -> Group:
+    bare = Dataset(dataset.classes, dataset.splits, dataset.image_root, dataset.mask_root, ())
+    found = each(title.lower(), lambda record: find_change(bare, record, maps), records)
+    changes = sorted((change for change in found if change is not None), key=lambda change: change.order)
+    counts = [_count(name, place, changes, len(records)) for place, name in enumerate(names) if place]
+    worst = changes[:images]
+    pictures = each("draw images", lambda record: draw(bare, record, maps, names), [c.record for c in worst])
+    shown = [
+        Pictures(change.record.image_id, layers, _notes(change, names))
+        for change, layers in zip(worst, pictures, strict=True)
+    ]
+    return Group(title, counts, shown)
+
+
+def _count(name: str, place: int, changes: Sequence[Change], total: int) -> str:
+    """How many images differ between a run and the first, and in which direction."""
+    differ = [change for change in changes if change.differing[place] > 0]
+    text = f"{name}: {len(differ)} of {total} images differ"
+    gains = [change.gains[place - 1] for change in differ if change.gains]
+    if not gains:
+        return f"{text}."
+    better, worse = sum(gain >= MEANS for gain in gains), sum(gain <= -MEANS for gain in gains)
+    return f"{text}; the mIoU of {worse} fell by {MEANS:g} or more, that of {better} rose by as much."
+
+
+def find_change(dataset: Dataset, record: Record, maps: Sequence[LabelMaps]) -> Change | None:
+    """How an image's results differ between the runs; None if they are equal.
+
+    Equal files of DVC's cache are not read. Raises UserError if a result is missing or damaged.
+    """
+    files = [labels.folder / f"{record.image_id}.png" for labels in maps]
+    if all(file.exists() for file in files) and all(os.path.samefile(file, files[0]) for file in files):
+        return None
+    results = [labels.read(record) for labels in maps]
+    differing = tuple(100 * float(np.mean(result != results[0])) for result in results)
+    if not any(differing):
+        return None
+    mious: list[float | None] = [None] * len(results)
+    if record.mask is not None and record.scored:
+        truth = read_truth(dataset, record)
+        confusions = [confusion_matrix(truth, result, dataset.num_classes) for result in results]
+        mious = [mean_iou(confusion) if confusion.any() else None for confusion in confusions]
+    return Change(record, tuple(mious), differing)
+
+
+def draw(dataset: Dataset, record: Record, maps: Sequence[LabelMaps], names: Sequence[str]) -> dict[str, Layer]:
+    """The photograph, the ground truth if there is one, and each run's result over the photograph."""
+    image = fit(read_record_image(dataset.image_path(record), record), width=SIDE, height=SIDE)
+    masks = {} if record.mask is None else {"Ground truth": read_truth(dataset, record)}
+    masks |= {name: labels.read(record) for name, labels in zip(names, maps, strict=True)}
+    palette = class_palette()
+    pictures = {"Image": image} | {
+        title: overlay(image, fit(mask, width=SIDE, height=SIDE), palette) for title, mask in masks.items()
+    }
+    return {title: _embedded(picture) for title, picture in pictures.items()}
+
+
+def _embedded(picture: np.ndarray) -> Layer:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="WEBP", quality=75, method=2)
+    content = base64.b64encode(stream.getvalue()).decode("ascii")
+    return Layer(f"data:image/webp;base64,{content}", picture.shape[1], picture.shape[0])
+
+
+def _notes(change: Change, names: Sequence[str]) -> dict[str, str]:
+    """A line below each run's picture."""
+    first, notes = change.mious[0], {}
+    for name, miou, differing in zip(names, change.mious, change.differing, strict=True):
+        parts = [] if miou is None else [f"mIoU {miou:.1f}"]
+        if name != names[0]:
+            parts += [] if miou is None or first is None else [f"{miou - first:+z.1f}"]
+            parts += [f"{differing:.1f}% of the pixels differ"]
+        notes[name] = ", ".join(parts)
+    return notes

@@ -1,0 +1,303 @@
+"""What differs between runs: settings, figures, IoU of each class and training curves, as rows for a page and a text.
+
+Differences are to the first run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpal.compare.changes import Gallery
+from cpal.compare.runs import Places, Run
+from cpal.errors import UserError
+from cpal.evaluation.score_files import Figure, join_details, read_metrics
+from cpal.report.page import STEPS, Curve, render
+from cpal.report.provenance import LARGEST, RESTORE
+from cpal.report.run_files import read_curves, read_diagnostics
+from cpal.report.words import CURVES, WITHOUT_TRUTH
+from cpal.settings.profiles import plain_yaml, shown
+from cpal.settings.yaml_files import read_yaml
+
+TITLES = STEPS | {"classifier": "Classifier", "prototypes": "Prototypes"}  # of the files of metrics
+TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
+NOTHING = "–"
+TEMPLATES = Path(__file__).with_name("templates")
+Figures = dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run recorded. `figures` and `classes` (in percent, by class) are by file of metrics, such as `seed`.
+
+    `settings` are by key, such as `cpal.topk`. `curves` are by training and name. `older` are the files of metrics that
+    were made with other settings or inputs than the run has now, as a partial experiment leaves them.
+    """
+
+    settings: Mapping[str, Any]
+    figures: Mapping[str, Figures]
+    classes: Mapping[str, Mapping[str, float]]
+    curves: Mapping[tuple[str, str], Curve]
+    older: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of a run. `share`: in percent, for a bar; `change`: to the first run, None where there is none."""
+
+    text: str
+    share: float | None = None
+    change: float | None = None
+    difference: str = ""
+    older: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table with a cell for each run."""
+
+    title: str
+    cells: Sequence[Cell]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run as the page names it. `code`: files of code that differ from the first run's."""
+
+    name: str
+    commit: str
+    code: str
+    outputs: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the page shows."""
+
+    runs: Sequence[Compared]
+    settings: Sequence[Row]
+    scores: Sequence[Row]
+    classes: Sequence[tuple[str, Sequence[Row]]]
+    figures: Sequence[tuple[str, Sequence[Row]]]
+    curves: Mapping[str, Sequence[Curve]]
+    gallery: Gallery
+
+    @property
+    def older(self) -> bool:
+        """Whether a figure is older than its run's settings."""
+        tables = [self.scores, *(rows for _, rows in [*self.classes, *self.figures])]
+        return any(cell.older for rows in tables for row in rows for cell in row.cells)
+
+
+def compare(runs: Sequence[Run], places: Places, code: Sequence[str], gallery: Gallery) -> Comparison:
+    """All that differs between runs; `code` names the files of code that differ from the first run's, for each run.
+
+    Raises UserError if a file of a run is damaged.
+    """
+    facts, names = [read_facts(run, places) for run in runs], [run.name for run in runs]
+    lines = [
+        Compared(run.name, run.commit[:10] or "not committed", files, run.missing or "all there", run.cure)
+        for run, files in zip(runs, code, strict=True)
+    ]
+    return Comparison(
+        runs=lines,
+        settings=differing_settings(facts),
+        scores=score_rows(facts),
+        classes=list(class_rows(facts)),
+        figures=list(figure_rows(facts)),
+        curves=curve_rows(names, facts),
+        gallery=gallery,
+    )
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The whole page; it needs no network and has no script."""
+    first, *others = [run.name for run in comparison.runs]
+    sections = {
+        "runs": "Runs",
+        "changed_settings": "Settings that differ",
+        "compared_scores": "Mean IoU",
+        "compared_classes": "IoU of each class",
+        "compared_images": "Images that changed",
+        "training": "Training: the curves that differ",
+        "compared_figures": "All figures",
+    }
+    if not comparison.curves:
+        del sections["training"]
+    values = {"comparison": comparison, "classes": comparison.gallery.classes, "curves": comparison.curves}
+    return render(
+        "CPAL comparison", f"{', '.join(others)} compared with {first}.", sections, values, templates=[TEMPLATES]
+    )
+
+
+def read_facts(run: Run, places: Places) -> Facts:
+    """All that a run recorded; what it lacks is left out. Raises UserError if a file is damaged."""
+    try:
+        return _facts(run, places)
+    except UserError as error:
+        raise UserError(f"{run.name}: {str(error).replace(f'{run.folder}/', '')}") from None
+
+
+def _facts(run: Run, places: Places) -> Facts:
+    params, lock = run.folder / places.params, run.folder / places.lock
+    settings = plain_yaml(params.read_text(encoding="utf-8"), name=str(params)) if params.exists() else {}
+    stages = (read_yaml(lock, missing="", cure=RESTORE, largest=LARGEST) or {})["stages"] if lock.exists() else {}
+    stale, folder = stale_stages(stages, settings), run.folder / places.metrics
+    older = {Path(out["path"]).stem for name in stale for out in stages[name].get("outs", ())}
+    figures: dict[str, Figures] = {}
+    classes: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.glob("*.json")):
+        _read_metrics(path, figures, classes)
+    return Facts(flat(settings), figures, classes, _curves(folder), frozenset(older))
+
+
+def _read_metrics(path: Path, figures: dict[str, Figures], classes: dict[str, dict[str, float]]) -> None:
+    """Add a file of metrics: one row of figures, a table of details, or a table with a row for each class."""
+    kind = dict[str, Figure] | list[dict[str, Figure]]
+    content = read_metrics(path, kind, stage=f"evaluate_{path.stem.partition('_')[0]}")
+    name, _, part = path.stem.rpartition("_")
+    if part in ("iou", "ap"):
+        classes[name] = {row["class"]: row[part] for row in content}
+    elif part == "details":
+        figures[name] = flat(join_details({}, content)) | figures.get(name, {})
+    else:
+        row = content[0] if isinstance(content, list) else content
+        figures[path.stem] = figures.get(path.stem, {}) | row
+
+
+def _curves(folder: Path) -> dict[tuple[str, str], Curve]:
+    found = {}
+    for training, title in TRAININGS.items():
+        for curve in read_curves(folder / training) if (folder / training).is_dir() else ():
+            found[title, curve.name] = curve
+    path = folder / "train_cam" / "diagnostics.json"
+    for curve in read_diagnostics(path) if path.exists() else ():
+        found["Prototypes, by epoch", curve.name] = curve
+    return found
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key` -> value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def stale_stages(stages: Mapping[str, Any], settings: Mapping[str, Any]) -> set[str]:
+    """Stages of a dvc.lock that ran with other settings, or on another input, than the run has now.
+
+    `stages` is the content of the lock. Code is not compared.
+    """
+    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", ())}
+    stale: set[str] = set()
+    for name, stage in stages.items():
+        recorded = [pair for values in stage.get("params", {}).values() for pair in values.items()]
+        if any(setting(settings, key) != value for key, value in recorded):
+            stale.add(name)
+        if any(made.get(dep["path"], (name, dep.get("md5")))[1] != dep.get("md5") for dep in stage.get("deps", ())):
+            stale.add(name)
+    while (
+        more := {
+            name
+            for name, stage in stages.items()
+            if any(made.get(dep["path"], ("",))[0] in stale for dep in stage.get("deps", ()))
+        }
+        - stale
+    ):
+        stale |= more
+    return stale
+
+
+def setting(settings: Mapping[str, Any], key: str) -> Any:
+    found: Any = settings
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def differing_settings(facts: Sequence[Facts]) -> list[Row]:
+    """The settings that are not the same in all runs, in the order of params.yaml."""
+    keys = dict.fromkeys(key for run in facts for key in run.settings)
+    rows = {key: [shown(run.settings[key]) if key in run.settings else NOTHING for run in facts] for key in keys}
+    return [Row(key, [Cell(text) for text in texts]) for key, texts in rows.items() if len(set(texts)) > 1]
+
+
+def score_rows(facts: Sequence[Facts]) -> list[Row]:
+    """mIoU of each step."""
+    return [Row(title, _cells(facts, step, "miou", digits=1, bar=True)) for step, title in STEPS.items()]
+
+
+def class_rows(facts: Sequence[Facts]) -> Iterator[tuple[str, list[Row]]]:
+    """For each file of metrics with figures by class: its title, and a row for each class."""
+    for name, title in TITLES.items():
+        classes = dict.fromkeys(label for run in facts for label in run.classes.get(name, {}))
+        if classes:
+            values = {label: [run.classes.get(name, {}).get(label) for run in facts] for label in classes}
+            older = [name in run.older for run in facts]
+            rows = [Row(label, _numbers(cells, older, digits=1, bar=True)) for label, cells in values.items()]
+            yield f"{title}, average precision" if name == "classifier" else title, rows
+
+
+def figure_rows(facts: Sequence[Facts]) -> Iterator[tuple[str, list[Row]]]:
+    """For each file of metrics: its title, and a row for each figure."""
+    names = dict.fromkeys([*TITLES, *(name for run in facts for name in run.figures)])
+    for name in names:
+        keys = dict.fromkeys(key for run in facts for key in run.figures.get(name, {}))
+        rows = []
+        for key in keys:
+            title, note = WITHOUT_TRUTH.get(key.removeprefix("without_truth."), (key, ""))
+            titled = (title, note) if key.startswith("without_truth.") else (key, "")
+            rows.append(Row(titled[0], _cells(facts, name, key, digits=3), titled[1]))
+        if rows:
+            yield TITLES.get(name, name), rows
+
+
+def curve_rows(names: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[Curve]]:
+    """The runs' curves of the same kind beside each other: by title, a curve named as its run.
+
+    Curves that are the same in all runs are left out.
+    """
+    kinds = dict.fromkeys(kind for run in facts for kind in run.curves)
+    found = {}
+    for kind in kinds:
+        title = f"{kind[0]}: {CURVES.get(kind[1], (kind[1],))[0]}"
+        curves = [run.curves.get(kind) for run in facts]
+        if len({curve and (*curve.steps, *curve.values) for curve in curves}) == 1:
+            continue
+        found[title] = [
+            Curve(name, curve.steps, curve.values) for name, curve in zip(names, curves, strict=True) if curve
+        ]
+    return found
+
+
+def _cells(facts: Sequence[Facts], name: str, key: str, *, digits: int, bar: bool = False) -> list[Cell]:
+    values = [run.figures.get(name, {}).get(key) for run in facts]
+    return _numbers(values, [name in run.older for run in facts], digits=digits, bar=bar)
+
+
+def _numbers(values: Sequence[Figure], older: Sequence[bool], *, digits: int, bar: bool = False) -> list[Cell]:
+    """A cell for each run, with the difference to the first run's value where both are numbers."""
+    cells, first = [], values[0]
+    for place, (value, old) in enumerate(zip(values, older, strict=True)):
+        if not isinstance(value, int | float):
+            cells.append(Cell(NOTHING if value is None else value, older=old and value is not None))
+            continue
+        text = f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        change = value - first if place and isinstance(first, int | float) else None
+        difference = "" if change is None else f"{change:+z.{digits if isinstance(change, float) else 0}f}"
+        difference = "=" if change == 0 else difference
+        cells.append(Cell(text, value if bar else None, change, difference, old))
+    return cells
+
+
+def as_text(names: Sequence[str], rows: Sequence[Row], *, title: str) -> str:
+    """A plain table: a column for each run, with the difference to the first one behind its figure."""
+    table = [[title, *names]] + [
+        [row.title, *(f"{cell.text}{' *' if cell.older else ''} {cell.difference}".rstrip() for cell in row.cells)]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return "\n".join("  ".join(f"{cell:<{n}}" for cell, n in zip(line, widths, strict=True)).rstrip() for line in table)

@@ -1,0 +1,74 @@
+"""Compare runs: settings, scores, classes and images of the workspace, git revisions and DVC experiments.
+
+Writes one HTML page that needs no network, and prints the settings and scores as plain tables. Nothing is checked out.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from joblib import delayed
+
+from cpal.compare.changes import compare_images
+from cpal.compare.comparison import Comparison, as_text, compare, render_comparison
+from cpal.compare.runs import WORKSPACE, Places, open_runs
+from cpal.data.dataset import Record
+from cpal.files import whole_file
+from cpal.parallel import processes
+from cpal.report.provenance import code_changes
+from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
+from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
+
+PLACES = Places(PARAMS, PIPELINE.with_suffix(".lock"), METRICS, DATASET, PSEUDO_MASKS, PREDICTIONS)
+CODE = ("cpal", "stages", str(PIPELINE))
+
+
+def main(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REV...]",
+            help="workspace, git revisions and names of DVC experiments, the first of which the others are compared "
+            "with. One is compared with the workspace; without any, the workspace with HEAD.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page goes.")] = Path(
+        "results/comparison.html"
+    ),
+    images: Annotated[int, typer.Option("--images", min=0, help="Images of each kind on the page at most.")] = 24,
+    workers: Workers = DEFAULT_WORKERS,
+) -> None:
+    names = revisions or ["HEAD"]
+    names = names if len(names) > 1 else [*names, WORKSPACE]
+    with TemporaryDirectory() as scratch:
+        runs = open_runs(names, Path(scratch), PLACES)
+        gallery = compare_images(runs, PLACES, partial(_each, workers), images=images)
+        code = code_changes([run.commit for run in runs], CODE)
+        comparison = compare(runs, PLACES, code, gallery)
+    with whole_file(out) as temporary:
+        temporary.write_text(render_comparison(comparison), encoding="utf-8")
+    print_tables(comparison)
+    print(f"{out}: the classes, images and curves")
+
+
+def print_tables(comparison: Comparison) -> None:
+    names = [run.name for run in comparison.runs]
+    settings = as_text(names, comparison.settings, title="setting") if comparison.settings else "no setting differs"
+    print(f"{settings}\n\n{as_text(names, comparison.scores, title='mIoU')}\n")
+    if comparison.older:
+        print("* made with other settings or inputs than the run has now\n")
+    for line in (*comparison.gallery.why, *(line for group in comparison.gallery.groups for line in group.counts)):
+        print(line)
+
+
+def _each(workers: int, what: str, function: Callable[[Record], Any], records: Sequence[Record]) -> list[Any]:
+    done = processes(workers)(delayed(function)(record) for record in records)
+    return list(progress(done, total=len(records), what=what))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""The first line of a stage: which of how many it is, and what it works on."""
+
+import re
+
+from cpal.data.dataset import Record
+from stages.job.images import Job
+from stages.job.paths import DATASET, PIPELINE
+
+
+def pipeline() -> list[str]:
+    """The stages in the order of dvc.yaml; empty without this file, which the stage itself will miss."""
+    if not PIPELINE.exists():
+        return []
+    return re.findall(r"^    cmd: python -m stages\.(\w+)", PIPELINE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def first_line(job: Job, order: list[str]) -> str:
+    """Such as `stage 5 of 18: teach_cam, 420 images`. Raises UserError if the data set is damaged."""
+    config = job.config
+    idle = {
+        "first_round": not config.chosen_host.first_round,
+        "teach_cam": not config.taught_cam.decay,
+        "train_affinity": config.affinity.method == "none",
+    }
+    if job.name == "prepare" or not DATASET.exists():
+        work = f"data.source {config.data.source}"
+    else:
+        work = "nothing to do with these settings" if idle.get(job.name) else f"{len(images(job))} images"
+    return f"stage {order.index(job.name) + 1} of {len(order)}: {job.name}, {work}"
+
+
+def images(job: Job) -> list[Record]:
+    """The images that a stage works on."""
+    val, predicted = job.dataset.split("val", job.limit), job.dataset.predicted(job.limit)
+    if job.name == "evaluate_labels":
+        return val
+    if job.name in ("predict_segmentation", "evaluate_segmentation"):
+        return [*val, *predicted]
+    return list(job.dataset.records) if job.name == "report" else job.train

@@ -1,0 +1,70 @@
+"""Reads what the pipeline has published about a training image, and explains it."""
+
+from collections.abc import Sequence
+
+from cpal.data.dataset import Record
+from cpal.data.masks import LabelMaps, read_truth
+from cpal.errors import UserError
+from cpal.explain.build import explain
+from cpal.explain.neighbors import Fitted, fitted
+from cpal.explain.page import Explanation
+from cpal.explain.steps import Published
+from cpal.maps.cams import read_maps
+from cpal.maps.refined import read_crf
+from cpal.maps.seeds import seed_rule
+from cpal.maps.walked import read_labels
+from cpal.method.classifier import Classifier, load_classifier
+from cpal.method.fit_prototypes import load_bank
+from stages.job.job import NetworkJob
+from stages.job.paths import AFFINITY, CLASSIFIER, CORRECTED_MASKS, CRF, PROTOTYPES, PSEUDO_MASKS
+
+
+def load_fitted(job: NetworkJob) -> Fitted:
+    """The trained classifier with its prototypes.
+
+    Raises UserError with imported maps, which have no prototypes, and if a stage has not run.
+    """
+    config = job.config
+    if config.seeds.source == "imported":
+        raise UserError(
+            "seeds.source: imported: these maps have no prototypes to explain; "
+            "set seeds.source: taught and seeds.maps: data/cams"
+        )
+    classes = job.dataset.classes
+    host, learner = load_classifier(
+        CLASSIFIER, classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
+    )
+    former, origins = load_bank(PROTOTYPES, learner, classes)
+    if other := set[str]().union(*origins) - {record.image_id for record in job.dataset.split("train")}:
+        raise UserError(
+            f"{PROTOTYPES}: made of other images, such as {min(other)}; run the fit_prototypes stage again: "
+            "dvc repro fit_prototypes"
+        )
+    return fitted(Classifier(host, job.dataset.num_foreground, learner), former, origins)
+
+
+def read_published(job: NetworkJob, record: Record) -> Published:
+    """The results of a training image. Raises UserError if a stage has not run."""
+    config = job.config
+    settings = config.pseudo_mask
+    rule = seed_rule(config.seeds)
+    walk = None
+    maps, crf = read_maps(job.maps, record, rule.maps), read_crf(CRF, record)
+    if config.affinity.method != "none":
+        walk = read_labels(
+            AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
+        )
+    return Published(
+        maps,
+        rule,
+        crf,
+        walk,
+        LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read(record),
+        settings.corrected and (CORRECTED_MASKS / f"{record.image_id}.png").exists(),
+        None if record.mask is None else read_truth(job.dataset, record),
+    )
+
+
+def explain_image(job: NetworkJob, loaded: Fitted, record: Record, labels: Sequence[int]) -> Explanation:
+    """An explanation of these classes of a training image."""
+    return explain(job.dataset, record, labels, loaded, read_published(job, record), job.config.cam)
