@@ -55,7 +55,7 @@ def keys(text: str) -> Iterator[str | Key]:
 
 def following_items(lines: list[str]) -> list[str]:
     """The entries `- x` right below a key."""
-    found = []
+    found: list[str] = []
     for line in lines:
         if (item := re.match(r"^ *- (.+?)(?: *# .*)?$", line)) is None:
             return found

@@ -342,7 +342,7 @@ def test_imported_maps_have_no_pacam() -> None:
     sweep = {"miou": 50.0, "threshold": 0.3, "miou_otsu": 49.0, "miou_oracle": 52.0}
     metrics = {step: {"miou": 50.0, "scored": {"split": "train"}} for step in tables.steps("seeds")}
     metrics["seed"]["cam"] = sweep
-    done = {0: metrics | {f"{step}_iou": [] for step in metrics}}
+    done: dict[int, results.Metrics] = {0: metrics | {f"{step}_iou": [] for step in metrics}}
     values = results.measured_values("seeds", [(tables.Row("params.yaml", {}), done)], [0])
     lines = results.page("seeds", values, settings(""), SOURCE)
     assert not any("PACAM" in line for line in lines)
