@@ -66,7 +66,10 @@ def write_results(miou: float, iou: dict[str, float], ends: dict[str, int]) -> N
         folder = "predictions" if record.split == "val" else "pseudo_masks"
         write_mask(Path("data", folder, f"{record.image_id}.png"), mask)
     rows = [{"class": name, "iou": value} for name, value in iou.items()]
-    details: dict[str, dict[str, Any]] = {"without_truth": {"coverage": 30.0 + miou / 100}, "scored": {"split": "train"}}
+    details: dict[str, dict[str, Any]] = {
+        "without_truth": {"coverage": 30.0 + miou / 100},
+        "scored": {"split": "train"},
+    }
     write_scores(Path("data/metrics"), "pseudo_mask", {"miou": miou, "pixel_accuracy": 90.0}, rows, details)
     scores = {"miou": miou / 2, "pixel_accuracy": 80.0, "train": 70.0}
     write_json(Path("data/metrics/segmentation.json"), scores)
