@@ -14,6 +14,7 @@ from cpal.compare.runs import Places, Run
 from cpal.data.dataset import Dataset, Record, Split, read_dataset
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, read_truth
+from cpal.errors import UserError
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.drawing import class_palette, fit, overlay
 from cpal.report.page import Layer
@@ -86,10 +87,16 @@ def compare_images(runs: Sequence[Run], places: Places, each: Each, *, images: i
     left out too.
     """
     why = [f"{run.name}: {run.missing}; {run.cure}." for run in runs if run.absent]
-    there = [run for run in runs if not run.absent]
+    there, datasets = [], []
+    for run in runs:
+        try:
+            if not run.absent:
+                datasets.append(read_dataset(run.folder / places.dataset))
+                there.append(run)
+        except UserError as error:  # as of a revision that wrote another format
+            why.append(f"{run.name}: {str(error).partition(';')[0].replace(f'{run.folder}/', '')}.")
     if len(there) < 2:
         return Gallery([], [], [*why, "Images need the outputs of two runs."])
-    datasets = [read_dataset(run.folder / places.dataset) for run in there]
     if len({dataset.classes for dataset in datasets}) > 1:
         return Gallery([], [], [*why, "The runs have different classes, so their masks cannot be compared."])
     shared = shared_records(datasets)

@@ -20,6 +20,7 @@ from cpal.settings.profiles import plain_yaml, shown
 from cpal.settings.yaml_files import read_yaml
 
 TITLES = STEPS | {"classifier": "Classifier", "prototypes": "Prototypes"}  # of the files of metrics
+MAKERS = {"classifier": "evaluate_labels", "prototypes": "fit_prototypes"}  # of the others, evaluate_NAME
 TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
 NOTHING = "–"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -137,15 +138,20 @@ def read_facts(run: Run, places: Places) -> Facts:
     try:
         return _facts(run, places)
     except UserError as error:
-        raise UserError(f"{run.name}: {str(error).replace(f'{run.folder}/', '')}") from None
+        text = str(error).replace(f"{run.folder}/", "") if run.commit else str(error)
+        raise UserError(f"{run.name}: {text}") from None
 
 
 def _facts(run: Run, places: Places) -> Facts:
     params, lock = run.folder / places.params, run.folder / places.lock
     settings = plain_yaml(params.read_text(encoding="utf-8"), name=str(params)) if params.exists() else {}
-    stages = (read_yaml(lock, missing="", cure=RESTORE, largest=LARGEST) or {})["stages"] if lock.exists() else {}
-    stale, folder = stale_stages(stages, settings), run.folder / places.metrics
-    older = {Path(out["path"]).stem for name in stale for out in stages[name].get("outs", ())}
+    content = read_yaml(lock, missing="", cure=RESTORE, largest=LARGEST) if lock.exists() else {"stages": {}}
+    try:
+        stages, folder = content["stages"], run.folder / places.metrics
+        stale = stale_stages(stages, settings)
+        older = {Path(out["path"]).stem for name in stale for out in stages[name].get("outs", ())}
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(f"{lock}: damaged; {RESTORE}") from None
     figures: dict[str, Figures] = {}
     classes: dict[str, dict[str, float]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -156,8 +162,9 @@ def _facts(run: Run, places: Places) -> Facts:
 def _read_metrics(path: Path, figures: dict[str, Figures], classes: dict[str, dict[str, float]]) -> None:
     """Add a file of metrics: one row of figures, a table of details, or a table with a row for each class."""
     kind = dict[str, Figure] | list[dict[str, Figure]]
-    content = read_metrics(path, kind, stage=f"evaluate_{path.stem.partition('_')[0]}")
     name, _, part = path.stem.rpartition("_")
+    step = name if part in ("iou", "ap", "details") else path.stem
+    content = read_metrics(path, kind, stage=MAKERS.get(step, f"evaluate_{step}"))
     if part in ("iou", "ap"):
         classes[name] = {row["class"]: row[part] for row in content}
     elif part == "details":
@@ -248,9 +255,9 @@ def figure_rows(facts: Sequence[Facts]) -> Iterator[tuple[str, list[Row]]]:
         keys = dict.fromkeys(key for run in facts for key in run.figures.get(name, {}))
         rows = []
         for key in keys:
-            title, note = WITHOUT_TRUTH.get(key.removeprefix("without_truth."), (key, ""))
-            titled = (title, note) if key.startswith("without_truth.") else (key, "")
-            rows.append(Row(titled[0], _cells(facts, name, key, digits=3), titled[1]))
+            section, _, figure = key.rpartition(".")
+            title, note = WITHOUT_TRUTH.get(figure, (key, "")) if section == "without_truth" else (key, "")
+            rows.append(Row(title, _cells(facts, name, key, digits=3), note))
         if rows:
             yield TITLES.get(name, name), rows
 

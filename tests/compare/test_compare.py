@@ -66,16 +66,19 @@ def write_results(miou: float, iou: dict[str, float], ends: dict[str, int]) -> N
         folder = "predictions" if record.split == "val" else "pseudo_masks"
         write_mask(Path("data", folder, f"{record.image_id}.png"), mask)
     rows = [{"class": name, "iou": value} for name, value in iou.items()]
-    details = {"without_truth": {"coverage": 30.0 + miou / 100}, "scored": {"split": "train"}}
+    details: dict[str, dict[str, Any]] = {
+        "without_truth": {"coverage": 30.0 + miou / 100},
+        "scored": {"split": "train"},
+    }
     write_scores(Path("data/metrics"), "pseudo_mask", {"miou": miou, "pixel_accuracy": 90.0}, rows, details)
     scores = {"miou": miou / 2, "pixel_accuracy": 80.0, "train": 70.0}
     write_json(Path("data/metrics/segmentation.json"), scores)
     write_json(Path("data/metrics/classifier.json"), [{"map": 97.25, "images": 2}])
     write_json(Path("data/metrics/classifier_ap.json"), [{"class": "red", "ap": 88.5}])
     for name in ("train_cam", "train_segmentation"):
-        folder = Path("data/metrics", name, "plots/metrics")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "loss.tsv").write_text(f"step\tloss\n1\t{miou / 10}\n2\t{miou / 20}\n")
+        curves = Path("data/metrics", name, "plots/metrics")
+        curves.mkdir(parents=True, exist_ok=True)
+        (curves / "loss.tsv").write_text(f"step\tloss\n1\t{miou / 10}\n2\t{miou / 20}\n")
 
 
 def call(*command: str) -> str:
@@ -286,7 +289,7 @@ def test_images_that_are_not_the_same_are_left_out(tiny_dataset: Dataset) -> Non
 
 
 def test_what_a_partial_experiment_left_is_marked() -> None:
-    stages = {
+    stages: dict[str, Any] = {
         "a": {"params": {"params.yaml": {"k": 1, "s.t": 2}}, "outs": [{"path": "x", "md5": "1"}]},
         "b": {
             "deps": [{"path": "x", "md5": "1"}, {"path": "code.py", "md5": "9"}],
@@ -330,6 +333,42 @@ def test_a_damaged_file_names_its_run(tmp_path: Path) -> None:
     (tmp_path / "data/metrics/seed.json").write_text('{"miou": ')
     with pytest.raises(UserError, match="^night: data/metrics/seed.json: damaged"):
         read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("crf_details.json", "evaluate_crf"),
+        ("pseudo_mask.json", "evaluate_pseudo_mask"),
+        ("classifier_ap.json", "evaluate_labels"),
+        ("prototypes.json", "fit_prototypes"),
+    ],
+)
+def test_damaged_metrics_name_their_stage(tmp_path: Path, name: str, cure: str) -> None:
+    (tmp_path / "data/metrics").mkdir(parents=True)
+    (tmp_path / "data/metrics" / name).write_text("[")
+    with pytest.raises(UserError, match=f"{name}: damaged; .*dvc repro -f -s {cure}$"):
+        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+
+
+@pytest.mark.parametrize("lock", ["[]", "stages: 3", "stages: {a: {params: 3}}", "a: 1"])
+def test_a_damaged_lock_ends_in_one_message(tmp_path: Path, lock: str) -> None:
+    (tmp_path / "dvc.lock").write_text(lock)
+    with pytest.raises(UserError, match="^night: dvc.lock: damaged; restore it"):
+        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+
+
+def test_a_data_set_of_another_format_leaves_its_images_out(tiny_dataset: Dataset, tmp_path: Path) -> None:
+    for number, form in enumerate((1, 0)):
+        shutil.copytree(tiny_dataset.mask_root, tmp_path / str(number) / "data/dataset")
+        path = tmp_path / str(number) / "data/dataset/dataset.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": form}))
+    runs = [Run("new", "1" * 40, tmp_path / "0"), Run("old", "0" * 40, tmp_path / "1")]
+    found = compare_images(runs, PLACES, each, images=3)
+    assert found.why == [
+        "old: data/dataset/dataset.json: written in another format.",
+        "Images need the outputs of two runs.",
+    ]
 
 
 def test_a_hostile_name_stays_text(here: Path, tmp_path: Path) -> None:
