@@ -140,7 +140,8 @@ def _rewritten(path: Path, data: bytes, damage: str) -> bytes:
             arrays = {name: stored[name] for name in stored.files}
         changed: dict[str, Any] = {name: _array(array, damage) for name, array in arrays.items()}
         np.savez_compressed(buffer, **changed)
-        return buffer.getvalue() if any(a.dtype.kind == "f" for a in arrays.values()) or damage != "nan" else data
+        same = all(np.array_equal(changed[name], array) for name, array in arrays.items())
+        return data if same else buffer.getvalue()
     if path.suffix == ".safetensors":
         from safetensors import safe_open
         from safetensors.numpy import load, save
@@ -158,12 +159,15 @@ def _rewritten(path: Path, data: bytes, damage: str) -> bytes:
 
 
 def _array(array: np.ndarray, damage: str) -> np.ndarray:
-    """Half as long on its last axis, or with one value that is no number."""
+    """Half as long on its last axis, or with one value that is no number; maps are low and high bytes of float16."""
     array = array.copy()
     if damage == "other_size" and array.ndim >= 2:
         return np.ascontiguousarray(array[..., : max(1, array.shape[-1] // 2)])
     if damage == "nan" and array.dtype.kind == "f" and array.size:
         array.flat[array.size // 2] = np.nan
+    if damage == "nan" and array.dtype == np.uint8 and array.ndim == 4:
+        low, high = array
+        low.flat[low.size // 2], high.flat[high.size // 2] = np.array(np.nan, np.float16).tobytes()
     return array
 
 
