@@ -15,6 +15,7 @@ from cpal.evaluation.scoring import otsu, score_histogram, score_masks, sum_over
 from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
 from cpal.method.fit_prototypes import Origins
 from cpal.method.learner import ContextPrototypeLearner, Instances
+from cpal.method.prototypes import Context
 
 Rows = list[dict[str, Any]]
 PER_CLASS = 100  # instances of a class in the t-SNE, drawn at random
@@ -35,7 +36,9 @@ def bank_instances(learner: ContextPrototypeLearner, *, aligned: bool) -> list[T
         return [learner.bank.latest(k) for k in range(len(filled))]
     nothing = torch.empty(0)
     entries = learner.bank.entries.transpose(0, 1)  # as a batch of L images, each with one instance of every class
-    anchors = learner.anchor(Instances(nothing, nothing, nothing, nothing, entries, filled.T)).transpose(0, 1)
+    context = Context.of(learner.context, learner.valid)
+    step = Instances(nothing, nothing, context, nothing, nothing, nothing, entries, filled.T)
+    anchors = learner.anchor(step).transpose(0, 1)
     length = filled.shape[1]
     return [
         anchors[k, torch.arange(max(0, seen - length), seen) % length]

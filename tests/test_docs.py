@@ -376,7 +376,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not mkdocs.exists():
         pytest.skip("mkdocs is not installed: make docs installs it")
     folder = tmp_path_factory.mktemp("site")
-    command = [mkdocs, "build", "--strict", "--quiet", "--site-dir", folder]
+    command = [str(mkdocs), "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder

@@ -44,7 +44,7 @@ def stage(own: int, child: int, alive: int) -> tuple[dict[str, Any], float]:
 def test_peak_memory_is_that_of_the_largest_process(large: int) -> None:
     found, counted = stage(*(400 * MB if place == large else MB for place in range(3)))
     assert 400 * MB < found["peak_memory"] < 650 * MB
-    assert found["processor_seconds"] == pytest.approx(counted, abs=0.1) and found["seconds"] >= 0
+    assert found["processor_seconds"] == pytest.approx(counted, abs=1) and found["seconds"] >= 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")

@@ -116,13 +116,12 @@ def class_views(found: Fitted, view: Tensor, label: Tensor, classes: Iterable[in
 def _neighbors(found: Fitted, step: Instances, k: int, count: int) -> tuple[Neighbor, ...]:
     learner = found.learner
     anchor = learner.anchor(step)
-    index, weight = (x[0, k] for x in learner.neighbors(anchor))
+    index, weight = (x[0, k] for x in learner.neighbors(step, anchor))
     index, weight = index[weight > 0], weight[weight > 0]
     share = weight / weight.sum() if learner.settings.weighting != "none" else torch.ones_like(weight) / len(weight)
-    context = F.normalize(learner.context[k], dim=-1)
+    context = step.context.unit[k]
     cosine = context[index] @ F.normalize(anchor[0, k], dim=-1)
-    z = F.normalize(step.features[0], dim=0)
-    maps = torch.einsum("dhw,td->thw", z, context[index]) * step.inside[0]
+    maps = torch.einsum("dhw,td->thw", step.unit[0], context[index]) * step.inside[0]
     entries = F.normalize(learner.bank.latest(k), dim=-1)
     likeness = (entries @ context.T).masked_fill(~learner.valid[k], -torch.inf)  # of entries and prototypes
     members = torch.bincount(likeness.argmax(dim=1), minlength=len(context))

