@@ -185,10 +185,12 @@ class TestSchedule:
 
 
 def assert_learned_alike(found: dict[str, Tensor], expected: dict[str, Tensor], fresh: dict[str, Tensor]) -> None:
-    """Other sums round otherwise, which grows from step to step: it stays below a twentieth of what was learned."""
-    for key, value in expected.items():
-        learned = value.float() - fresh.get(key.removeprefix("host."), torch.zeros(()))
-        assert (found[key].float() - value.float()).norm() <= 0.05 * learned.norm() + 1e-5, key
+    """Other sums round otherwise, and each step enlarges the difference: it stays far below what was learned."""
+    nothing = torch.zeros(())
+    pairs = [(found[k].float(), x.float(), fresh.get(k.removeprefix("host."), nothing)) for k, x in expected.items()]
+    apart = torch.cat([(one - other).flatten() for one, other, _ in pairs]).norm()
+    learned = torch.cat([(other - start).flatten() for _, other, start in pairs if start is not nothing]).norm()
+    assert apart < 0.001 * learned, f"{apart} of {learned}"
 
 
 class TestTraining:
@@ -293,9 +295,8 @@ class TestTraining:
         found = []
         for parts in (1, 4):
             keys = {"learning_rate": 0.05, "epochs": 4, "batch_size": 4, "accumulate": parts}
-            config = settings(**{f"hosts.irn.{key}": value for key, value in keys.items()})
+            config = settings(**{f"hosts.irn.{key}": value for key, value in keys.items()} | {"cpal.self_weight": 0.0})
             host, learner = self.run(config, tiny_dataset, tmp_path / f"{parts}")
-            assert learner.valid.sum() > N
             found.append(nn.ModuleDict({"host": host, "learner": learner}).state_dict())
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
         assert any(not torch.allclose(fresh[key], found[0][f"host.{key}"], atol=1e-3) for key in fresh)
@@ -307,6 +308,8 @@ class TestTraining:
     ) -> None:
         """With running statistics in batch norm, as on photographs; L_Self takes part in the second epoch."""
         keys = {"hosts.irn.learning_rate": 0.05, "hosts.irn.epochs": 4, "hosts.irn.batch_size": 2 * parts}
+        if parts > 1:  # the bank and L_Self see one part after the other
+            keys["cpal.self_weight"] = 0.0
         config = settings(**keys)
         shared = settings(**keys | {"hosts.irn.accumulate": parts})
         spawn(_train_rank, args=(tmp_path, shared, tiny_dataset), nprocs=2)
@@ -315,7 +318,7 @@ class TestTraining:
         ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
         fresh = build_irn_host(config.hosts.irn, N).state_dict()
         learned = [key for key in fresh if not torch.allclose(fresh[key], alone[f"host.{key}"], atol=1e-5, rtol=1e-4)]
-        assert len(learned) > 10 and learner.valid.sum() > N
+        assert len(learned) > 10 and (parts > 1 or learner.valid.sum() > N)
         for key in alone:
             assert torch.equal(ranks[0][key], ranks[1][key]), key
         assert_learned_alike(ranks[0], alone, fresh)
