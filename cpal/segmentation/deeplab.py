@@ -1,4 +1,4 @@
-"""DeepLabV2 with MMSegmentation: build, train on pseudo-masks, and apply. No other module imports mmseg."""
+"""DeepLab with MMSegmentation: build, train on pseudo-masks, and apply. No other module imports mmseg."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ from cpal.networks.backbones import build_backbone, fold_norms
 from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
 from cpal.settings.config import SegmentationConfig
+from cpal.training.averaging import Averaging
 from cpal.training.loop import LossModel, Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
 
 with warnings.catch_warnings():
     # mmcv is installed without its compiled operators; none of them is used here.
     warnings.filterwarnings("ignore", message="Fail to import")
-    from mmseg.models import EncoderDecoder, SegDataPreProcessor
+    from mmseg.models import DepthwiseSeparableASPPHead, EncoderDecoder, SegDataPreProcessor
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead
     from mmseg.models.losses import CrossEntropyLoss
     from mmseg.registry import MODELS
@@ -103,16 +104,30 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
     plain = {"type": CrossEntropyLoss, "avg_non_ignore": True}
     return EncoderDecoder(
         backbone={"type": lambda: backbone},
-        decode_head={
-            "type": DeepLabV2Head,
+        decode_head=_head(settings, backbone.channels)
+        | {
             "in_channels": backbone.channels[-1],
             "num_classes": num_classes,
-            "dilations": settings.dilations,
             "ignore_index": VOID,
             "loss_decode": {"type": BalancedCrossEntropy} if settings.balanced_loss else plain,
         },
         data_preprocessor={"type": SegDataPreProcessor},  # the backbone normalizes its input itself
     )
+
+
+def _head(settings: SegmentationConfig, channels: Sequence[int]) -> dict[str, Any]:
+    """MMSegmentation's description of the head that settings.head names, on a backbone with these stages."""
+    if settings.head == "deeplabv2":
+        return {"type": DeepLabV2Head, "dilations": settings.dilations}
+    return {
+        "type": DepthwiseSeparableASPPHead,
+        "in_index": len(channels) - 1,
+        "dilations": (1, *settings.dilations),
+        "channels": settings.head_channels,
+        "c1_in_channels": channels[0],
+        "c1_channels": 48,  # DeepLabV3+, Table 1
+        "norm_cfg": {"type": "GN", "num_groups": 16},  # batches are too small for a batch norm that learns statistics
+    }
 
 
 def train_segmentation(
@@ -121,7 +136,13 @@ def train_segmentation(
     """Train on the records' pseudo-masks; a killed training continues, see `loop.train`."""
     torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
-    augmentation = Augmentation(run.seed, settings.crop_size, segmentor.backbone.color, scales=settings.scale_range)
+    augmentation = Augmentation(
+        run.seed,
+        settings.crop_size,
+        segmentor.backbone.color,
+        scales=settings.scale_range,
+        color_jitter=settings.color_jitter,
+    )
     samples = TrainingSamples(dataset, records, augmentation, masks)
     train(
         SegmentationLoss(segmentor),
@@ -130,6 +151,7 @@ def train_segmentation(
         run,
         iterations=settings.iterations,
         interval=settings.checkpoint_interval,
+        hooks=[Averaging(settings.average)] if settings.average else [],
     )
     return segmentor
 
@@ -159,12 +181,14 @@ def typical_side(dataset: Dataset) -> int:
 
 def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[str, Any]:
     """The description that must match when a file of weights is loaded."""
-    return {
+    meta = {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
         "dilations": list(settings.dilations),
         "classes": list(classes),
     }
+    other = {"head": settings.head, "head_channels": settings.head_channels}
+    return meta if settings.head == "deeplabv2" else meta | other  # files of before there were other heads stay valid
 
 
 def load_segmentor(

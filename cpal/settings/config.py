@@ -143,7 +143,11 @@ class SegmentationConfig(FinetuningSection):
     output_stride: Literal[8, 16, 32]
     freeze_stage: Annotated[int, Field(ge=0, le=4)]
     freeze_norm: bool
+    head: Literal["deeplabv2", "deeplabv3plus"]
+    head_channels: Annotated[int, Field(gt=0, le=4096, multiple_of=16)]  # groups of 16 are normalized together
     dilations: Dilations
+    color_jitter: Annotated[float, Field(ge=0, lt=1)]
+    average: Annotated[float, Field(ge=0, lt=1)]
     iterations: Positive
     checkpoint_interval: Positive
     scale_range: ScaleRange

@@ -36,7 +36,7 @@ class Checkpoints(Hook):
         state: State = {
             "epoch": runner.epoch + 1,
             "iter": runner.iter,
-            "model": _plain(runner.model).state_dict(),
+            "model": plain(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
@@ -47,14 +47,15 @@ class Checkpoints(Hook):
 def resume(runner: Runner, state: State) -> None:
     """Set a runner that has not started to the state that `Checkpoints` saved."""
     runner.train_loop._epoch, runner.train_loop._iter = state["epoch"], state["iter"]
-    _plain(runner.model).load_state_dict(state["model"])
+    plain(runner.model).load_state_dict(state["model"])
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for scheduler, kept in zip(runner.param_schedulers, state["schedulers"], strict=True):
         scheduler.load_state_dict(kept)
     runner.call_hook("after_load_checkpoint", checkpoint=state)
 
 
-def _plain(model: Any) -> torch.nn.Module:
+def plain(model: Any) -> torch.nn.Module:
+    """The network inside a wrapper of torch.distributed."""
     return model.module if is_model_wrapper(model) else model
 
 

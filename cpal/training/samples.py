@@ -56,7 +56,8 @@ class Augmentation:
     """Random augmentation of a training image: rescaled, mirrored, and cropped or padded to crop_size x crop_size.
 
     Exactly one of two ranges is given: `long_sides` for the long side in pixels, or `scales` for the scale factor.
-    padding: RGB in 0..255.
+    padding: RGB in 0..255. color_jitter: brightness, contrast and saturation are each multiplied by a random factor
+    that differs from 1 by at most this.
     """
 
     seed: int
@@ -64,6 +65,7 @@ class Augmentation:
     padding: tuple[float, float, float]
     long_sides: tuple[int, int] | None = None
     scales: tuple[float, float] | None = None
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         assert (self.long_sides is None) != (self.scales is None), "one of the two ways to rescale"
@@ -78,6 +80,14 @@ class Augmentation:
             return float(rng.integers(*self.long_sides, endpoint=True) / max(size))
         assert self.scales is not None
         return rng.uniform(*self.scales)
+
+    def recolored(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """An image uint8 (3, H, W) with random brightness, contrast and saturation."""
+        from torchvision.transforms.v2 import functional  # takes longer to import than torch
+
+        for adjust in (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation):
+            image = adjust(image, rng.uniform(1 - self.color_jitter, 1 + self.color_jitter))
+        return image
 
 
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
@@ -131,7 +141,10 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
             slice(max(0, -top), max(0, -top) + part.shape[0]),
             slice(max(0, -left), max(0, -left) + part.shape[1]),
         )
-        canvas[:, place[0], place[1]] = image[:, window[0], window[1]]
+        image = image[:, window[0], window[1]]
+        canvas[:, place[0], place[1]] = (
+            self.augmentation.recolored(image, rng) if self.augmentation.color_jitter else image
+        )
         labels[place] = part
         padding = torch.ones_like(labels, dtype=torch.bool)
         padding[place] = False

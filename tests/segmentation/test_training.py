@@ -126,6 +126,17 @@ def test_resnet101_is_the_papers_at_stride_eight(small: SegmentationConfig) -> N
     assert norms and not any(norm.training for norm in norms)
 
 
+def test_deeplabv3plus_sees_the_first_stage(small: SegmentationConfig) -> None:
+    """Maps at a quarter of the image, and gradients that reach the first stage past the other stages."""
+    settings = small.model_copy(update={"weights": "none", "head": "deeplabv3plus", "head_channels": 32})
+    model = build_segmentor(settings, 5).eval()
+    stages = [stage.detach().requires_grad_() for stage in model.backbone(torch.rand(1, 3, 64, 80))]
+    logits = model.decode_head(stages)
+    assert logits.shape == (1, 5, 16, 20)
+    first, last = torch.autograd.grad(logits.abs().sum(), (stages[0], stages[-1]))
+    assert first.abs().sum() > 0 and last.abs().sum() > 0
+
+
 class TestTraining:
     def test_learns_the_masks_by_heart(self, tiny_dataset: Dataset, settings: Settings, tmp_path: Path) -> None:
         config = settings(
@@ -167,9 +178,16 @@ class TestTraining:
         another = trained(tiny_dataset, small, tmp_path / "seed", seed=1).state_dict()
         assert any(not torch.equal(value, another[key]) for key, value in weights[0].items())
 
+    @pytest.mark.parametrize("average", [0.0, 0.6])
     def test_resumes_to_the_bit(
-        self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        tiny_dataset: Dataset,
+        small: SegmentationConfig,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        average: float,
     ) -> None:
+        small = small.model_copy(update={"average": average})
         whole = trained(tiny_dataset, small, tmp_path / "whole").state_dict()
         forward, calls = SegmentationLoss.forward, 0
 
@@ -188,6 +206,22 @@ class TestTraining:
         assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
         curves = [sorted((tmp_path / name / "curves").rglob("*.tsv")) for name in ("whole", "cut")]
         assert curves[0] and [a.read_bytes() for a in curves[0]] == [b.read_bytes() for b in curves[1]]
+
+    def test_average_is_the_running_mean_of_the_steps(
+        self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps: list[torch.Tensor] = []
+
+        def note(self: loop.TrainingLog, runner: Any, *args: Any, **kwargs: Any) -> None:
+            steps.append(runner.model.segmentor.decode_head.branches[0].weight.detach().clone())
+
+        monkeypatch.setattr(loop.TrainingLog, "after_train_iter", note)
+        model = trained(tiny_dataset, small.model_copy(update={"average": 0.6}), tmp_path)
+        expected = steps[0]
+        for step in steps[1:]:
+            expected = 0.6 * expected + 0.4 * step
+        torch.testing.assert_close(model.state_dict()["decode_head.branches.0.weight"], expected)
+        assert not torch.equal(expected, steps[-1])
 
     def test_sees_no_ground_truth(self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path) -> None:
         """Other masks in the folder given change what is learned; the data set's own masks are not opened."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -129,6 +130,30 @@ class TestSamples:
             shown = (sample["image"] - red[:, None, None]).abs().sum(0) < 150  # nearer to red than to gray
             shifts.append(shown.nonzero()[:, 0].float().mean() - (sample["mask"] == 1).nonzero()[:, 0].float().mean())
         assert abs(torch.stack(shifts).mean()) < 0.1
+
+    def test_color_jitter_against_pillow(self) -> None:
+        pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        augmentation = Augmentation(0, 32, PADDING, scales=(1, 1), color_jitter=0.4)
+        found = augmentation.recolored(torch.from_numpy(pixels).permute(2, 0, 1), np.random.default_rng(7))
+        picture = Image.fromarray(pixels)
+        for enhancer, factor in zip(
+            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color),
+            np.random.default_rng(7).uniform(0.6, 1.4, 3),
+            strict=True,
+        ):
+            picture = enhancer(picture).enhance(factor)
+        difference = found.permute(1, 2, 0).numpy().astype(int) - np.asarray(picture).astype(int)
+        assert abs(difference).max() <= 2 and (found.permute(1, 2, 0).numpy() != pixels).mean() > 0.5
+
+    def test_color_jitter_leaves_place_mask_and_padding(self, tiny_dataset: Dataset) -> None:
+        plain, jittered = (samples(tiny_dataset, crop_size=48, color_jitter=j) for j in (0.0, 0.4))
+        changed = 0
+        for position in range(10):
+            a, b = plain[position, position % 5], jittered[position, position % 5]
+            assert torch.equal(a["mask"], b["mask"]) and torch.equal(a["padding"], b["padding"])
+            assert torch.equal(a["image"][:, a["padding"]], b["image"][:, a["padding"]])
+            changed += int((a["image"] != b["image"]).any())
+        assert changed > 8
 
     @pytest.mark.parametrize("crop_size", [40, 64])
     def test_padding_is_void_and_the_mean_color(self, tiny_dataset: Dataset, crop_size: int) -> None:
