@@ -17,8 +17,8 @@ from cpal.compare.comparison import Comparison, as_text, compare, render_compari
 from cpal.compare.runs import WORKSPACE, Places, open_runs
 from cpal.data.dataset import Record
 from cpal.files import whole_file
-from cpal.parallel import processes
 from cpal.report.provenance import code_changes
+from cpal.running.parallel import processes
 from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
 

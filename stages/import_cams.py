@@ -15,7 +15,7 @@ from cpal.data.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.cams import CamFile, map_size, write_cam
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.sources.peer_cams import PEERS, import_cam
 from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
 from stages.job.paths import DATASET, IMPORTED_CAMS

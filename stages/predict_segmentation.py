@@ -13,7 +13,7 @@ from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION

@@ -11,14 +11,14 @@ from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.seeds import seed_rule
-from cpal.parallel import processes
 from cpal.report.build import build_report
 from cpal.report.looks import Results
 from cpal.report.page import STEPS
 from cpal.report.provenance import commit, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
 from cpal.report.words import SEED_SOURCE
-from cpal.times import read_taken
+from cpal.running.parallel import processes
+from cpal.running.times import read_taken
 from stages.job.announce import pipeline
 from stages.job.job import Job, run_stage
 from stages.job.options import progress

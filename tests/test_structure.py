@@ -28,12 +28,12 @@ COMMANDS = sorted(
 )
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = (  # of cpal, from the ground up: a room imports only rooms before it
-    *("settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity", "segmentation"),
-    *("exports", "evaluation", "method", "report", "explain", "compare"),
+    *("running", "settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity"),
+    *("segmentation", "exports", "evaluation", "method", "report", "explain", "compare"),
 )
 # What no result depends on: values are watched as params, and files are read and written the same way.
-GROUND = ("errors", "files", "parallel", "cluster", "progress", "times")  # modules beside the rooms
-PLUMBING = ("cpal/settings/", *(f"cpal/{name}.py" for name in GROUND), "stages/job/")
+GROUND = ("errors", "files")  # modules beside the rooms
+PLUMBING = ("cpal/running/", "cpal/settings/", *(f"cpal/{name}.py" for name in GROUND), "stages/job/")
 
 
 @cache

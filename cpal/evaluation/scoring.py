@@ -13,7 +13,7 @@ from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summ
 from cpal.maps.cams import read_maps, resize_maps
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import read_walk
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 
 
 def score_masks(

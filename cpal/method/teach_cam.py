@@ -23,7 +23,7 @@ from cpal.method import prototypes as P
 from cpal.method.classifier import Classifier
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.taught_cam import TaughtCam
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.config import CrfConfig, TaughtCamConfig
 
 

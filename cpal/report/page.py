@@ -16,7 +16,7 @@ from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.report import words
 from cpal.report.charts import line_chart
-from cpal.times import Taken, duration
+from cpal.running.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first

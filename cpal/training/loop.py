@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cpal.errors import UserError
-from cpal.progress import bar
+from cpal.running.progress import bar
 from cpal.settings.base import FinetuningSection, TrainingSection
 from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, resume
 from cpal.training.samples import SampleStream, TrainingSamples

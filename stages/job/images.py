@@ -9,7 +9,7 @@ from typing import Any
 
 from cpal.data.dataset import Dataset, Record, read_dataset
 from cpal.errors import UserError
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.config import Config
 from stages.job.options import DEFAULT_WORKERS, destination, progress
 from stages.job.paths import DATA, DATASET, PARAMS

@@ -29,8 +29,8 @@ from cpal.report.gallery import spread_over_ranks
 from cpal.report.looks import Look, Results, choose, look, worst_first
 from cpal.report.page import Report, Scores, render_page
 from cpal.report.provenance import commit, locked_outs
+from cpal.running.times import Taken, write_taken
 from cpal.settings.config import load_config
-from cpal.times import Taken, write_taken
 from html_page import Page
 from stages.job.job import Job
 
