@@ -3,23 +3,20 @@
 Writes one HTML page that needs no network, and prints the settings and scores as plain tables. Nothing is checked out.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from joblib import delayed
 
 from cpal.compare.changes import compare_images
 from cpal.compare.comparison import Comparison, as_text, compare, render_comparison
 from cpal.compare.runs import WORKSPACE, Places, open_runs
-from cpal.data.dataset import Record
 from cpal.files import whole_file
 from cpal.report.provenance import code_changes
-from cpal.running.parallel import processes
-from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
+from stages.job.images import in_parallel
+from stages.job.options import DEFAULT_WORKERS, Workers, run
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
 
 PLACES = Places(PARAMS, PIPELINE.with_suffix(".lock"), METRICS, DATASET, PSEUDO_MASKS, PREDICTIONS)
@@ -46,7 +43,7 @@ def main(
     names = names if len(names) > 1 else [*names, WORKSPACE]
     with TemporaryDirectory() as scratch:
         runs = open_runs(names, Path(scratch), PLACES)
-        gallery = compare_images(runs, PLACES, partial(_each, workers), images=images)
+        gallery = compare_images(runs, PLACES, partial(in_parallel, workers), images=images)
         code = code_changes([run.commit for run in runs], CODE)
         comparison = compare(runs, PLACES, code, gallery)
     with whole_file(out) as temporary:
@@ -63,11 +60,6 @@ def print_tables(comparison: Comparison) -> None:
         print("* made with other settings or inputs than the run has now\n")
     for line in (*comparison.gallery.why, *(line for group in comparison.gallery.groups for line in group.counts)):
         print(line)
-
-
-def _each(workers: int, what: str, function: Callable[[Record], Any], records: Sequence[Record]) -> list[Any]:
-    done = processes(workers)(delayed(function)(record) for record in records)
-    return list(progress(done, total=len(records), what=what))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """One HTML page of the run with all its images, and the two pictures of the README."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from joblib import delayed
-
-from cpal.data.dataset import Record
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.files import whole_folder
@@ -17,11 +13,10 @@ from cpal.report.page import STEPS
 from cpal.report.provenance import commit, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
 from cpal.report.words import SEED_SOURCE
-from cpal.running.parallel import processes
 from cpal.running.times import read_taken
 from stages.job.announce import pipeline
+from stages.job.images import in_parallel
 from stages.job.job import Job, run_stage
-from stages.job.options import progress
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,
@@ -40,14 +35,13 @@ STAGE_OF = {
     SEGMENTATION_CURVES: "train_segmentation",
     PREDICTIONS: "predict_segmentation",
 }
-T = TypeVar("T")
 
 
 def main(job: Job) -> None:
     target, settings = job.target(REPORT), job.config.report
     results, figures = _results(job), _figures(job)
     with whole_folder(target) as folder:
-        each = partial(_each, job)
+        each = partial(in_parallel, job.workers)
         build_report(folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed)
 
 
@@ -86,12 +80,6 @@ def _figures(job: Job) -> dict[str, Any]:
         "outs": locked_outs(lock, without="report"),
         "times": read_taken(TIMES, [stage for stage in pipeline() if stage != "report"]),
     }
-
-
-def _each(job: Job, what: str, function: Callable[[Record], T], records: Sequence[Record]) -> list[T]:
-    """What `function` gives for each record, in their order, by several processes at once."""
-    done = processes(job.workers)(delayed(function)(record) for record in records)
-    return list(progress(done, total=len(records), what=what))
 
 
 if __name__ == "__main__":
