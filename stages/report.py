@@ -1,5 +1,6 @@
 """One HTML page of the run with all its images, and the two pictures of the README."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -53,8 +54,8 @@ def _results(job: Job) -> Results:
     for folder, stage in (trained | STAGE_OF).items():
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
-    seen = job.dataset.predicted(images=job.config.evaluate.train_images, seed=job.config.seed)
-    predicted = frozenset(record.image_id for record in [*seen, *job.dataset.split("val")])
+    everything = replace(job, limit=None)  # a report shows all images
+    predicted = frozenset(record.image_id for record in everything.predicted)
     return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted)
 
 

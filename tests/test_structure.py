@@ -110,6 +110,8 @@ def settings_read(path: Path) -> list[str]:
         found.append("hosts.${host}")
     if "job.maps" in map(ast.unparse, nodes):
         found.append("seeds.maps")
+    if "job.predicted" in map(ast.unparse, nodes):
+        found += ["seed", "evaluate.train_images"]
     for name, field in Config.model_fields.items():
         uses = [inner.get(id(n)) for n in owned if n.attr == name]
         if uses and None not in uses:

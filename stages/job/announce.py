@@ -31,9 +31,8 @@ def first_line(job: Job, order: list[str]) -> str:
 
 def images(job: Job) -> list[Record]:
     """The images that a stage works on."""
-    val, predicted = job.dataset.split("val", job.limit), job.dataset.predicted(job.limit)
     if job.name == "evaluate_labels":
-        return val
+        return job.dataset.split("val", job.limit)
     if job.name in ("predict_segmentation", "evaluate_segmentation"):
-        return [*val, *predicted]
+        return job.predicted
     return list(job.dataset.records) if job.name == "report" else job.train

@@ -41,6 +41,16 @@ class Job:
         return self.dataset.split("train", self.limit)
 
     @property
+    def predicted(self) -> list[Record]:
+        """The images that predict_segmentation labels: validation images, then the chosen training images.
+
+        There are at most `limit` of each.
+        """
+        images, seed = self.config.evaluate.train_images, self.config.seed
+        chosen = self.dataset.predicted(self.limit, images=images, seed=seed)
+        return [*self.dataset.split("val", self.limit), *chosen]
+
+    @property
     def maps(self) -> Path:
         """The folder of the maps that seeds are made from."""
         return Path(self.config.seeds.maps)
