@@ -28,15 +28,15 @@ def main(
         list[str] | None,
         typer.Argument(
             metavar="[REV...]",
-            help="workspace, git revisions and names of DVC experiments, the first of which the others are compared "
-            "with. One is compared with the workspace; without any, the workspace with HEAD.",
+            help="The runs: `workspace`, git revisions, names of DVC experiments. All are compared with the first run. "
+            "With a single REV, the workspace is compared with REV; without REV, the workspace is compared with HEAD.",
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page goes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path(
         "results/comparison.html"
     ),
-    images: Annotated[int, typer.Option("--images", min=0, help="Images of each kind on the page at most.")] = 24,
+    images: Annotated[int, typer.Option("--images", min=0, help="Largest number of images of each kind.")] = 24,
     workers: Workers = DEFAULT_WORKERS,
 ) -> None:
     names = revisions or ["HEAD"]
