@@ -19,7 +19,7 @@ from cpal.explain.pictures import (
 )
 from cpal.explain.steps import Published, Step, void_percent
 from cpal.maps.drawing import fit
-from cpal.report.page import Layer, embedded, policy, template
+from cpal.report.page import Layer, embedded, fill, policy
 from cpal.report.words import LAYERS, SEED_SOURCE
 from cpal.settings.config import Config
 
@@ -60,7 +60,9 @@ class Figure(Layer):
 def render(shown: Explanation, settings: Config) -> str:
     """The whole page. Equal input gives equal bytes."""
     image = fit(shown.photo, width=SIDE, height=SIDE)
-    return template("explain.html", [TEMPLATES]).render(
+    return fill(
+        "explain.html",
+        [TEMPLATES],
         shown=shown,
         settings=settings,
         open=OPEN,

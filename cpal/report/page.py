@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,9 +21,6 @@ from cpal.maps.drawing import RAMP, class_palette
 from cpal.report import words
 from cpal.report.charts import line_chart
 from cpal.running.times import Taken, duration
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first
@@ -161,7 +158,9 @@ def render(
     `values` are what these templates take, and the `classes` of the colors. Without a script the page has no enlarged
     view.
     """
-    return template("page.html", templates).render(
+    return fill(
+        "page.html",
+        templates,
         title=title,
         sentence=sentence,
         sections=sections,
@@ -173,27 +172,29 @@ def render(
     )
 
 
-def template(name: str, folders: Sequence[Path]) -> "Template":
-    """The template of this name, which lies here or in one of `folders`. It knows `style`, `color` and `ramp`."""
+def fill(name: str, folders: Sequence[Path], **values: Any) -> str:
+    """Fill a template, which lies here or in one of `folders`, with `values`, `style`, `color` and `ramp`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader([TEMPLATES, *folders]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return environment.get_template(name, globals={"style": style, "color": color, "ramp": ramp()})
+    return environment.get_template(name).render(style=style, color=color, ramp=ramp(), **values)
 
 
-def policy(script: str = "") -> str:
-    """The Content-Security-Policy of a page with this script, or of a page that has none and holds its pictures.
+def policy(script: str | None = None) -> str:
+    """The Content-Security-Policy of a page with this script; None: of a page that holds all its pictures.
 
     Names of classes and images come from data sets. They are escaped; should that fail once, a browser runs and fetches
     nothing nevertheless: it takes the page's own styles and pictures, and the one script that has this hash.
     """
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    scripts, pictures = (f"script-src 'sha256-{digest}'; ", "data: 'self' file:") if script else ("", "data:")
-    own = f"style-src 'unsafe-inline'; img-src {pictures}"
-    return f"default-src 'none'; {scripts}{own}; base-uri 'none'; form-action 'none'"
+    scripts, pictures = "", "data:"
+    if script is not None:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        scripts, pictures = f"script-src 'sha256-{digest}'; ", "data: 'self' file:"
+    own = f"{scripts}style-src 'unsafe-inline'; img-src {pictures}"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 
 def color(value: int) -> str:
