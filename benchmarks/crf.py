@@ -40,7 +40,7 @@ def many(count: int, size: tuple[int, int], workers: int) -> Pair:
     from joblib import delayed
 
     from cpal.maps.crf import refine
-    from cpal.parallel import processes
+    from cpal.running.parallel import processes
     from cpal.settings.config import CrfConfig
 
     images, settings = seeds(count, size), CrfConfig(**VALUES)

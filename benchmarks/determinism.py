@@ -1,9 +1,10 @@
-"""Which of a run's circumstances change the bytes of which results, on a tiny drawn data set.
+"""Find which results get other bytes under which circumstances, on a tiny drawn data set.
 
 python -m benchmarks.determinism
 
-All stages run once with one process and one thread. Then each of them runs again under other circumstances, on the
-inputs of the first run, so that a difference is its own and none that it inherits. Files are compared by SHA-256.
+First, all stages run with one process and one thread. Then each stage runs again under other circumstances, with the
+inputs of the first run, so that a difference comes from this stage and not from an earlier one. Files are compared by
+SHA-256.
 
 Writes OUT/determinism.md and OUT/determinism.json, which lists the files that differ.
 """
@@ -57,16 +58,16 @@ COLUMNS = {  # of the table: stages
     ),
     "report": ("report",),
 }
-ByStage = Mapping[str, Mapping[str, bool]]  # of each stage's files, whether it differs
+ByStage = Mapping[str, Mapping[str, bool]]  # for each file of a stage, whether it differs
 Compared = tuple[str, ByStage]
 LOG = "stages.log"
-TIMES = ".cache/times"  # what the stages took, which is never the same
+TIMES = ".cache/times"  # time and memory of the stages, which differ in each run
 BEFORE = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"}  # of the first run
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What differs from the first run; the loaders are those of stages with a network."""
+    """How the stages of a run are started. `loaders` counts only for stages with a network."""
 
     name: str
     folder: str
@@ -88,7 +89,7 @@ OTHERS = (
 
 
 def stages() -> dict[str, list[str]]:
-    """Stages in the order of dvc.yaml, with what each of them writes."""
+    """The stages in the order of dvc.yaml, each with the paths that it writes."""
     entries: dict[str, Any] = plain_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {stage: _outs(entry) for stage, entry in entries.items()}
 
@@ -99,7 +100,7 @@ def _outs(entry: Mapping[str, Any]) -> list[str]:
 
 
 class Project:
-    """A project whose stages run under the same circumstances; `close` ends the process that they are forked from."""
+    """A project whose stages run under the same circumstances; `close` ends the process that forks them."""
 
     def __init__(self, folder: Path, how: Circumstances) -> None:
         self.folder, self.how = folder / how.folder, how
@@ -138,9 +139,9 @@ def digests(project: Path, outs: Sequence[str]) -> dict[str, str]:
 
 
 def differing(project: Project, first: Path, stage: str, outs: Sequence[str]) -> dict[str, bool]:
-    """Run a stage; for each file that it or the first run wrote, whether it differs. The first run's files replace it.
+    """Run a stage, and report for each file of this run or the first run whether the two differ.
 
-    Raises RuntimeError when the stage fails.
+    Afterwards, the first run's files replace those of this run. Raises RuntimeError when the stage fails.
     """
     project.run(stage)
     ours, theirs = digests(project.folder, outs), digests(first, outs)
@@ -172,7 +173,7 @@ def compare(folder: Path, others: Sequence[Circumstances] = OTHERS, last: str | 
 
 
 def table(found: Mapping[str, ByStage]) -> str:
-    """Markdown: equal files, and of how many where not all are."""
+    """A Markdown table of the numbers of equal files; if a file differs, also the number of all files."""
     lines = [f"| what varies | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, by_stage in found.items():
         cells = []
@@ -185,7 +186,7 @@ def table(found: Mapping[str, ByStage]) -> str:
 
 
 def different(by_stage: ByStage) -> dict[str, list[str]]:
-    """The files that differ, of the stages that have any."""
+    """The files that differ, by stage, for stages with at least one such file."""
     found = {stage: [name for name, differs in files.items() if differs] for stage, files in by_stage.items()}
     return {stage: names for stage, names in found.items() if names}
 

@@ -4,6 +4,7 @@ Shapes: B images, N foreground classes, K = N + 1 classes with background first,
 H W image, L bank entries, P context prototypes, T soft neighbours.
 
 Sub-packages; each imports only from itself and from sub-packages above it:
+running        processes, clusters, progress, and what a stage took
 settings       params.yaml, checked
 data           images, masks and views
 maps           maps of an image: CAM files, seeds, CRF, drawing
@@ -33,7 +34,7 @@ delta_n                   alignment_shift, `method.prototypes.alignment_shift`
 PACAM, M tilde            pacam, `method.prototypes.prototype_aware_cam`
 L_BCE, L_Self             classification_loss, self_loss
 tau                       cpal.mask_threshold
-(ours)                    taught, `method.taught_cam.TaughtCam`, `method.teach_cam.fit_taught_cam`
+(ours)                    taught, `method.taught_cam.TaughtCam`, `method.teach_cam.teach_cam`
 """
 
 from typing import TYPE_CHECKING, Any

@@ -22,9 +22,9 @@ import typer
 import stages.job.options
 from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
+from cpal.running.times import read_taken
 from cpal.settings.config import NO_SETTINGS, RESTORE
 from cpal.settings.yaml_files import read_yaml
-from cpal.times import read_taken
 from experiments.estimate import estimate
 from experiments.results import Metrics, write
 from experiments.tables import TABLES, Change, Row, rows, steps

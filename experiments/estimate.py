@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cpal.compare.comparison import setting
-from cpal.times import Taken, duration
+from cpal.compare.facts import setting
+from cpal.running.times import Taken, duration
 
 Pipeline = Mapping[str, Mapping[str, Any]]  # the stages of dvc.yaml
 Settings = Mapping[str, Any]  # the content of params.yaml

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps
-from cpal.evaluation.scoring import otsu, score_histogram, score_masks, sum_over_images, sweep, sweep_counts
-from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
+from cpal.evaluation.scoring import count_maps, otsu, score_masks, sum_over_images, sweep, threshold_grid
+from cpal.maps.cams import MAP_NAMES, read_maps
 from cpal.method.fit_prototypes import Origins
 from cpal.method.learner import ContextPrototypeLearner, Instances
 from cpal.method.prototypes import Context
@@ -136,27 +136,21 @@ def threshold_rows(
 
     `mark` names the fixed threshold of the settings, Otsu's, and the best one.
     """
-    names = [name for name in MAP_NAMES if name in read_maps(folder, records[0]).maps]
-    grid = {name: np.unique(np.append(np.arange(step, 1, step), fixed[name])) for name in names}
+    stored = read_maps(folder, records[0]).maps
+    grid = {name: threshold_grid(step, fixed[name]) for name in MAP_NAMES if name in stored}
     classes = dataset.num_classes
 
     def count(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
-        content = read_maps(folder, record)
-        counts = {}
-        for name in names:
-            maps = resize_maps(content.maps[name], content.size)
-            counts[name] = sweep_counts(truth, maps, content.classes, grid[name], classes)
-            counts[f"{name}_pixels"] = score_histogram(maps, grid[name])
-        return counts
+        return count_maps(truth, read_maps(folder, record), grid, classes)
 
     total = sum_over_images(count, dataset, records, workers=workers)
     rows: Rows = []
-    for name in names:
+    for name, thresholds in grid.items():
         curve = sweep(total[name])
         marks: dict[int, list[str]] = {}
         for mark, index in (
-            ("fixed", int(np.flatnonzero(grid[name] == fixed[name])[0])),
-            ("Otsu", otsu(total[f"{name}_pixels"], grid[name])),
+            ("fixed", int(np.flatnonzero(thresholds == fixed[name])[0])),
+            ("Otsu", otsu(total[f"{name}_pixels"], thresholds)),
             ("best", int(np.argmax(curve))),
         ):
             marks.setdefault(index, []).append(mark)
@@ -167,6 +161,6 @@ def threshold_rows(
                 "miou": round(y, 3),
                 "mark": " ".join(marks.get(i, [])),
             }
-            for i, (x, y) in enumerate(zip(grid[name], curve, strict=True))
+            for i, (x, y) in enumerate(zip(thresholds, curve, strict=True))
         ]
     return rows

@@ -24,6 +24,7 @@ from cpal.report.page import STEPS
 from cpal.settings.config import load_config
 from experiments import figure_data, plots
 from experiments.figure_pictures import ablation, neighbors
+from experiments.origin import write_rows
 from stages.job.explained import explain_image, load_fitted
 from stages.job.job import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Params, Workers
@@ -110,13 +111,13 @@ def score_figures(job: NetworkJob, folder: Path) -> Iterator[Path]:
 
 
 def _figure(path: Path, rows: figure_data.Rows, plot: plots.Plot) -> Iterator[Path]:
-    plots.write_csv(path, rows)
+    write_rows(path, rows)
     yield path
     yield from plots.draw(path, plot)
 
 
 def _picture(path: Path, rows: figure_data.Rows, picture: np.ndarray) -> Iterator[Path]:
-    plots.write_csv(path, rows)
+    write_rows(path, rows)
     yield path
     with whole_file(path.with_suffix(".png")) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", optimize=True)

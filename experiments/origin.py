@@ -1,4 +1,4 @@
-"""Where a figure comes from: date, commit, command and machine, beside each value in a CSV file."""
+"""CSV files of figures, and where a figure comes from: date, commit, command and machine, beside each value."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ def machine() -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write dictionaries with the same keys as a CSV file with a header; None is an empty cell."""
+    """Write at least one row as a CSV file with a header; the keys of all rows are equal, and None is an empty cell."""
     rows = list(rows)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
@@ -41,5 +41,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows, all values as text."""
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))

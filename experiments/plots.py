@@ -1,9 +1,8 @@
 """Draws the figures from their CSV files, as SVG and PNG. Equal files give equal bytes."""
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from matplotlib.style import context
 
 from cpal.files import whole_file
 from cpal.maps.drawing import class_palette
+from experiments.origin import read_rows
 
 Rows = list[dict[str, str]]
 TIGHT: Any = {"bbox_inches": "tight", "pad_inches": 0.08}
@@ -33,25 +33,11 @@ STYLE = {
 }
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Write at least one row; the keys of the first one are the columns."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_csv(path: Path) -> Rows:
-    """The rows, all values as text."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def draw(path: Path, plot: Plot) -> list[Path]:
     """Draw the CSV file at `path` beside it, as SVG and PNG; returns both paths."""
     made = [path.with_suffix(ending) for ending in (".svg", ".png")]
     with context(STYLE):
-        figure = plot(read_csv(path))
+        figure = plot(read_rows(path))
         for target in made:
             metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
             with whole_file(target) as temporary:
@@ -184,7 +170,7 @@ def thresholds(rows: Rows) -> Figure:
     return figure
 
 
-def _grid(axes: Axes, which: str) -> None:
-    axes.grid(axis=which, color=RULE, linewidth=0.7)  # type: ignore[arg-type]
+def _grid(axes: Axes, which: Literal["x", "both"]) -> None:
+    axes.grid(axis=which, color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

@@ -21,8 +21,8 @@ from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
 from cpal.files import file_sha256, remove, write_json
+from cpal.running.times import duration, read_taken
 from cpal.settings.config import Config, load_config
-from cpal.times import duration, read_taken
 from experiments.ablations import random_seeds
 from experiments.results import shown
 from stages.job.options import Params, progress

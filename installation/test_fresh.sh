@@ -36,7 +36,7 @@ exec 2>&1
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update >/dev/null && apt-get -qqy install --no-install-recommends $packages >/dev/null || exit 1
 git config --system --add safe.directory '*' # the commit may be another user's
-git clone --quiet /fresh/commit.git /root/cpal && cd /root/cpal || exit 1
+git clone --quiet /fresh/commit.git /srv/cpal && cd /srv/cpal || exit 1
 export ${FRESH_ENV:-LC_ALL=C.UTF-8}
 minutes() { awk "BEGIN {printf \"%.1f\", (\$(date +%s) - \$1) / 60}"; }
 start=\$(date +%s)

@@ -3,23 +3,20 @@
 Writes one HTML page that needs no network, and prints the settings and scores as plain tables. Nothing is checked out.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from joblib import delayed
 
 from cpal.compare.changes import compare_images
 from cpal.compare.comparison import Comparison, as_text, compare, render_comparison
 from cpal.compare.runs import WORKSPACE, Places, open_runs
-from cpal.data.dataset import Record
 from cpal.files import whole_file
-from cpal.parallel import processes
 from cpal.report.provenance import code_changes
-from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
+from stages.job.images import in_parallel
+from stages.job.options import DEFAULT_WORKERS, Workers, run
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
 
 PLACES = Places(PARAMS, PIPELINE.with_suffix(".lock"), METRICS, DATASET, PSEUDO_MASKS, PREDICTIONS)
@@ -31,22 +28,22 @@ def main(
         list[str] | None,
         typer.Argument(
             metavar="[REV...]",
-            help="workspace, git revisions and names of DVC experiments, the first of which the others are compared "
-            "with. One is compared with the workspace; without any, the workspace with HEAD.",
+            help="The runs: `workspace`, git revisions, names of DVC experiments. All are compared with the first run. "
+            "With a single REV, the workspace is compared with REV; without REV, the workspace is compared with HEAD.",
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the page goes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path(
         "results/comparison.html"
     ),
-    images: Annotated[int, typer.Option("--images", min=0, help="Images of each kind on the page at most.")] = 24,
+    images: Annotated[int, typer.Option("--images", min=0, help="Largest number of images of each kind.")] = 24,
     workers: Workers = DEFAULT_WORKERS,
 ) -> None:
     names = revisions or ["HEAD"]
     names = names if len(names) > 1 else [*names, WORKSPACE]
     with TemporaryDirectory() as scratch:
         runs = open_runs(names, Path(scratch), PLACES)
-        gallery = compare_images(runs, PLACES, partial(_each, workers), images=images)
+        gallery = compare_images(runs, PLACES, partial(in_parallel, workers), images=images)
         code = code_changes([run.commit for run in runs], CODE)
         comparison = compare(runs, PLACES, code, gallery)
     with whole_file(out) as temporary:
@@ -63,11 +60,6 @@ def print_tables(comparison: Comparison) -> None:
         print("* made with other settings or inputs than the run has now\n")
     for line in (*comparison.gallery.why, *(line for group in comparison.gallery.groups for line in group.counts)):
         print(line)
-
-
-def _each(workers: int, what: str, function: Callable[[Record], Any], records: Sequence[Record]) -> list[Any]:
-    done = processes(workers)(delayed(function)(record) for record in records)
-    return list(progress(done, total=len(records), what=what))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ def main(job: Job) -> None:
     label = LabelMaps(PREDICTIONS, "predict_segmentation", foreground).read
     pseudo = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
+    seen = [record for record in job.predicted if record.split == "train"]
     free = describe_masks(dataset.split("val", job.limit), label, num_foreground=foreground, workers=workers)
-    seen = dataset.predicted(job.limit, images=job.config.evaluate.train_images, seed=job.config.seed)
     both = describe_masks(seen, label, num_foreground=foreground, workers=workers, other=pseudo)
     free["agreement"] = both["agreement"]
     metrics, rows, details = score_step(dataset, dataset.scored("val", job.limit), label, workers=workers)

@@ -9,15 +9,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from joblib import delayed
 
 from cpal.data.dataset import Record, read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.cams import CamFile, map_size, write_cam
-from cpal.parallel import processes
 from cpal.sources.peer_cams import PEERS, import_cam
-from stages.job.options import DEFAULT_WORKERS, Workers, progress, run
+from stages.job.images import in_parallel
+from stages.job.options import DEFAULT_WORKERS, Workers, run
 from stages.job.paths import DATASET, IMPORTED_CAMS
 
 GO_ON = "evaluate_seed evaluate_crf evaluate_pseudo_mask evaluate_segmentation"
@@ -58,8 +57,7 @@ def main(
             write_cam(folder / f"{record.image_id}.npz", found.content)
             return found.unlabeled, found.absent
 
-        results = processes(workers)(delayed(import_one)(r) for r in labeled)
-        counts = np.array(list(progress(results, total=len(labeled), what="import CAMs"))).reshape(-1, 2).sum(axis=0)
+        counts = np.array(in_parallel(workers, "import CAMs", import_one, labeled)).reshape(-1, 2).sum(axis=0)
         for record in (r for r in records if not r.labels):  # background throughout, whatever the method made of them
             nothing = CamFile(np.zeros(0, np.int64), {"cam": np.zeros((0, *map_size(record.size)))}, record.size)
             write_cam(folder / f"{record.image_id}.npz", nothing)

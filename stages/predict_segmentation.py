@@ -13,7 +13,7 @@ from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, write_mask
 from cpal.data.views import pyramid_loader
 from cpal.maps.crf import refine_probabilities
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION
@@ -29,10 +29,8 @@ def main(job: NetworkJob) -> None:
     job.in_half(segmentor)
     folder = job.work([model.model_dump(), settings.model_dump()])
     done = folder / "predictions"
-    seen = dataset.predicted(job.limit, images=job.config.evaluate.train_images, seed=job.config.seed)
-    images = [*dataset.split("val", job.limit), *seen]
     maps = LabelMaps(done, job.name, dataset.num_foreground)
-    records = job.left(job.share(images), done, maps.read)
+    records = job.left(job.share(job.predicted), done, maps.read)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
@@ -53,7 +51,7 @@ def main(job: NetworkJob) -> None:
     else:
         for record, size, views in progress(loader, total=len(records), what="predict"):
             write_mask(done / f"{record.image_id}.png", predict(segmentor, size, views), folder)
-    job.publish_images(folder, "predictions", target, images, ".png")
+    job.publish_images(folder, "predictions", target, job.predicted, ".png")
 
 
 if __name__ == "__main__":

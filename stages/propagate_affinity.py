@@ -20,7 +20,7 @@ from cpal.maps.cams import map_size, read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
 from cpal.maps.walked import read_walk, write_walk
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF

@@ -1,27 +1,23 @@
 """One HTML page of the run with all its images, and the two pictures of the README."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from joblib import delayed
-
-from cpal.data.dataset import Record
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.seeds import seed_rule
-from cpal.parallel import processes
 from cpal.report.build import build_report
 from cpal.report.looks import Results
 from cpal.report.page import STEPS
 from cpal.report.provenance import commit, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
 from cpal.report.words import SEED_SOURCE
-from cpal.times import read_taken
+from cpal.running.times import read_taken
 from stages.job.announce import pipeline
+from stages.job.images import in_parallel
 from stages.job.job import Job, run_stage
-from stages.job.options import progress
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,
@@ -40,14 +36,13 @@ STAGE_OF = {
     SEGMENTATION_CURVES: "train_segmentation",
     PREDICTIONS: "predict_segmentation",
 }
-T = TypeVar("T")
 
 
 def main(job: Job) -> None:
     target, settings = job.target(REPORT), job.config.report
     results, figures = _results(job), _figures(job)
     with whole_folder(target) as folder:
-        each = partial(_each, job)
+        each = partial(in_parallel, job.workers)
         build_report(folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed)
 
 
@@ -59,8 +54,8 @@ def _results(job: Job) -> Results:
     for folder, stage in (trained | STAGE_OF).items():
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
-    seen = job.dataset.predicted(images=job.config.evaluate.train_images, seed=job.config.seed)
-    predicted = frozenset(record.image_id for record in [*seen, *job.dataset.split("val")])
+    everything = replace(job, limit=None)  # a report shows all images
+    predicted = frozenset(record.image_id for record in everything.predicted)
     return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted)
 
 
@@ -86,12 +81,6 @@ def _figures(job: Job) -> dict[str, Any]:
         "outs": locked_outs(lock, without="report"),
         "times": read_taken(TIMES, [stage for stage in pipeline() if stage != "report"]),
     }
-
-
-def _each(job: Job, what: str, function: Callable[[Record], T], records: Sequence[Record]) -> list[T]:
-    """What `function` gives for each record, in their order, by several processes at once."""
-    done = processes(job.workers)(delayed(function)(record) for record in records)
-    return list(progress(done, total=len(records), what=what))
 
 
 if __name__ == "__main__":

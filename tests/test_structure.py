@@ -28,12 +28,12 @@ COMMANDS = sorted(
 )
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = (  # of cpal, from the ground up: a room imports only rooms before it
-    *("settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity", "segmentation"),
-    *("exports", "evaluation", "method", "report", "explain", "compare"),
+    *("running", "settings", "data", "maps", "networks", "training", "sources", "hosts", "affinity"),
+    *("segmentation", "exports", "evaluation", "method", "report", "explain", "compare"),
 )
 # What no result depends on: values are watched as params, and files are read and written the same way.
-GROUND = ("errors", "files", "parallel", "cluster", "progress", "times")  # modules beside the rooms
-PLUMBING = ("cpal/settings/", *(f"cpal/{name}.py" for name in GROUND), "stages/job/")
+GROUND = ("errors", "files")  # modules beside the rooms
+PLUMBING = ("cpal/running/", "cpal/settings/", *(f"cpal/{name}.py" for name in GROUND), "stages/job/")
 
 
 @cache
@@ -110,6 +110,8 @@ def settings_read(path: Path) -> list[str]:
         found.append("hosts.${host}")
     if "job.maps" in map(ast.unparse, nodes):
         found.append("seeds.maps")
+    if "job.predicted" in map(ast.unparse, nodes):
+        found += ["seed", "evaluate.train_images"]
     for name, field in Config.model_fields.items():
         uses = [inner.get(id(n)) for n in owned if n.attr == name]
         if uses and None not in uses:

@@ -1,14 +1,11 @@
 """Which images have other results in another run, and the results beside each other, the worst changes first."""
 
-import base64
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cpal.compare.runs import Places, Run
 from cpal.data.dataset import Dataset, Record, Split, read_dataset
@@ -17,7 +14,8 @@ from cpal.data.masks import LabelMaps, read_truth
 from cpal.errors import UserError
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.drawing import class_palette, fit, overlay
-from cpal.report.page import Layer
+from cpal.report.build import Each
+from cpal.report.page import Layer, embedded
 
 SIDE = 240  # of a picture, in pixels
 MEANS = 1.0  # a change of an image's mIoU that counts as better or worse, in percent
@@ -25,7 +23,6 @@ RESULTS: dict[str, tuple[Split, str, str]] = {  # by title: split, the field of 
     "Pseudo-masks of training images": ("train", "pseudo_masks", "write_pseudo_masks"),
     "Predictions of validation images": ("val", "predictions", "predict_segmentation"),
 }
-Each = Callable[[str, Callable[[Record], Any], Sequence[Record]], list[Any]]  # results by record, and a title to show
 
 
 @dataclass(frozen=True)
@@ -189,14 +186,7 @@ def draw(dataset: Dataset, record: Record, maps: Sequence[LabelMaps], names: Seq
     pictures = {"Image": image} | {
         title: overlay(image, fit(mask, width=SIDE, height=SIDE), palette) for title, mask in masks.items()
     }
-    return {title: _embedded(picture) for title, picture in pictures.items()}
-
-
-def _embedded(picture: np.ndarray) -> Layer:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="WEBP", quality=75, method=2)
-    content = base64.b64encode(stream.getvalue()).decode("ascii")
-    return Layer(f"data:image/webp;base64,{content}", picture.shape[1], picture.shape[0])
+    return {title: embedded(picture) for title, picture in pictures.items()}
 
 
 def _notes(change: Change, names: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The runs that a comparison shows: the workspace, git revisions and DVC experiments. Nothing is checked out.
+"""Opens the runs that a comparison shows: the workspace, git revisions and DVC experiments. Nothing is checked out.
 
-Of a revision, the small files are copied out of git, and outputs become links to DVC's cache. So each run is a folder
-that the readers of results take.
+For a revision, a temporary folder gets copies of the small files in git, and links to the outputs in DVC's cache. So
+each run is a folder, and the functions that read results work on any run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,9 +35,10 @@ class Places:
 
 @dataclass(frozen=True)
 class Run:
-    """A run in a folder. `name` is the user's; `commit` is empty for the workspace.
+    """A run in a folder. `name` is what the user typed; `commit` is empty for the workspace.
 
-    `absent` are the outputs that are in neither the workspace nor DVC's cache; `cure` says how to get them.
+    `absent` lists the outputs that are not in the workspace or, for a revision, not in DVC's cache. `cure` says how to
+    get them.
     """
 
     name: str
@@ -48,16 +49,16 @@ class Run:
 
     @property
     def missing(self) -> str:
-        """What is absent, in words; empty if nothing is."""
+        """The absent outputs in words; empty if no output is absent."""
         where = "DVC's cache" if self.commit else "the workspace"
         return f"{', '.join(self.absent)} not in {where}" if self.absent else ""
 
 
 def open_runs(names: Sequence[str], scratch: Path, places: Places) -> list[Run]:
-    """The runs of these names, in this order. Folders of revisions are made in `scratch`.
+    """Open the runs with these names, in this order; `scratch` gets a folder for each revision.
 
-    Raises UserError for a name that is given twice or that names no run, with the names that exist; and outside of a
-    project with git and DVC.
+    Raises UserError if a name is given twice, if a name matches no run (the message lists existing names), or if this
+    folder is not a project with git and DVC.
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
@@ -101,7 +102,7 @@ def _commit(repo: Any, name: str) -> str:
 
 
 def _candidates(repo: Any, name: str) -> str:
-    """The names that a user may have meant, the likeliest ones first."""
+    """Existing names for an error message, those most similar to `name` first."""
     experiments = sorted(set(_experiments(repo).values()))
     known = [WORKSPACE, "HEAD", *repo.scm.list_branches(), *repo.scm.list_tags(), *experiments]
     near = get_close_matches(name, known, n=3)
@@ -119,7 +120,7 @@ def _experiments(repo: Any) -> dict[str, str]:
 
 
 def _opened(repo: Any, name: str, commit: str, folder: Path, places: Places) -> Run:
-    """A revision's texts as copies, its outputs as links to DVC's cache."""
+    """Copy a revision's small files into `folder`, and link its outputs to DVC's cache."""
     from dvc.repo.brancher import switch
 
     with switch(repo, commit):
@@ -139,7 +140,7 @@ def _opened(repo: Any, name: str, commit: str, folder: Path, places: Places) -> 
 
 
 def _link(out: Any, folder: Path) -> bool:
-    """Make a folder of links to an output's files in the cache; whether all of them are there."""
+    """Link an output's files in the cache into `folder`. Returns False if the cache lacks a file."""
     content = out.get_obj()
     if content is None:
         return False

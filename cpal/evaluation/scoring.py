@@ -1,6 +1,6 @@
 """Scores a folder of results against the ground truth, with the images in parallel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ from joblib import delayed
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, read_record_mask
 from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary, void_percent
-from cpal.maps.cams import read_maps, resize_maps
+from cpal.maps.cams import CamFile, read_maps, resize_maps
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import read_walk
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 
 
 def score_masks(
@@ -61,18 +61,13 @@ def score_seeds(
     """
     names = read_maps(folder, records[0]).maps
     fixed = {name: rule.thresholds[name] for name in names}
-    grid = {name: np.unique(np.append(np.arange(step, 1, step), value)) for name, value in fixed.items()}
-
+    grid = {name: threshold_grid(step, value) for name, value in fixed.items()}
     classes = dataset.num_classes
 
     def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
         content = read_maps(folder, record)
-        counts = {"seed": confusion_matrix(truth, seed_map(content, rule), classes)}
-        for name in fixed:
-            maps = resize_maps(content.maps[name], content.size)
-            counts[name] = sweep_counts(truth, maps, content.classes, grid[name], classes)
-            counts[f"{name}_pixels"] = score_histogram(maps, grid[name])
-        return counts
+        seeds = confusion_matrix(truth, seed_map(content, rule), classes)
+        return {"seed": seeds} | count_maps(truth, content, grid, classes)
 
     total = sum_over_images(score, dataset, records, workers=workers)
     details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits["score"]}}
@@ -87,7 +82,7 @@ def score_walk(
     dataset: Dataset, records: list[Record], folder: Path, power: float, threshold: float, *, step: float, workers: int
 ) -> dict[str, Any]:
     """Scores of the walk's maps for one power, with a constant background, at the three thresholds of `score_seeds`."""
-    grid = np.unique(np.append(np.arange(step, 1, step), threshold))
+    grid = threshold_grid(step, threshold)
     classes = dataset.num_classes
 
     def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,6 +93,23 @@ def score_walk(
 
     total = sum_over_images(score, dataset, records, workers=workers)
     return at_thresholds(total["counts"], total["pixels"], grid, threshold)
+
+
+def threshold_grid(step: float, fixed: float) -> np.ndarray:
+    """Thresholds between 0 and 1 at this spacing, and the fixed one among them, in ascending order."""
+    return np.unique(np.append(np.arange(step, 1, step), fixed))
+
+
+def count_maps(
+    truth: np.ndarray, content: CamFile, grid: Mapping[str, np.ndarray], num_classes: int
+) -> dict[str, np.ndarray]:
+    """For each map that `grid` names: `sweep_counts` as NAME, and `score_histogram` as NAME_pixels."""
+    counts = {}
+    for name, thresholds in grid.items():
+        maps = resize_maps(content.maps[name], content.size)
+        counts[name] = sweep_counts(truth, maps, content.classes, thresholds, num_classes)
+        counts[f"{name}_pixels"] = score_histogram(maps, thresholds)
+    return counts
 
 
 def sum_over_images(

@@ -13,7 +13,7 @@ from joblib import delayed
 
 from cpal.data.dataset import Record
 from cpal.data.masks import BACKGROUND, VOID
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 
 Read = Callable[[Record], np.ndarray]
 SHOWN = 0.01  # share of an image's pixels from which a class counts as predicted for the image

@@ -1,13 +1,10 @@
 """One image's way through the pipeline as an HTML page that holds its pictures, needs no network and no script."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cpal.data.dataset import Record
 from cpal.explain.neighbors import ClassView
@@ -21,8 +18,8 @@ from cpal.explain.pictures import (
     step_pictures,
 )
 from cpal.explain.steps import Published, Step, void_percent
-from cpal.maps.drawing import RAMP, class_palette, fit
-from cpal.report import page as report_page
+from cpal.maps.drawing import fit
+from cpal.report.page import Layer, embedded, fill, policy
 from cpal.report.words import LAYERS, SEED_SOURCE
 from cpal.settings.config import Config
 
@@ -35,7 +32,6 @@ CONTRASTS = {  # how PACAM follows from the similarity to the class and to the b
     "difference": "class minus background where that is positive, divided by its maximum",
     "none": "the map of the class divided by its maximum; the background is not used",
 }
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 @dataclass(frozen=True)
@@ -54,25 +50,19 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture as a data URI, with its size in pixels, title and words."""
+class Figure(Layer):
+    """A picture with its title, and words about it."""
 
-    url: str
-    width: int
-    height: int
     title: str
     words: str = ""
 
 
 def render(shown: Explanation, settings: Config) -> str:
     """The whole page. Equal input gives equal bytes."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     image = fit(shown.photo, width=SIDE, height=SIDE)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("explain.html").render(
+    return fill(
+        "explain.html",
+        [TEMPLATES],
         shown=shown,
         settings=settings,
         open=OPEN,
@@ -85,19 +75,14 @@ def render(shown: Explanation, settings: Config) -> str:
             for title, picture in step_pictures(image, shown.steps).items()
         ],
         changes={name: CHANGE_PALETTE[kind].tolist() for name, kind in CHANGES.items()},
-        policy=POLICY,
-        style=(report_page.TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        policy=policy(),
         own_style=(TEMPLATES / "explain.css").read_text(encoding="utf-8"),
-        ramp=f"linear-gradient(to right,{', '.join('rgb({},{},{})'.format(*color) for color in RAMP.tolist())})",
-        color=lambda value: "rgb({},{},{})".format(*class_palette()[value].tolist()),
     )
 
 
 def _figure(picture: np.ndarray, title: str, words: str = "") -> Figure:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", quality=80, method=4)
-    content = base64.b64encode(stream.getvalue()).decode("ascii")
-    return Figure(f"data:image/webp;base64,{content}", picture.shape[1], picture.shape[0], title, words)
+    layer = embedded(picture, quality=80, method=4)
+    return Figure(layer.url, layer.width, layer.height, title, words)
 
 
 def _map_figures(image: np.ndarray, found: Published, view: ClassView) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""Draws an image's way through the pipeline, on the photograph at any size."""
+"""Draws the maps and label maps of one image over its photograph, at any size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,10 +49,10 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 
 @dataclass(frozen=True)
 class Similarities:
-    """What Eq. 13 gives with each neighbour, with all of them and with the background's, as pictures.
+    """Cosine maps (Eq. 13) as pictures: of each soft neighbour alone, of all together, and of the background's.
 
-    All share one scale of colors, from `low` to `high`, the smallest and the largest cosine of the neighbours; negative
-    ones are drawn as 0.
+    All pictures share one color scale, from `low` to `high`: the smallest and the largest cosine with the class's soft
+    neighbours. Negative cosines count as 0.
     """
 
     alone: list[np.ndarray]
@@ -97,8 +97,8 @@ def sheet(
     sources: Sources,
     classes: Sequence[str],
 ) -> np.ndarray:
-    """The whole way as one picture: for each class its maps with the strongest neighbours and, below these, the
-    nearest training image with the pixels that made its instance; then the steps from seeds to the mask."""
+    """The whole explanation as one picture. For each class: its maps and strongest neighbours; below each neighbour,
+    the nearest training image with the pixels that made its instance. Then the steps from the seeds to the mask."""
     image = fit(photo, width=PANEL)
     rows = []
     for view in views:

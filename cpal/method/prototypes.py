@@ -1,4 +1,4 @@
-"""The paper: pure tensor functions, one function an equation, and the support bank.
+"""The paper's equations as pure tensor functions, one function for each equation, and the support bank.
 
 Shapes: B images, K classes with background first, D feature channels, h w map, L bank entries per class,
 P context prototypes (paper N_p), T soft neighbours (paper K). Invalid entries are marked by boolean masks.
@@ -16,11 +16,11 @@ EPSILON = 1e-5
 
 
 def prototype_masks(cam: Tensor, *, threshold: float, background_threshold: float, exclusive: bool) -> Tensor:
-    """P_n = 1(M_n > tau), the pixels that speak for a class, Eq. 4.
+    """P_n = 1(M_n > tau), the pixels that make a class's instance prototype, Eq. 4.
 
     cam (B, K, h, w) in [0, 1], background first, zero for absent classes -> (B, K, h, w) of 0/1.
-    Paper: one threshold. Ours: background has its own (with 1 - max as M_b nearly every pixel passes 0.1), and with
-    `exclusive` a pixel counts only for its strongest foreground class, so that co-occurring classes do not share it.
+    Paper: one threshold. Ours: another one for background, because with M_b = 1 - max nearly every pixel passes 0.1.
+    With `exclusive`, a pixel counts only for its strongest foreground class, so that classes do not share pixels.
     """
     foreground = cam[:, 1:]
     mask = foreground > threshold
@@ -30,11 +30,11 @@ def prototype_masks(cam: Tensor, *, threshold: float, background_threshold: floa
 
 
 def structure_masks(features: Tensor, cam: Tensor, *, background_scale: float = 0.5) -> Tensor:
-    """SIPE's structure-aware seed: a pixel belongs to the class whose CAM overlaps most with the pixels like it.
+    """SIPE's structure-aware seed: a pixel belongs to the class whose CAM overlaps most with similar pixels.
 
     features (B, D, h, w), cam (B, K, h, w) in [0, 1], background first, zero for absent classes -> (B, K, h, w) of
-    0/1, one class a pixel. The pixels like one are its ReLU cosines with all others; overlap is the soft IoU, where
-    background counts by `background_scale` (SIPE: 0.5). Memory grows with the square of the map.
+    0/1, one class a pixel. The similarity of two pixels is the ReLU of their cosine. Overlap is the soft IoU of a CAM
+    and a pixel's similarities, times `background_scale` for background (SIPE: 0.5). Memory grows with (h w) squared.
     """
     unit = F.normalize(features.flatten(2), dim=1)
     alike = F.relu(torch.einsum("bdp,bdq->bpq", unit, unit))
@@ -60,8 +60,8 @@ def instance_prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]
 class SupportBank(nn.Module):
     """C: the latest L instance prototypes of each class, first in first out.
 
-    Buffers, so that checkpoints hold them: entries (K, L, D), and seen (K,), how many were ever stored. Entry number i
-    of a class lies in slot i modulo L.
+    Its buffers are in checkpoints: entries (K, L, D), and seen (K,), the number of instances stored so far. Instance
+    number i of a class is in slot i modulo L.
     """
 
     entries: Tensor
@@ -74,14 +74,14 @@ class SupportBank(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, prototypes: Tensor, present: Tensor) -> None:
-        """Store the present ones of prototypes (B, K, D), in the order of the batch, over the oldest entries."""
+        """Replace the oldest entries by the present prototypes of (B, K, D), in the order of the batch."""
         for k, count in enumerate(present.sum(dim=0).tolist()):
             if count:
                 self._append(k, prototypes[present[:, k], k], count)
 
     @torch.no_grad()
     def extend(self, other: "SupportBank") -> None:
-        """Store another bank's instances, so that this one is what it were had it seen them itself."""
+        """Store another bank's instances, as if this bank had stored each of them itself."""
         for k, count in enumerate(other.seen.tolist()):
             self._append(k, other.latest(k), count)
 
@@ -92,7 +92,7 @@ class SupportBank(nn.Module):
         return self.entries[k, slots]
 
     def _append(self, k: int, entries: Tensor, seen: int) -> None:
-        """Store entries (C, D), the last ones of `seen`, of which a bank keeps no more than its length."""
+        """Store entries (C, D), the last of `seen` new instances; the bank keeps at most its length of them."""
         length = self.entries.shape[1]
         last = int(self.seen[k]) + seen
         kept = entries[-length:].to(self.entries)
@@ -118,8 +118,8 @@ def context_prototypes(
 ) -> tuple[Tensor, Tensor]:
     """p_i: means of the groups that k-means finds among each class's bank entries, Eq. 5.
 
-    bank (K, L, D), filled (K, L) bool -> context (K, P, D), valid (K, P) bool. A class with fewer entries than P has
-    them all as prototypes of their own. Groups are found by angle, members averaged as they are (Eq. 5).
+    bank (K, L, D), filled (K, L) bool -> context (K, P, D), valid (K, P) bool. If a class has fewer entries
+    than P, each entry is a prototype. Groups are found by angle; each mean is that of the entries as stored (Eq. 5).
     Paper: algorithm unnamed. Ours: k-means++ seeds from `generator` (on the CPU), all classes at once as matrix
     products, at most `iterations` rounds; a group that runs empty keeps its center.
     """
@@ -167,7 +167,7 @@ def _group_mean(vectors: Tensor, group: Tensor, filled: Tensor, num_groups: int)
 
 
 class Context(NamedTuple):
-    """Context prototypes p_i as Eq. 6, 7, 12 and 13 use them: what many uses of the same prototypes need is made once.
+    """Context prototypes p_i, and values of them that Eq. 6, 7, 12 and 13 use many times, computed once.
 
     prototypes (K, P, D), valid (K, P) bool, unit (K, P, D) of length 1, mean (K, D), see `mean_context`.
     """
@@ -262,8 +262,8 @@ def contrast(similarity: Tensor, mode: Contrast) -> Tensor:
     none: each map over its own maximum (SIPE). difference: ReLU(class - background) over its maximum. ratio:
     class / (class + background), 0.5 where the two are equal. normalized: the ratio of the maps over their maxima, so
     that 0.5 is where SIPE's argmax changes sides. Background itself becomes s / max (none), 1 - max over the classes
-    (difference) or 0.5 (ratio, normalized). Ours: cosines of all classes are high everywhere, what separates an
-    object is how much nearer a pixel is to its class than to the background of the same image.
+    (difference) or 0.5 (ratio, normalized). Ours: the cosines of all classes are high everywhere, so an object stands
+    out only where a pixel is nearer to its class than to the background of the same image.
     """
     if mode in ("none", "normalized"):
         similarity = similarity / (similarity.amax(dim=(2, 3), keepdim=True) + EPSILON)
@@ -291,9 +291,9 @@ def self_supervised_loss(cam: Tensor, pacam: Tensor, valid: Tensor) -> Tensor:
 def ocsem(prototypes: Tensor, present: Tensor, context: Tensor, valid: Tensor) -> Tensor:
     """OCSEM: how often an instance is nearer to a context prototype than to all others of its class, Eq. 8.
 
-    Read as the paper prints it, the mean over i and q of [cos(p_i, P_q) > max over h != i], which is 1/P by
-    construction; what alignment can raise is the value of the best cosine. Ours: the mean over present instances of
-    the highest cosine with a context prototype. prototypes (B, K, D) -> scalar.
+    Paper: the mean over i and q of [cos(p_i, P_q) > max over h != i]. That is always 1/P; alignment can only raise the
+    value of the highest cosine. Ours: the mean over present instances of the highest cosine with a context prototype.
+    prototypes (B, K, D) -> scalar.
     """
     cosine = torch.einsum("bkd,kpd->bkp", F.normalize(prototypes, dim=-1), F.normalize(context, dim=-1))
     best = cosine.masked_fill(~valid, -torch.inf).amax(dim=-1)

@@ -1,9 +1,10 @@
-"""The taught CAM (ours): what L_Self is for, taken to its end once the network is trained.
+"""The taught CAM (ours): a second CAM, which learns from PACAM after the network is trained.
 
-Eq. 14 lets PACAM teach the CAM step by step, against the classifier's own loss and under prototypes that still move.
-Here a CAM of its own, a 1x1 convolution on z, learns from the pixels that the final PACAM is sure of (`teach_cam`). A
-prototype is a mean, so that a channel counts by its size; the convolution weighs channels by what tells the classes
-apart. Nothing else learns, so the problem is convex: the same features give the same map, from any start.
+In the paper, PACAM teaches the CAM through L_Self (Eq. 14) during the training, while the classification loss acts on
+the same CAM and the prototypes still change. Here, a 1x1 convolution on z learns from the pixels where the final PACAM
+is sure (`teach_cam`). A prototype is a mean of features, so channels with large values dominate it; the convolution
+gives large weights to the channels that separate the classes. Only the convolution is trained, so the problem is
+convex: the same features give the same map from any start.
 """
 
 import torch
@@ -27,8 +28,8 @@ class TaughtCam(nn.Module):
     def forward(self, z: Tensor, image_label: Tensor) -> Tensor:
         """z (B, D, h, w), image_label (B, N) of 0/1 -> (B, N, h, w) in [0, 1], 0 for absent classes.
 
-        A cell holds p / (p + b) of the probabilities of class and background among background and present classes, so
-        that 0.5 is where the two are equal, as with PACAM's ratio.
+        A cell's value is p / (p + b), with p and b the probabilities of the class and of the background. It is 0.5
+        where the two are equal, as in PACAM with the contrast `ratio`.
         """
         logits = torch.einsum("bdhw,kd->bkhw", z, self.weight) + self.bias[:, None, None]
         versus = (logits[:, 1:] - logits[:, :1]).sigmoid()
@@ -38,9 +39,9 @@ class TaughtCam(nn.Module):
     def learn(self, z: Tensor, label: Tensor, *, decay: Tensor) -> None:
         """Multinomial logistic regression of label (P,) of 0..N on z (P, D), by L-BFGS.
 
-        Classes weigh the same, however many pixels they have; decay (K,) is the factor on a class's squared weights, of
-        z centered and divided by the mean deviation of its channels, so that it means the same for any features. The
-        layer is centered and divided instead: a copy of z can be gigabytes.
+        All classes have the same total weight, whatever their number of pixels. decay (K,) multiplies a class's squared
+        weights in the loss. These are weights for z centered and divided by the mean deviation of its channels, so that
+        a decay suits features of any size. The code scales the layer instead of z, whose copy could take gigabytes.
         """
         center, scale = z.mean(dim=0), z.std(dim=0).mean()
         count = torch.bincount(label, minlength=len(self.bias)).to(z)

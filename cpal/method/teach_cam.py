@@ -1,4 +1,4 @@
-"""What the taught CAM learns from: cells that PACAM is sure of, then those that a CRF of its own maps is sure of."""
+"""Teaches the taught CAM: first with cells where PACAM is sure, then with cells where CRFs of its own maps agree."""
 
 import math
 import zlib
@@ -23,14 +23,15 @@ from cpal.method import prototypes as P
 from cpal.method.classifier import Classifier
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.method.taught_cam import TaughtCam
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.config import CrfConfig, TaughtCamConfig
 
 
 def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list[Record]:
-    """At least `images` records of each class, or all that there are, and of those without any class, drawn at random.
+    """A random choice of at least `images` records of each class, or of all if a class has fewer.
 
-    They keep their order. A record counts for each of its classes, so that a common class can have more.
+    Records without a class count as one more class. The order stays. A record counts for each of its classes, so that a
+    common class can have more records.
     """
     count: Counter[int] = Counter()
     chosen = []
@@ -43,9 +44,9 @@ def some_of_each_class(records: list[Record], images: int, *, seed: int) -> list
 
 
 class HostView(NamedTuple):
-    """What the network sees of an image: by view the maps that make z and the CAM (1, N, h, w); its label is (1, N).
+    """The network's outputs for an image: for each view the feature maps that make z, and the CAM (1, N, h, w).
 
-    image is the view for the CRF, uint8 (H, W, 3).
+    label is (1, N). image is the view that the CRF sees, uint8 (H, W, 3).
     """
 
     record: Record
@@ -61,10 +62,10 @@ class HostView(NamedTuple):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What all lessons of a taught CAM share.
+    """Settings that all lessons of a taught CAM share.
 
-    `share`: cells that each view of an image teaches at most, `cells`: all views of all images together. `nearest`:
-    index of the view that the CRF sees. `workers`: images whose CRFs run at once.
+    `share`: largest number of cells from one view of an image. `cells`: largest number from all views of all images.
+    `nearest`: index of the view that the CRF sees. `workers`: number of images whose CRFs run at the same time.
     """
 
     settings: TaughtCamConfig
@@ -98,10 +99,9 @@ class Cells(NamedTuple):
 def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> Cells:
     """Cells whose label is sure, from one pass over the views of the images.
 
-    PACAM is the teacher. If the classifier has a taught CAM already, that CAM is the teacher, through a CRF; but PACAM
-    again in an image where the CRF loses a class, or that class's pixels would be learned as background. Each view of
-    each image teaches at most lesson.share cells, drawn at random: for an image always the same draw, whatever other
-    images there are.
+    The labels come from PACAM or, if the classifier has a taught CAM already, from CRFs of that CAM. In an image where
+    the CRFs lose a class, PACAM labels the cells again: else the class's pixels would be learned as background. At most
+    lesson.share cells of each view are drawn at random; the draw of an image does not depend on the other images.
     """
     learner = classifier.learner
     assert learner is not None
@@ -124,8 +124,8 @@ def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
 
 
 def learn_cells(cells: Cells, settings: TaughtCamConfig) -> TaughtCam:
-    """A taught CAM of these cells. A class's decay is settings.decay over the number of its images: the fewer there
-    are, the less is believed of them."""
+    """Train a taught CAM on these cells. A class's decay is settings.decay divided by the number of its images: a class
+    with few images is regularized most."""
     taught = TaughtCam(len(cells.images), cells.z.shape[1]).to(cells.z.device)
     taught.learn(cells.z, cells.labels, decay=settings.decay / cells.images.clamp(min=1))
     return taught

@@ -1,6 +1,5 @@
 """Which images a report shows, and each one's way through the pipeline as layers of one size."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from cpal.maps.drawing import class_palette, contact_sheet, fit, heat, legend, o
 from cpal.maps.fonts import drawable
 from cpal.maps.refined import read_crf
 from cpal.report.looks import Look, Results
-from cpal.report.page import Card, Layer
+from cpal.report.page import Card, Layer, data_uri
 
 LAYER_SIDE, ROW_WIDTH, SAMPLE_SIDE = 360, 176, 128  # of a picture, in pixels
 SAMPLES, SAMPLE_COLUMNS = 24, 6
@@ -104,12 +103,11 @@ def embed(cards: Sequence[Card], folder: Path, *, largest: int) -> list[Card]:
         return list(cards)
 
     def inside(layer: Layer) -> Layer:
-        content = base64.b64encode((folder / layer.url).read_bytes()).decode("ascii")
-        return replace(layer, url=f"data:image/webp;base64,{content}")
+        return replace(layer, url=data_uri((folder / layer.url).read_bytes()))
 
-    embedded = [replace(card, layers={title: inside(layer) for title, layer in card.layers.items()}) for card in cards]
+    whole = [replace(card, layers={title: inside(layer) for title, layer in card.layers.items()}) for card in cards]
     remove(folder / "images")
-    return embedded
+    return whole
 
 
 def strip_rows(dataset: Dataset, records: Iterable[Record], results: Results) -> np.ndarray:

@@ -5,10 +5,14 @@ Equal input gives equal bytes. Charts are SVG in the page; the only script is te
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from cpal.data.dataset import Dataset
 from cpal.evaluation.doubt import SIGNALS, ClassDoubt
@@ -16,18 +20,11 @@ from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.report import words
 from cpal.report.charts import line_chart
-from cpal.times import Taken, duration
+from cpal.running.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first
 TEMPLATES = Path(__file__).with_name("templates")
-
-# Names of classes and images come from data sets. They are escaped; should that fail once, a browser runs and fetches
-# nothing nevertheless: it takes the page's own styles and pictures, and the one script that has this hash.
-POLICY = (
-    "default-src 'none'; script-src 'sha256-{script}'; style-src 'unsafe-inline'; img-src data: 'self' file:; "
-    "base-uri 'none'; form-action 'none'"
-)
 
 
 @dataclass(frozen=True)
@@ -142,9 +139,8 @@ def render_page(report: Report) -> str:
     rest |= {"times": "Time and memory"} if report.times else {}
     sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
     script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
-    ramp = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in RAMP.tolist())
-    values = {"report": report, "steps": STEPS, "signals": SIGNALS, "ramp": f"linear-gradient(to right,{ramp})"}
-    values |= {"classes": report.classes, "curves": report.curves, "duration": duration}
+    values = {"report": report, "steps": STEPS, "signals": SIGNALS, "duration": duration}
+    values |= {"classes": report.classes, "curves": report.curves}
     return render("CPAL report", report.sentence, sections, values, script=script)
 
 
@@ -162,24 +158,65 @@ def render(
     `values` are what these templates take, and the `classes` of the colors. Without a script the page has no enlarged
     view.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES, *templates]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
+        templates,
         title=title,
         sentence=sentence,
         sections=sections,
         words={"layers": words.LAYERS, "without_truth": words.WITHOUT_TRUTH, "curves": words.CURVES},
-        policy=POLICY.format(script=digest),
-        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        policy=policy(script),
         script=script,
         line_chart=line_chart,
-        color=lambda value: "rgb({},{},{})".format(*class_palette()[value].tolist()),
         **values,
     )
+
+
+def fill(name: str, folders: Sequence[Path], **values: Any) -> str:
+    """Fill a template, which lies here or in one of `folders`, with `values`, `style`, `color` and `ramp`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([TEMPLATES, *folders]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return environment.get_template(name).render(style=style, color=color, ramp=ramp(), **values)
+
+
+def policy(script: str | None = None) -> str:
+    """The Content-Security-Policy of a page with this script; None: of a page that holds all its pictures.
+
+    Names of classes and images come from data sets. They are escaped; should that fail once, a browser runs and fetches
+    nothing nevertheless: it takes the page's own styles and pictures, and the one script that has this hash.
+    """
+    scripts, pictures = "", "data:"
+    if script is not None:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        scripts, pictures = f"script-src 'sha256-{digest}'; ", "data: 'self' file:"
+    own = f"{scripts}style-src 'unsafe-inline'; img-src {pictures}"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+
+
+def color(value: int) -> str:
+    """The color of a mask value in CSS."""
+    return "rgb({},{},{})".format(*class_palette()[value].tolist())
+
+
+def ramp() -> str:
+    """The colors of a map in CSS, from low to high."""
+    return f"linear-gradient(to right,{', '.join('rgb({},{},{})'.format(*stop) for stop in RAMP.tolist())})"
+
+
+def embedded(picture: np.ndarray, *, quality: int = 75, method: int = 2) -> Layer:
+    """A picture uint8 (H, W, 3) as a layer that lies in the page itself."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=method)
+    return Layer(data_uri(stream.getvalue()), picture.shape[1], picture.shape[0])
+
+
+def data_uri(webp: bytes) -> str:
+    """The content of a WebP file as an address."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
 
 
 def _score_rows(step: str, metrics: Mapping[str, Any], seed_source: str) -> Iterator[ScoreRow]:

@@ -20,7 +20,7 @@ from cpal.data.images import read_image
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
 from cpal.files import write_json
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.data import DataConfig
 from cpal.sources.import_listing import kept, unlearnable
 from cpal.sources.instances_json import AnnotatedImage, read_instances

@@ -10,7 +10,7 @@ from joblib import delayed
 from cpal.data.dataset import Record, write_dataset
 from cpal.data.masks import BACKGROUND, VOID, write_mask
 from cpal.errors import UserError
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.sources.labels_and_masks import order_of_masks, scored_images, undrawn
 from cpal.sources.listing import LabelOrigin, Listing, Progress, silent
 from cpal.sources.mask_colors import ColorTable, read_values

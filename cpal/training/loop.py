@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cpal.errors import UserError
-from cpal.progress import bar
+from cpal.running.progress import bar
 from cpal.settings.base import FinetuningSection, TrainingSection
 from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, resume
 from cpal.training.samples import SampleStream, TrainingSamples
@@ -143,7 +143,7 @@ class LossModel(BaseModel):
 
 
 class _Distributed(MMDistributedDataParallel):
-    """mmengine's, but for a batch in parts; the processes exchange their gradients with the last part only."""
+    """mmengine's wrapper for batches in parts: the processes exchange gradients only after the last part."""
 
     def train_step(self, data: dict[str, Tensor], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         return accumulated_step(self, self.module, data, optim_wrapper)
@@ -152,10 +152,10 @@ class _Distributed(MMDistributedDataParallel):
 def accumulated_step(
     called: LossModel | _Distributed, model: LossModel, data: dict[str, Tensor], optim_wrapper: OptimWrapper
 ) -> dict[str, Tensor]:
-    """A step of the optimizer on a batch, of which model.accumulate parts run one after the other; their mean losses.
+    """Split a batch into model.accumulate parts, make one optimizer step for all parts, and return the mean losses.
 
-    The gradient is the mean of the parts' gradients. That is the gradient of the whole batch for a loss that is a mean
-    over images, and a close one for a mean over the pixels that have a label. `called` is `model`, or what wraps it.
+    The gradient is the mean of the parts' gradients. For a loss that is a mean over images, this is the gradient of the
+    whole batch; for a mean over labeled pixels, it is close to that. `called` is `model` or the wrapper of `model`.
     """
     data = model.data_preprocessor(data, True)  # moves it to the device
     parts = zip(*(values.chunk(model.accumulate) for values in data.values()), strict=True)

@@ -25,7 +25,7 @@ PICTURE = ROOT / "docs/architecture.svg"
 STAGES = {"stages": "one command for each stage"}
 COLORS = {"stages": "#fde7c8", "method": "#cfe3f7"}  # where a reader starts; all others are gray
 LINE = "#5a6675"
-WIDTH, HEIGHT = 124, 68  # of a box, in points
+WIDTH, HEIGHT = 124, 78  # of a box, in points
 
 
 def sub_packages() -> dict[str, str]:
@@ -117,8 +117,8 @@ def draw() -> Figure:
         patch = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=6")
         patch.set(facecolor=COLORS.get(name, "#eef1f4"), edgecolor=LINE, gid=f"box-{name}")
         axes.add_patch(patch)
-        axes.text(x, y - 19, name, ha="center", va="center", fontsize=14, fontweight="bold", color="#14181d")
-        axes.text(x, y + 10, text, ha="center", va="center", fontsize=10.5, color="#14181d", linespacing=1.1)
+        axes.text(x, y - 25, name, ha="center", va="center", fontsize=14, fontweight="bold", color="#14181d")
+        axes.text(x, y + 11, text, ha="center", va="center", fontsize=10.5, color="#14181d", linespacing=1.1)
     xs, ys = zip(*(box.xy for box in boxes.values()), strict=True)
     limits = (min(xs) - 0.6 * WIDTH, max(xs) + 0.6 * WIDTH), (max(ys) + 0.7 * HEIGHT, min(ys) - 0.7 * HEIGHT)
     axes.set(xlim=limits[0], ylim=limits[1])

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs (mkdocs.yml): the site has the tree of the repository, and shows the docstrings of its modules.
+"""Hooks of MkDocs (mkdocs.yml): the site has the folders of the repository, and shows the docstrings of its modules.
 
-GitHub shows each page as a plain file. A link such as ../README.md has to work there and here, so docs/ is a folder of
-the site, beside the pages and files of the repository that the pages link to.
+A link such as ../README.md must work on GitHub and on the site. Therefore, docs/ is a folder of the site, and the files
+that the pages link to are at the same places as in the repository.
 """
 
 import shutil
@@ -19,7 +19,7 @@ BESIDE = (
 
 
 def on_startup(**_: object) -> None:
-    """Copy the modules into folders with an __init__.py, for griffe passes over folders without one."""
+    """Copy the modules into folders with an __init__.py, because griffe ignores folders without this file."""
     shutil.rmtree(COPY, ignore_errors=True)
     for path in modules():
         target = COPY / path
@@ -43,5 +43,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Show the members of a module where a page names it in a comment, which GitHub does not show."""
+    """Show the members of a module where a page has a comment with its name; GitHub hides comments."""
     return markdown.replace("<!-- ::: ", "::: ").replace(" ::: -->", "")

@@ -1,4 +1,4 @@
-"""The first line of a stage: which of how many it is, and what it works on."""
+"""The first line that a stage prints: its number in the pipeline, its name, and how many images it processes."""
 
 import re
 
@@ -8,14 +8,14 @@ from stages.job.paths import DATASET, PIPELINE
 
 
 def pipeline() -> list[str]:
-    """The stages in the order of dvc.yaml; empty without this file, which the stage itself will miss."""
+    """The names of the stages in the order of dvc.yaml; empty if there is no dvc.yaml."""
     if not PIPELINE.exists():
         return []
     return re.findall(r"^    cmd: python -m stages\.(\w+)", PIPELINE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def first_line(job: Job, order: list[str]) -> str:
-    """Such as `stage 5 of 18: teach_cam, 420 images`. Raises UserError if the data set is damaged."""
+    """The line, such as `stage 5 of 18: teach_cam, 420 images`. Raises UserError if the data set is damaged."""
     config = job.config
     idle = {
         "first_round": not config.chosen_host.first_round,
@@ -30,10 +30,9 @@ def first_line(job: Job, order: list[str]) -> str:
 
 
 def images(job: Job) -> list[Record]:
-    """The images that a stage works on."""
-    val, predicted = job.dataset.split("val", job.limit), job.dataset.predicted(job.limit)
+    """The images that a stage processes."""
     if job.name == "evaluate_labels":
-        return val
+        return job.dataset.split("val", job.limit)
     if job.name in ("predict_segmentation", "evaluate_segmentation"):
-        return [*val, *predicted]
+        return job.predicted
     return list(job.dataset.records) if job.name == "report" else job.train

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cpal.data.dataset import Dataset, Record, read_dataset
 from cpal.errors import UserError
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.config import Config
 from stages.job.options import DEFAULT_WORKERS, destination, progress
 from stages.job.paths import DATA, DATASET, PARAMS
@@ -17,6 +17,7 @@ from stages.job.publishing import publish
 from stages.job.workdir import check_room, work_folder
 
 BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, maps 0.45
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Job:
     def train(self) -> list[Record]:
         """The training images, the first `limit` of them."""
         return self.dataset.split("train", self.limit)
+
+    @property
+    def predicted(self) -> list[Record]:
+        """The images that predict_segmentation labels: validation images, then the chosen training images.
+
+        There are at most `limit` of each.
+        """
+        images, seed = self.config.evaluate.train_images, self.config.seed
+        chosen = self.dataset.predicted(self.limit, images=images, seed=seed)
+        return [*self.dataset.split("val", self.limit), *chosen]
 
     @property
     def maps(self) -> Path:
@@ -69,16 +80,8 @@ class Job:
         return left
 
     def each(self, what: str, function: Callable[[Record, Path], Any], records: Sequence[Record]) -> None:
-        """Call `function` with each record and the path of its image, on several processes at once, and show it.
-
-        A process is sent what the function names: it must name a few values and never the data set.
-        """
-        from joblib import delayed
-
-        tasks = (delayed(function)(record, self.dataset.image_path(record)) for record in records)
-        done = processes(self.workers)(tasks)
-        for _ in progress(done, total=len(records), what=what):
-            pass
+        """Call `function` with each record and the path of its image, see `in_parallel`."""
+        in_parallel(self.workers, what, function, records, [self.dataset.image_path(record) for record in records])
 
     def continues(self, done: Path, load: Callable[[Path], object]) -> bool:
         """Whether `load` could take up a finished part of this stage's work; a damaged one is made again, and told."""
@@ -105,6 +108,17 @@ class Job:
         """Make folder/NAME the output: the files of these images, all of them and nothing else."""
         files = {f"{record.image_id}{ending}" for record in records}
         publish(folder, {name: out}, scratch=self.scratch, files=files)
+
+
+def in_parallel(workers: int, what: str, function: Callable[..., T], *items: Sequence[Any]) -> list[T]:
+    """The results of `map(function, *items)`, computed by several processes at once; `what` is the title of the bar.
+
+    A process is sent what the function names: it must name a few values and never the data set.
+    """
+    from joblib import delayed
+
+    done = processes(workers)(delayed(function)(*arguments) for arguments in zip(*items, strict=True))
+    return list(progress(done, total=len(items[0]), what=what))
 
 
 def _reads(read: Callable[[Record], Any], record: Record) -> bool:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from cpal.files import sweep
+from cpal.running.times import taken, write_taken
 from cpal.settings.base import Amp
 from cpal.settings.config import load_config
-from cpal.times import taken, write_taken
 from stages import BEGUN, COMMAND
 from stages.job.announce import first_line, pipeline
 from stages.job.images import Job

@@ -10,7 +10,7 @@ import typer
 from tqdm import tqdm
 
 from cpal.errors import UserError
-from cpal.progress import bar
+from cpal.running.progress import bar
 from stages.job.cores import available_cores
 from stages.job.launch import RANK
 from stages.job.stopping import STOPPED, say_stopped, stoppable

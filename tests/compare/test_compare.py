@@ -15,16 +15,8 @@ import numpy as np
 import pytest
 
 from cpal.compare.changes import compare_images, shared_records
-from cpal.compare.comparison import (
-    Comparison,
-    Facts,
-    as_text,
-    compare,
-    curve_rows,
-    read_facts,
-    render_comparison,
-    stale_stages,
-)
+from cpal.compare.comparison import Comparison, as_text, compare, curve_rows, render_comparison
+from cpal.compare.facts import Facts, read_facts, stale_stages
 from cpal.compare.runs import Run, open_runs
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.masks import read_mask, write_mask

@@ -8,7 +8,17 @@ import pytest
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID, read_mask
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
-from cpal.evaluation.scoring import otsu, score_histogram, score_masks, score_seeds, score_walk, sweep, sweep_counts
+from cpal.evaluation.scoring import (
+    count_maps,
+    otsu,
+    score_histogram,
+    score_masks,
+    score_seeds,
+    score_walk,
+    sweep,
+    sweep_counts,
+    threshold_grid,
+)
 from cpal.maps.cams import MAP_NAMES, CamFile, resize_maps, write_cam
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import WalkFile, walked_labels, write_walk
@@ -42,6 +52,19 @@ def test_sweep_is_each_threshold_on_its_own(void: bool) -> None:
     for threshold, value in zip(thresholds, curve, strict=True):
         predicted = np.where(maps.max(axis=0) > threshold, classes[maps.argmax(axis=0)], 0).astype(np.uint8)
         assert value == pytest.approx(mean_iou(confusion_matrix(truth, predicted, 4)))
+
+
+def test_the_fixed_threshold_is_in_the_grid_once() -> None:
+    assert threshold_grid(0.25, 0.3).tolist() == [0.25, 0.3, 0.5, 0.75]
+    assert threshold_grid(0.25, 0.5).tolist() == [0.25, 0.5, 0.75]
+
+
+def test_only_maps_of_the_grid_are_counted() -> None:
+    maps = {name: np.full((1, 2, 2), value) for name, value in (("cam", 0.4), ("pacam", 0.6))}
+    content, truth = CamFile(np.array([2]), maps, (4, 3)), np.full((4, 3), 2, np.uint8)
+    counts = count_maps(truth, content, {"pacam": np.array([0.5])}, 3)
+    assert counts.keys() == {"pacam", "pacam_pixels"}
+    assert counts["pacam"][2, 2].tolist() == counts["pacam_pixels"].tolist() == [0, 12]
 
 
 def test_image_without_class_is_background() -> None:

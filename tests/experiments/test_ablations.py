@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from cpal.errors import UserError
+from cpal.running.times import Taken, duration, write_taken
 from cpal.settings.config import parse_config
 from cpal.settings.profiles import load_profile, merged
-from cpal.times import Taken, duration, write_taken
 from experiments import ablations, results, tables
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cpal.times import Taken
+from cpal.running.times import Taken
 from experiments.estimate import estimate, stage_runs
 
 PIPELINE: dict[str, Any] = {

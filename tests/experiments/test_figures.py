@@ -17,6 +17,7 @@ from cpal.method.prototypes import Context
 from cpal.settings.config import load_config
 from cpal.settings.cpal import CpalSettings
 from experiments import figure_data, figures, plots
+from experiments.origin import write_rows
 from stages.job.explained import load_fitted
 from stages.job.job import NetworkJob
 
@@ -245,7 +246,7 @@ def test_thresholds_draw_curves_and_marks() -> None:
 
 def test_a_figure_is_drawn_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "class_iou.csv"
-    plots.write_csv(path, [{"class": "cat", "Seeds": 50.0}])
+    write_rows(path, [{"class": "cat", "Seeds": 50.0}])
     made = plots.draw(path, plots.class_iou)
     before = [target.read_bytes() for target in made]
     assert [target.name for target in made] == ["class_iou.svg", "class_iou.png"]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -27,10 +28,10 @@ from cpal.maps.refined import Refined, write_crf
 from cpal.maps.seeds import SeedRule
 from cpal.report.gallery import spread_over_ranks
 from cpal.report.looks import Look, Results, choose, look, worst_first
-from cpal.report.page import Report, Scores, render_page
+from cpal.report.page import Report, Scores, embedded, policy, render_page
 from cpal.report.provenance import commit, locked_outs
+from cpal.running.times import Taken, write_taken
 from cpal.settings.config import load_config
-from cpal.times import Taken, write_taken
 from html_page import Page
 from stages.job.job import Job
 
@@ -162,6 +163,17 @@ def test_page_needs_nothing_from_outside(run_folder: Path) -> None:
     text = Path("data/report/index.html").read_text(encoding="utf-8")
     assert "url(" not in text and "@import" not in text
     assert str(run_folder) not in text
+
+
+def test_a_page_without_script_holds_all_that_it_shows() -> None:
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy().split(";")}
+    assert rules["default-src"] == ["'none'"] and rules["img-src"] == ["data:"] and "script-src" not in rules
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[:, 15:] = (200, 40, 40)
+    layer = embedded(picture)
+    assert (layer.width, layer.height) == (30, 20) and layer.url.startswith("data:image/webp;base64,")
+    drawn = np.array(Image.open(io.BytesIO(base64.b64decode(layer.url.partition(",")[2]))))
+    assert np.abs(drawn.astype(int) - picture).mean() < 8
 
 
 def test_the_policy_allows_all_that_the_page_has_and_nothing_else(run_folder: Path) -> None:

@@ -40,7 +40,7 @@ def project(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPat
 
 
 def test_each_stage_says_how_many_images_it_has(project: Path, settings: Callable[..., Config]) -> None:
-    """Five images to train on, four of which are scored; two to validate on."""
+    """Five images to train on, all of which are scored; two to validate on."""
     dataset = read_dataset(Path("data/dataset"))
     assert (len(dataset.split("train")), len(dataset.split("val")), len(dataset.predicted())) == (5, 2, 5)
     order = pipeline()
@@ -51,6 +51,10 @@ def test_each_stage_says_how_many_images_it_has(project: Path, settings: Callabl
     other |= {name: "nothing to do with these settings" for name in ("first_round", "train_affinity")}
     assert lines == {name: number[name] + other.get(name, "5 images") for name in order}
     assert first_line(Job("make_cams", settings(), limit=3), order).endswith("make_cams, 3 images")
+    sample = settings(**{"evaluate.train_images": 3})
+    for name in ("predict_segmentation", "evaluate_segmentation"):
+        assert first_line(Job(name, sample), order).endswith(f"{name}, 5 images")
+        assert first_line(Job(name, sample, limit=1), order).endswith(f"{name}, 2 images")
     busy = settings(host="amn", **{"affinity.method": "irn", "taught_cam.decay": 0.0, "seeds.source": "pacam"})
     ends = {name: first_line(Job(name, busy), order).partition(", ")[2] for name in ("first_round", "train_affinity")}
     assert ends == {"first_round": "5 images", "train_affinity": "5 images"}

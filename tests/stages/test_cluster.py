@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from joblib import delayed
 
-import cpal.cluster
 from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.maps.cams import CamFile, map_size, write_cam
-from cpal.parallel import processes
+from cpal.running.cluster import AHEAD, Engine, Task, in_order
+from cpal.running.parallel import processes
 from cpal.settings.profiles import merged, plain_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_results_come_in_order_and_few_tasks_are_out(error: Exception | None) ->
     out: list[int] = []
     most = 0
 
-    def submit(task: cpal.cluster.Task) -> int:
+    def submit(task: Task) -> int:
         nonlocal most
         out.append(task[1][0])
         most = max(most, len(out))
@@ -79,13 +79,13 @@ def test_results_come_in_order_and_few_tasks_are_out(error: Exception | None) ->
             raise error
         return -number
 
-    results = cpal.cluster.in_order(cpal.cluster.Engine(2, submit, result), (delayed(abs)(n) for n in range(50)))
+    results = in_order(Engine(2, submit, result), (delayed(abs)(n) for n in range(50)))
     if error is None:
         assert list(results) == [-n for n in range(50)]
     else:
         with pytest.raises(ValueError, match="a task's own"):
             list(results)
-    assert most == 2 * cpal.cluster.AHEAD
+    assert most == 2 * AHEAD
 
 
 # A real cluster

@@ -39,16 +39,20 @@ def begun(folder: Path, **environment: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
-    process = begun(tmp_path)
+def stopped_by(number: signal.Signals, process: subprocess.Popen[str], *, within: float = 10) -> tuple[int, str]:
+    """The code of a process that this signal reaches, and what it writes to stderr."""
     process.send_signal(number)
     try:
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=within)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert error == "stopped: finished work is kept; the same command continues it\n"
+    return process.returncode, error
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    text = "stopped: finished work is kept; the same command continues it\n"
+    assert stopped_by(number, begun(tmp_path)) == (130, text)
 
 
 STAGES = Path(__file__).parents[2] / "stages/__init__.py"
@@ -75,13 +79,7 @@ def command(folder: Path, module: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stage_that_still_imports_says_so(number: signal.Signals, tmp_path: Path) -> None:
     process = command(tmp_path, "import time\nprint('here', flush=True)\ntime.sleep(60)\n")
-    process.send_signal(number)
-    try:
-        _, error = process.communicate(timeout=10)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert error == "stopped: nothing has begun; run the same command again\n"
+    assert stopped_by(number, process) == (130, "stopped: nothing has begun; run the same command again\n")
 
 
 ENDING = f"""
@@ -101,13 +99,7 @@ run(main)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stage_that_has_done_its_work_is_not_stopped(number: signal.Signals, tmp_path: Path) -> None:
-    process = command(tmp_path, ENDING)
-    process.send_signal(number)
-    try:
-        _, error = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == 0 and error == ""
+    assert stopped_by(number, command(tmp_path, ENDING), within=30) == (0, "")
 
 
 DVC = """

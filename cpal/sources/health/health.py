@@ -9,7 +9,7 @@ import numpy as np
 from joblib import delayed
 
 from cpal.data.dataset import Split
-from cpal.parallel import processes
+from cpal.running.parallel import processes
 from cpal.settings.config import Config
 from cpal.sources.health.class_findings import multi_hot, of_classes, of_length, of_names, of_settings, of_unlabeled
 from cpal.sources.health.file_findings import (

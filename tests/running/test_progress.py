@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-import cpal.progress
+import cpal.running.progress
 
 LINE = re.compile(
     r"\d\d:\d\d:\d\d refine CRF: (\d)/4 img, +(\?|[\d.]+)img/s, (\d\d:)+\d\d so far, (\?|(\d\d:)+\d\d) left"
@@ -14,8 +14,8 @@ LINE = re.compile(
 
 
 def test_a_log_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cpal.progress, "BETWEEN", 0)
-    assert list(cpal.progress.bar("abcd", total=4, desc="refine CRF", unit="img")) == [*"abcd"]
+    monkeypatch.setattr(cpal.running.progress, "BETWEEN", 0)
+    assert list(cpal.running.progress.bar("abcd", total=4, desc="refine CRF", unit="img")) == [*"abcd"]
     text = capsys.readouterr().err
     lines = [LINE.fullmatch(line) for line in text.splitlines()]
     assert "\r" not in text and text.endswith("\n")
@@ -26,7 +26,7 @@ def test_a_log_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     """Within half a minute: one at the start, one at the end."""
-    for _ in cpal.progress.bar(range(20_000), total=20_000, desc="refine CRF", unit="img"):
+    for _ in cpal.running.progress.bar(range(20_000), total=20_000, desc="refine CRF", unit="img"):
         pass
     assert re.findall(r"(\d+)/20000", capsys.readouterr().err) == ["0", "20000"]
 
@@ -35,5 +35,5 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(cpal.progress.bar("abcd", total=4, desc="refine CRF", unit="img")) == [*"abcd"]
+    assert list(cpal.running.progress.bar("abcd", total=4, desc="refine CRF", unit="img")) == [*"abcd"]
     assert "\rrefine CRF: 100%" in terminal.getvalue() and "so far" not in terminal.getvalue()

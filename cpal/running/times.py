@@ -1,4 +1,4 @@
-"""What a stage took: time, processor time and peak memory. The files lie beside the results and are none of them."""
+"""Time, processor time and peak memory of a stage, in files that are no outputs of the pipeline."""
 
 import os
 import resource
@@ -18,9 +18,11 @@ RSS = 1 if sys.platform == "darwin" else 1024  # bytes of the unit in which getr
 
 @dataclass(frozen=True)
 class Taken:
-    """`seconds` from the start of the process, `processor_seconds` of it and its children, `peak_memory` in bytes.
+    """Time and memory that a stage used.
 
-    The peak is that of the largest process. Of several `processes` that torchrun started, it is about the first one.
+    `seconds`: since the process started. `processor_seconds`: of the process and its children. `peak_memory`: in bytes,
+    of the process or child with the largest peak. `processes`: number of processes that torchrun started; the other
+    values describe only the first of these processes and its children.
     """
 
     seconds: float
@@ -30,7 +32,7 @@ class Taken:
 
 
 def taken(begun: float, processes: int) -> Taken:
-    """What this process and its children took; `begun` is the time.monotonic() of its start."""
+    """Measure this process and its children; `begun` is time.monotonic() at the start of the process."""
     own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     alive = list(_alive())
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in (own, ended)) + sum(used for used, _ in alive)
@@ -39,7 +41,7 @@ def taken(begun: float, processes: int) -> Taken:
 
 
 def _alive() -> Iterator[tuple[float, int]]:
-    """Processor time and peak memory of each child that still runs, as joblib's processes do for a while."""
+    """Processor time and peak memory of each child process that still runs, such as joblib's workers."""
     import psutil
 
     for child in psutil.Process().children(recursive=True):
@@ -51,9 +53,9 @@ def _alive() -> Iterator[tuple[float, int]]:
 
 
 def _peak(pid: int, counted: int) -> int:
-    """A process's peak memory, in bytes; `counted` where only Linux would know.
+    """Peak memory of a process in bytes, from /proc; on systems without /proc, `counted`.
 
-    What getrusage counts includes the memory of the process that started this one.
+    `counted` is the value of getrusage, which includes memory of the parent process.
     """
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -69,7 +71,7 @@ def write_taken(folder: Path, stage: str, what: Taken) -> None:
 
 
 def read_taken(folder: Path, stages: Iterable[str]) -> dict[str, Taken]:
-    """What each of these stages took, without those that have no record. Raises UserError if a file is damaged."""
+    """Time and memory of these stages; stages without a file are left out. Raises UserError if a file is damaged."""
     found = {}
     for stage in stages:
         path = folder / f"{stage}.json"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from cpal.errors import UserError
-from cpal.times import Taken, duration, read_taken, write_taken
+from cpal.running.times import Taken, duration, read_taken, write_taken
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 STAGE = """
 import json, os, subprocess, sys, time
 from dataclasses import asdict
-from cpal.times import taken
+from cpal.running.times import taken
 begun = time.monotonic()
 own = bytearray(b"1") * {own}
 del own

@@ -15,7 +15,7 @@ def processes(workers: int, **options: Any) -> Callable[[Iterable[Any]], Iterato
     have no effect. With 0 workers, this process runs them in any case.
     """
     if workers and (address := os.environ.get("CPAL_CLUSTER")):
-        from cpal.cluster import on_cluster
+        from cpal.running.cluster import on_cluster
 
         return partial(on_cluster, address)
     from joblib import Parallel  # importing it takes as long as the rest of a stage without a network

@@ -1,7 +1,7 @@
-"""Tasks on images for the machines of a Dask or Ray cluster, which share the project's folder: docs/scale.md.
+"""Runs tasks on images on a Dask or Ray cluster whose machines share the project's folder: docs/scale.md.
 
-joblib's own backends for both are not used: tried with joblib 1.6, the one for Dask loses a task with large arguments
-when its worker ends, and the one for Ray gives no result before all are there.
+joblib's backends for Dask and Ray are not used. With joblib 1.6, the Dask backend loses a task with large arguments if
+its worker ends, and the Ray backend returns no result before all tasks are done.
 """
 
 import logging
@@ -22,16 +22,16 @@ from cpal.errors import UserError
 from cpal.files import temporary_name
 
 ANSWER = 10  # seconds that a scheduler may take to answer
-WORKER = 60  # seconds that the first worker may take to come
-AHEAD = 4  # tasks that are sent out for each core: one at work, and others so that no core waits
+WORKER = 60  # seconds that the first worker may take to connect
+AHEAD = 4  # tasks that are submitted for each core: one runs, and the others wait so that no core is idle
 LOST = "connection lost; finished work is kept: start the cluster, then the same command"
 
-Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # as `joblib.delayed` makes it
+Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # what `joblib.delayed` returns
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A connected cluster: its cores, and how to send a task out and to wait for its result."""
+    """A connected cluster: its number of cores, a function that sends a task, and one that waits for its result."""
 
     cores: int
     submit: Callable[[Task], Any]
@@ -39,17 +39,17 @@ class Engine:
 
 
 def on_cluster(address: str, tasks: Iterable[Task]) -> Iterator[Any]:
-    """The results of tasks of `joblib.delayed` in their order, as they come. A task whose worker has ended is repeated.
+    """Yield the results of `joblib.delayed` tasks in their order. A task whose worker has ended is repeated.
 
-    Raises UserError when the address is wrong, its engine is not installed, the scheduler does not answer or is lost,
-    or a worker does not see this folder or runs older code.
+    Raises UserError if the address is wrong, if Dask or Ray is not installed, if the scheduler does not answer or its
+    connection is lost, or if a worker does not see this folder or runs older code.
     """
     with connected(address) as engine:
         yield from in_order(engine, tasks)
 
 
 def in_order(engine: Engine, tasks: Iterable[Task]) -> Iterator[Any]:
-    """The tasks' results in their order; AHEAD tasks for each core are out at a time, so that memory is bounded."""
+    """Yield the results of the tasks in their order. At most AHEAD tasks for each core wait or run, to bound memory."""
     out: deque[Any] = deque()
     for task in tasks:
         out.append(engine.submit(task))
@@ -60,7 +60,7 @@ def in_order(engine: Engine, tasks: Iterable[Task]) -> Iterator[Any]:
 
 
 def connected(address: str) -> AbstractContextManager[Engine]:
-    """The engine of this address; raises UserError as `on_cluster` does."""
+    """Connect to the cluster at this address. Raises UserError as `on_cluster` does."""
     scheme = address.partition("://")[0]
     if scheme in ("tcp", "tls"):
         return _dask(address)
@@ -76,7 +76,7 @@ def _error(address: str, what: str) -> UserError:
 @contextmanager
 def _dask(address: str) -> Iterator[Engine]:
     try:
-        import cloudpickle  # Dask's own need
+        import cloudpickle  # a dependency of Dask
         from distributed import Client, KilledWorker
         from distributed.client import FutureCancelledError
         from distributed.comm.core import CommClosedError
@@ -92,7 +92,7 @@ def _dask(address: str) -> Iterator[Engine]:
         raise _error(address, "no scheduler answers; start one there with: python -m dask scheduler") from None
 
     def submit(task: Task) -> Any:
-        # In bytes, in which Dask looks for no graph. The scheduler keeps them until the task is done.
+        # As bytes, which Dask does not search for a graph. The scheduler keeps them until the task is done.
         return client.submit(_call, cloudpickle.dumps(task), pure=False)
 
     try:
@@ -114,7 +114,7 @@ def _call(task: bytes) -> Any:
 
 
 def _wait_for_workers(client: Any, address: str) -> None:
-    """Raises UserError when no worker comes, or one cannot do this project's tasks."""
+    """Raises UserError if no worker connects, or if a worker cannot run this project's tasks."""
     start = f"cd {Path.cwd()} && python -m dask worker {address}"
     try:
         client.wait_for_workers(1, timeout=WORKER)
@@ -128,7 +128,7 @@ def _wait_for_workers(client: Any, address: str) -> None:
 
 
 def _look(probe: str, package: str, python: tuple[int, int]) -> Callable[[], str | None]:
-    """What a worker is asked. An inner function travels whole, also to a worker that cannot import this module."""
+    """The check that a worker runs. An inner function is sent as code, so the worker need not import this module."""
 
     def look() -> str | None:
         import importlib.util
@@ -185,7 +185,7 @@ def _ray(address: str) -> Iterator[Engine]:
 
 
 def _caller(project: str) -> Callable[[bytes], Any]:
-    """A task for a worker that Ray starts in a folder of its own. Ray gives each connection new workers."""
+    """A function that runs a task in the project's folder. Ray starts new workers for each connection, elsewhere."""
 
     def call(task: bytes) -> Any:
         import os
