@@ -128,7 +128,7 @@ def _drawn(name: str, results: list[dict[str, Any]], where: str) -> DrawnImage:
 def _shape(result: dict[str, Any], size: tuple[int, int], where: str) -> Shape | None:
     kind, value = result["type"], result["value"]
     names = value.get(kind, value.get("labels"))
-    if names is None:  # a choice or a text, which has no pixels
+    if names is None or not kind.endswith("labels"):  # a choice or a text, which has no pixels
         return None
     if len(names) != 1 or not isinstance(names[0], str):
         raise UserError(f"{where}: a shape has {len(names)} labels; give each one")

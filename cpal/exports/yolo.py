@@ -17,8 +17,9 @@ from cpal.exports.shapes import DrawnImage, Polygon
 from cpal.files import whole_file
 from cpal.settings.access import check_readable
 from cpal.settings.yaml_files import read_yaml
+from cpal.sources.labels.yolo import read_config
 
-NAMES = "data.yaml"
+NAMES, CLASSES = "data.yaml", "classes.txt"
 CURE = "export it again as segmentation labels"
 
 
@@ -52,10 +53,12 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImag
     `sizes`: (H, W) by image id, which the files do not contain. Raises UserError for files of another format, such as
     boxes, and for labels of an image without a size.
     """
-    names = _names(path / NAMES)
+    names = _names(path)
     below = path / "labels" if (path / "labels").is_dir() else path
     for file in sorted(below.rglob("*.txt")):
-        if below == path and file.parent == path and file.stem in ("train", "val", "test"):  # lists of images
+        if (
+            below == path and file.parent == path and file.stem in ("train", "val", "test", "classes")
+        ):  # lists of images
             continue
         size = sizes.get(normalize("NFC", file.stem))
         if size is None:
@@ -63,7 +66,11 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImag
         yield DrawnImage(file.stem, size, list(_shapes(file, names, size)), str(file))
 
 
-def _names(path: Path) -> dict[int, str]:
+def _names(folder: Path) -> dict[int, str]:
+    """Names of data.yaml, else of classes.txt, which Label Studio and labelImg write."""
+    path = folder / NAMES
+    if not path.exists() and (folder / CLASSES).is_file():
+        return read_config(folder / CLASSES).names
     content = read_yaml(path, missing="no such file, which names the classes; export it too", cure=CURE)
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):

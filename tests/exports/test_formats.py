@@ -419,6 +419,34 @@ def test_predictions_that_nobody_accepted_are_not_corrected(data: Dataset, tmp_p
         import_all(data, Format.labelstudio, export(data, Format.labelstudio, tmp_path / "out"))
 
 
+def label_studio_task(url: str, results: list[dict[str, object]]) -> list[dict[str, object]]:
+    """labelstud.io/guide/task_format: an image of 50 x 31 pixels with one annotation."""
+    common = {"original_width": 50, "original_height": 31, "image_rotation": 0, "to_name": "image"}
+    return [{"id": 1, "data": {"image": url}, "annotations": [{"result": [common | result for result in results]}]}]
+
+
+def test_what_label_studio_names_an_upload(data: Dataset, tmp_path: Path) -> None:
+    """Blanks become _ and signs are dropped (Django's get_valid_filename). Choices about a region have no pixels."""
+    points = {"points": [[10, 10], [60, 10], [60, 80]], "closed": True}
+    results: list[dict[str, object]] = [
+        {"type": "polygonlabels", "value": points | {"polygonlabels": ["cow"]}},
+        {"type": "choices", "value": points | {"choices": ["blurred"]}},
+    ]
+    (tmp_path / "tasks.json").write_text(
+        json.dumps(label_studio_task("/data/upload/1/0a1b2c3d-kühe_2024.png", results))
+    )
+    found = import_all(data, Format.labelstudio, tmp_path / "tasks.json")
+    assert list(found) == ["kühe 2024"] and set(np.unique(found["kühe 2024"])) == {0, 1}
+
+
+def test_classes_of_yolo_in_a_text(data: Dataset, tmp_path: Path) -> None:
+    """Label Studio's export "YOLO": classes.txt and notes.json in place of data.yaml."""
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
+    (tmp_path / "labels/a.txt").write_text("1 0.1 0.1 0.8 0.1 0.8 0.9\n")
+    assert set(np.unique(import_all(data, Format.yolo, tmp_path)["a"])) == {0, 2}
+
+
 def test_classes_that_the_image_is_not_labeled_with(data: Dataset, tmp_path: Path) -> None:
     records = [Record(**{**vars(record), "labels": (2,)}) for record in data.records]
     less = Dataset(data.classes, data.splits, data.image_root, data.mask_root, tuple(records))
