@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from cpal.errors import UserError
 Cell = str | tuple[str, ...]  # a tuple: a list of names, as JSON holds it
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
 SAMPLE = 200  # rows that tell the delimiter and the columns
-LISTS = ("choices", "labels", "label", "rectanglelabels", "polygonlabels", "brushlabels", "categories", "names")
+LISTS = ("choices", "labels", "label", "categories", "names")  # and Label Studio's rectanglelabels, polygonlabels, ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
         delimiter, text, before = first.strip()[4], rest, before + 1
     else:
         delimiter = _delimiter(text, named, worded)
+    if re.fullmatch(r"\d+\s*", first) and rest:  # CelebA's number of images
+        text, before = rest, before + 1
     if delimiter != ",":
         told = DELIMITERS.get(delimiter, f"delimiter {delimiter!r}")
     rows, lines = list[list[Cell]](), list[int]()
@@ -53,7 +56,17 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
                 lines.append(before + reader.line_num)
     except csv.Error as error:
         raise UserError(f"{path}: not a csv file ({error}); save it as one") from None
-    return Grid(rows, lines, told)
+    return Grid(_with_corner(rows, named), lines, told)
+
+
+def _with_corner(rows: list[list[Cell]], named: Callable[[str], bool]) -> list[list[Cell]]:
+    """Rows with `image` in front of a header that has one cell less than every row, as R and CelebA write it."""
+    lengths = {max((n for n, cell in enumerate(row, 1) if cell), default=0) for row in rows[1:]}
+    header = [cell for cell in rows[0] if cell] if rows else []
+    images = all(isinstance(row[0], str) and named(row[0]) for row in rows[1:10])
+    if lengths == {len(header) + 1} and len(header) > 1 and images:
+        return [["image", *header], *rows[1:]]
+    return rows
 
 
 def _reader(text: str, delimiter: str) -> Any:
@@ -105,5 +118,6 @@ def _names(value: Any) -> list[Any]:
     """Names in an entry of a list: the entry, or the values that an object has under a key for names."""
     if not isinstance(value, dict):
         return [] if isinstance(value, list) or value is None else [value]
-    held: Any = next((value[key] for key in LISTS if key in value), [])
+    keys = [*(key for key in LISTS if key in value), *(key for key in value if key.endswith("labels"))]
+    held: Any = value[keys[0]] if keys else []
     return [name for name in held if isinstance(name, str | int)] if isinstance(held, list) else [held]
