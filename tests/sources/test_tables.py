@@ -607,6 +607,7 @@ def test_negatives_that_label_nothing(listed: Callable[..., Listing]) -> None:
         ("/data/local-files/?d=farm%2Fa.JPG", "farm/a.JPG"),
         ("/data/upload/7/0123abcd-my_cat.jpg", "my cat.jpg"),
         ("0123abcd-a_cow_2.jpg", "a cow (2).jpg"),
+        ("a_JPG.rf.0123456789abcdef0123456789abcdef.jpg", "farm/a.JPG"),  # Roboflow
         ("12", "000012.jpg"),  # as pandas and Excel write 000012
         ("12.0", "000012.jpg"),
         ("12.jpg", "000012.jpg"),

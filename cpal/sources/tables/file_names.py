@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 ENDING = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|tiff?|webp|heic|heif|avif|jp2|ppm)$", re.IGNORECASE)
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp|tiff?)\.rf\.\w{6,}(?=\.|$)", re.IGNORECASE)  # what Roboflow adds to a name
 NUMBER = re.compile(r"0*(\d+?)(?:\.0)?")  # pandas and Excel write 00012 as 12, and 12.0 beside empty cells
 DEPTH = 12  # folders of a path that are compared
 
@@ -35,6 +36,11 @@ def storable(name: str) -> str:
     Source: Django's django.utils.text.get_valid_filename.
     """
     return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+
+
+def original(name: str) -> str:
+    """A file's name before Label Studio or Roboflow changed it: `0a1b2c3d-a.jpg`, `a_jpg.rf.01abcd.jpg` -> `a.jpg`."""
+    return ROBOFLOW.sub("", UPLOADED.sub("", name))
 
 
 Index = list[dict[str, list[str]]]  # for each spelling: a path or the end of one -> the files it can be
@@ -81,8 +87,8 @@ class FileNames:
         """The only file that the name can mean.
 
         Tried in this order: the path itself; the path in other letters or with another ending; the path with folders
-        missing in front; with folders too many; the name that Label Studio gave an uploaded file; if `loose`, a number
-        without the zeros in front.
+        missing in front; with folders too many; the name that Label Studio or Roboflow gave an uploaded file; if
+        `loose`, a number without the zeros in front.
         """
         if file := self.exact(name):
             return Match(file, exact=True)
@@ -96,8 +102,8 @@ class FileNames:
             for index, key in zip(indexes, spellings(tried), strict=True):
                 if found := index.get(key):
                     return _only(found)
-        if UPLOADED.match(parts[-1]):
-            return self._find_uploaded(UPLOADED.sub("", parts[-1]), loose)
+        if (name := original(parts[-1])) != parts[-1]:
+            return self._find_uploaded(name, loose)
         number = NUMBER.fullmatch(ENDING.sub("", parts[-1])) if loose else None
         if number and (found := self._numbers.get(number[1])):
             return _only(found)

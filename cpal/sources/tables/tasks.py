@@ -25,7 +25,7 @@ def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str
     """Labels from the full JSON. Tasks without annotation are left out. Annotations that disagree are a problem."""
     rows, empty = list[Row](), 0
     for entry in entries:
-        name = _picture(entry.get("data"))
+        name = picture_of(entry.get("data"))
         if name is None:
             problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
             continue
@@ -43,7 +43,7 @@ def read_short_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: li
     """Labels from JSON-MIN, which has an entry for each annotation."""
     answers: dict[str, list[frozenset[str]]] = {}
     for entry in entries:
-        name = _picture(entry)
+        name = picture_of(entry)
         if name is None:
             problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
             continue
@@ -68,7 +68,8 @@ def _key(entry: dict[str, Any]) -> str:
     return next(iter([*known, *paths]), "")
 
 
-def _picture(data: Any) -> str | None:
+def picture_of(data: Any) -> str | None:
+    """The address of the picture in a task's data, whose key the labeling interface chooses."""
     value = data.get(_key(data)) if isinstance(data, dict) else None
     return value if isinstance(value, str) and value.strip() else None
 
