@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cpal.data.images import ENDINGS
+from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig
 from cpal.sources.dispatch import list_images
@@ -138,7 +138,8 @@ def _image_folder(root: Path) -> str:
     """The folder in root that holds all pictures except masks; `.` if there are several."""
     tops = _pictures(root).keys() - set(mask_folders(root))
     if not tops:
-        raise UserError(f"{root}: holds no image ({' '.join(ENDINGS)}); name the folder of your photographs")
+        others = "".join(f"; {line}" for line in passed_over_lines(files_passed_over(root)))
+        raise UserError(f"{root}: holds no image ({' '.join(ENDINGS)}){others}; name the folder of your photographs")
     return next(iter(tops)) or "." if len(tops) == 1 else "."
 
 

@@ -324,6 +324,13 @@ def test_files_that_are_not_read_are_named(tmp_path: Path, file: str, content: b
         use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
 
 
+def test_photographs_that_are_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/IMG_1.CR2").write_bytes(b"II*\0")
+    with pytest.raises(UserError, match=r"1 file\(s\) not used, raw files of a camera: IMG_1.CR2; develop them into"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+
+
 def test_one_folder_is_no_class(tmp_path: Path) -> None:
     """A folder of a camera: all pictures would show the class 100APPLE, from which nothing is learned."""
     pictures(*(tmp_path / "mine" / "DCIM" / "100APPLE" / f"p{n}.jpg" for n in range(5)))
