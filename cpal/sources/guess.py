@@ -15,7 +15,7 @@ from cpal.settings.data import DataConfig
 from cpal.sources.dispatch import list_images
 from cpal.sources.labels.list_files import never, read_list
 from cpal.sources.listing import Listing
-from cpal.sources.tables.columns import SPLITS, part_of
+from cpal.sources.tables.columns import PARTS, SPLITS, part_of
 from cpal.sources.tables.file_names import ENDING, cleaned
 
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".manifest", ".xml")
@@ -143,6 +143,17 @@ def _image_folder(root: Path) -> str:
     return next(iter(tops)) or "." if len(tops) == 1 else "."
 
 
+def _inner_folder(root: Path, images: str) -> str:
+    """The folder that holds several folders of pictures: `archive/Dataset` of archive/Dataset/train/cat/1.jpg.
+
+    `images` if a folder on the way holds pictures itself, or if there is a single folder of pictures.
+    """
+    inner = PurePosixPath(images)
+    while len(tops := list(_pictures(root / inner))) == 1 and tops[0]:
+        inner /= tops[0]
+    return images if "" in tops else inner.as_posix()
+
+
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     """Keys of `data` to try, the most reliable first."""
     free: dict[str, Any] = {"root": str(root), "masks": None, "mask_classes": None, "classes": None, "val_share": 0.2}
@@ -160,8 +171,9 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
         yield from (keys | {"labels": "csv", "labels_file": table.as_posix()} for keys in own)
     if any(path.suffix == ".xml" for path in _files(root)):
         yield from (keys | {"labels": "xml", "labels_file": None} for keys in own)
-    if not any((root / images / name).is_dir() for name in LAYOUT):
-        yield from (keys | {"labels": "folders"} for keys in own)
+    inner = _inner_folder(root, images)
+    if not any((root / inner / name).is_dir() for name in LAYOUT):
+        yield from (keys | {"labels": "folders", "images": inner} for keys in own)
 
 
 def _split_keys(train: str, val: str) -> dict[str, Any]:
@@ -248,8 +260,10 @@ def _tables(root: Path, lists: tuple[str, str] | None) -> list[Path]:
     endings = (*TABLES, *NO_TEXT)
     found = [p for p in found if p.suffix.lower() in endings and p not in texts and p.as_posix() not in passed]
     found += [p for p in _files(root) if p.suffix == ".npy" and "label" in p.stem]
-    counts = Counter(path.name for path in found)
-    tables = [path if counts[path.name] == 1 else Path(path.name) for path in found]
+    counts = Counter(path.name for path in found if path.parent.name.casefold() in PARTS)
+    tables = [
+        Path(path.name) if counts[path.name] > 1 and path.parent.name.casefold() in PARTS else path for path in found
+    ]
     return list(dict.fromkeys([*_patterns(tables), *tables]))[:MOST_TABLES]
 
 

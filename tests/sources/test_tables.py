@@ -266,6 +266,50 @@ FORMS: dict[str, str | bytes] = {
     "Ground Truth's manifest of boxes": GROUND_TRUTH_BOXES,
     "CelebA's text": "4\ncat dog \na.jpg  1 -1\nb.jpg  1  1\nc.jpg -1  1\nd.jpg -1 -1\n",  # list_attr_celeba.txt
     "R's table": '"cat","dog"\n"a.jpg",1,0\n"b.jpg",1,1\n"c.jpg",0,1\n"d.jpg",0,0\n',  # write.table with row names
+    "Label Studio's taxonomy": json.dumps(  # labelstud.io/tags/taxonomy: paths from the root to the choice
+        [
+            {
+                "data": {"image": f"/data/upload/3/1b2c3d4{n}-{file}"},
+                "annotations": [
+                    {
+                        "result": [
+                            {
+                                "type": "taxonomy",
+                                "from_name": "kind",
+                                "value": {"taxonomy": [["animal", name] for name in names.split()]},
+                            }
+                        ]
+                        * bool(names)
+                    }
+                ],
+            }
+            for n, (file, names) in enumerate(SHOWN.items())
+        ]
+    ),
+    "JSON-MIN of a taxonomy": json.dumps(
+        [
+            {"image": f"x/{file}", "id": n, "kind": [["animal", name] for name in names.split()], "lead_time": 2.5}
+            for n, (file, names) in enumerate(SHOWN.items())
+        ]
+    ),
+    "FiftyOne's labels.json of boxes": json.dumps(  # docs.voxel51.com, FiftyOneImageDetectionDataset
+        {
+            "classes": ["cat", "dog"],
+            "labels": {
+                file[0]: [
+                    {"label": ["cat", "dog"].index(name), "bounding_box": [0.1, 0.1, 0.5, 0.5]}
+                    for name in names.split()
+                ]
+                or None
+                for file, names in SHOWN.items()
+            },
+        }
+    ),
+    "images by class": json.dumps({"cat": ["a.jpg", "b.jpg"], "dog": ["b.jpg", "c.jpg"], "": ["d.jpg"]}),
+    "objects by image": json.dumps({file: {"labels": names.split(), "width": 9} for file, names in SHOWN.items()}),
+    "a sheet with a title": "Spring 2024;;\n;;\nBild;Art;Notiz\na.jpg;cat;\nb.jpg;cat,dog;\nc.jpg;dog;\nd.jpg;;\n",
+    "columns about the image": "image,patient_id,sex,cat,dog,total\na.jpg,17,F,1,0,1\nb.jpg,18,M,1,1,2\n"
+    "c.jpg,19,F,0,1,1\nd.jpg,20,M,0,0,0\n",
     "CreateML": json.dumps(  # docs.roboflow.com, CreateML JSON
         [
             {
@@ -335,6 +379,13 @@ def test_what_was_understood_is_told(listed: Callable[..., Listing]) -> None:
     assert listed(table).origin.told == "cp1252; semicolon; columns Bild, Art; one row an image; 3 images, 2 classes"
     assert "category" in (told := listed(FORMS["COCO"]).origin.told) or "categories" in told
     assert "not used by any annotation: animals; categories of one name are joined: dog" in told
+
+
+def test_tags_of_label_studio_are_told(listed: Callable[..., Listing]) -> None:
+    result = TASKS[0]["annotations"][0]["result"][0]
+    both = [result, result | {"from_name": "quality", "value": {"choices": ["sharp"]}}]
+    task = TASKS[0] | {"annotations": [{"result": both}]}
+    assert "1 labeled task, names of the tags x, quality; 1 image, 2 classes" in listed(json.dumps([task])).origin.told
 
 
 def test_what_via_tells(listed: Callable[..., Listing]) -> None:
@@ -527,6 +578,7 @@ def test_xml_with_own_classes(listed: Callable[..., Listing], tmp_path: Path, pl
         # Vertex AI's image_classification_multi_label.csv has no header, and a column for each label
         ("TRAIN,gs://x/a.jpg,cat,dog\nTEST,gs://x/b.jpg,cat,\n", "write a first line with a word for each column"),
         ("image,labels\na.jpg,\"[{'label': 'cat'}]\"\n", "which is no name and no JSON"),  # DataFrame.to_csv
+        ("image,train,val,cat\na.jpg,1,0,1\nb.jpg,0,1,1\n", "columns train, val are splits and no classes; write one"),
         ("image,labels\n2.02001E+13,cat\n", "give this column the format text there"),  # Excel
         ("image,label\na,0\nb,1\n", "labels 0 and 1 can be two classes"),
         ("image,label\na,Vögel\n".encode("mac_roman"), "'Vögel' (mac_roman)"),

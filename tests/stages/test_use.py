@@ -324,6 +324,26 @@ def test_files_that_are_not_read_are_named(tmp_path: Path, file: str, content: b
         use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
 
 
+def test_class_folders_inside_other_folders(tmp_path: Path) -> None:
+    """An archive of Kaggle: archive/Dataset/train/cat/1.jpg."""
+    paths = [
+        f"archive/Dataset/{s}/{c}/{s}{c}{n}.jpg" for s in ("train", "val") for c in ("cat", "dog") for n in range(3)
+    ]
+    pictures(*(tmp_path / "mine" / path for path in paths))
+    assert labels(tmp_path / "mine")["train__cat__traincat0"] == {"cat"}
+
+
+def test_exports_of_several_tasks_are_ways_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(*(tmp_path / "mine/images" / f"p{n}.jpg" for n in range(6)))
+    for task, numbers in ((1, (0, 1, 2)), (2, (3, 4, 5))):
+        images = "".join(f'<image name="p{n}.jpg"><tag label="t{n % 2}"/></image>' for n in numbers)
+        (tmp_path / f"mine/task_{task}").mkdir()
+        (tmp_path / f"mine/task_{task}/annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    with pytest.raises(UserError, match="can be read in 2 ways"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+    assert "found: labels from task_1/annotations.xml" in capsys.readouterr().out
+
+
 def test_photographs_that_are_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/IMG_1.CR2").write_bytes(b"II*\0")

@@ -24,7 +24,8 @@ CONFIDENCE = "confidence score prob probability conf certainty".split()
 ABOUT = (  # the image, the box, or who labeled it
     "width height xmin ymin xmax ymax x y w h x1 y1 x2 y2 bbox area depth size imagewidth imageheight source annotator "
     "annotationid createdat updatedat leadtime index unnamed0 row no nr isoccluded istruncated isgroupof isdepiction "
-    "isinside iscrowd sha256 sha1 md5 date time comment comments note notes fold age"
+    "isinside iscrowd sha256 sha1 md5 date time comment comments note notes fold age sex gender patientid subjectid "
+    "studyid caseid total sum count lat lon latitude longitude"
 ).split()
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 PARTS = tuple(name for names in SPLITS.values() for name in names)
@@ -156,6 +157,9 @@ def _label_columns(
     texts = [n for n in free if n not in numbers]
     if len(texts) == 1 and not (numbers and all(_is_flag(n, sample) for n in numbers)):
         return (texts[0],), ()
+    if len({part_of(word(header[n])) for n in numbers if word(header[n]) in PARTS}) > 1:
+        parts = ", ".join(str(header[n]) for n in numbers if word(header[n]) in PARTS)
+        raise UserError(f"{path}: columns {parts} are splits and no classes; write one column split with these words")
     if not texts and (named := [n for n in numbers if header[n]]):
         return (), tuple(named)
     if len(texts) > 1 or texts and numbers:

@@ -15,6 +15,7 @@ from cpal.errors import UserError
 
 Cell = str | tuple[str, ...]  # a tuple: a list of names, as JSON holds it
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+TITLE = 10  # rows among which the header is looked for
 SAMPLE = 200  # rows that tell the delimiter and the columns
 LISTS = ("choices", "labels", "label", "categories", "names")  # and Label Studio's rectanglelabels, polygonlabels, ...
 
@@ -56,7 +57,20 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
                 lines.append(before + reader.line_num)
     except csv.Error as error:
         raise UserError(f"{path}: not a csv file ({error}); save it as one") from None
+    if above := _rows_above(rows, named, worded):
+        rows, lines = rows[above:], lines[above:]
+        told = ", ".join(filter(None, (told, f"{above} line(s) above the header passed over")))
     return Grid(_with_corner(rows, named), lines, told)
+
+
+def _rows_above(rows: list[list[Cell]], named: Callable[[str], bool], worded: Callable[[Sequence[Cell]], bool]) -> int:
+    """Number of rows above the header, such as the title of a sheet; 0 if none of the first rows is a header."""
+    for number, row in enumerate(rows[:TITLE]):
+        if worded(row):
+            return number
+        if any(isinstance(cell, str) and cell and named(cell) for cell in row):
+            return 0
+    return 0
 
 
 def _with_corner(rows: list[list[Cell]], named: Callable[[str], bool]) -> list[list[Cell]]:

@@ -112,7 +112,9 @@ def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Nam
     if is_header(list(content)):  # a single record
         return _of_list([content], path, reading, named, problems)
     if content and all(isinstance(value, str | list) for value in content.values()):
-        return _of_mapping(content, None, path, "JSON, names by image")
+        return _of_mapping(_by_image(content, named), None, path, "JSON, names by image")
+    if content and all(isinstance(value, dict) for value in content.values()) and any(map(named, list(content)[:9])):
+        return _of_list([{"image": key} | value for key, value in content.items()], path, reading, named, problems)
     for key in ("data", "images", "items", "rows"):
         if isinstance(content.get(key), list):
             return _of_list(content[key], path, reading, named, problems)
@@ -158,10 +160,23 @@ def _labels_of(value: Any) -> frozenset[str]:
     return frozenset(own).union(*(_labels_of(inner) for inner in value.values()))
 
 
+def _by_image(content: dict[str, Any], named: Named) -> dict[str, Any]:
+    """Names by image. A file that holds images by name, `{"cat": ["a.jpg", "b.jpg"]}`, is turned round."""
+    lists = [value for value in content.values() if isinstance(value, list)]
+    if any(map(named, content)) or not any(isinstance(one, str) and named(one) for held in lists for one in held[:9]):
+        return content
+    found: dict[str, list[str]] = {}
+    for name, held in content.items():
+        for image in held if isinstance(held, list) else [held]:
+            found.setdefault(str(image), []).append(name)
+    return found
+
+
 def _of_mapping(labels: dict[str, Any], classes: list[Any] | None, path: Path, told: str) -> Table:
     """Names, or places in `classes`, by image."""
 
     def name(value: Any) -> str:
+        value = value.get("label") if isinstance(value, dict) else value  # a box
         if isinstance(value, int) and not isinstance(value, bool) and classes is not None and 0 <= value < len(classes):
             return str(classes[value])
         if not isinstance(value, str):
