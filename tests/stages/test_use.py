@@ -344,6 +344,20 @@ def test_exports_of_several_tasks_are_ways_of_their_own(tmp_path: Path, capsys: 
     assert "found: labels from task_1/annotations.xml" in capsys.readouterr().out
 
 
+def test_a_question_is_answered_in_params(tmp_path: Path) -> None:
+    """A folder of background beside the classes: the answer is kept, and no table is asked for."""
+    pictures(*(tmp_path / f"mine/{name}/{name}{n}.jpg" for name in ("cat", "dog", "background") for n in range(4)))
+    with pytest.raises(
+        UserError, match=r"set data.negatives: \[\]; write it into .* params.yaml, and run this command ag"
+    ):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    start = text.index("  negatives:")
+    Path("params.yaml").write_text(f"{text[:start]}  negatives: [background]{text[text.index(chr(10), start) :]}")
+    found = labels(tmp_path / "mine")
+    assert found["background__background0"] == set() and found["cat__cat0"] == {"cat"}
+
+
 def test_photographs_that_are_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/IMG_1.CR2").write_bytes(b"II*\0")
