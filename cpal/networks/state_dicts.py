@@ -45,7 +45,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     except Exception as error:  # pickle, zip and torch raise different exceptions
         raise UserError(f"weights: {path} is no plain state dict; {_reason(error)}") from None
     if isinstance(stored, dict):
-        named = [stored[key] for key in ("state_dict", "model") if isinstance(stored.get(key), dict)]
+        named = [stored[key] for key in ("state_dict", "model") if stored.get(key) is not None]
         stored = named[0] if named else _only_state_dict(stored)
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
         raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}; {CURE}")

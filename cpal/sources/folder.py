@@ -60,13 +60,19 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return ListedImage(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
 
     images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
-    if masks and images and limit is None and not problems and not any(image.scored for image in images):
-        problems.append(
-            f"{root / settings.images}: none of the {len(images)} images that are used has a mask, so that nothing "
-            "would be scored; label images that have one, or write data.masks: null"
-        )
+    if masks and limit is None and not problems:
+        problems += _none_scored(images, root / settings.images)
     origin = _origin(labels, parts, settings)
     return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), origin, colors)
+
+
+def _none_scored(images: Sequence[ListedImage], folder: Path) -> list[str]:
+    if not images or any(image.scored for image in images):
+        return []
+    return [
+        f"{folder}: none of the {len(images)} images that are used has a mask, so that nothing would be scored; label "
+        "images that have one, or write data.masks: null"
+    ]
 
 
 def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
