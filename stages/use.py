@@ -59,6 +59,10 @@ def _chosen(found: list[Reading], failed: list[str], root: Path, *, yes: bool) -
 
     Raises UserError if no way was found, or if there are several and the user cannot be asked.
     """
+    if not found and (asked := [line for line in failed if "set data." in line]):
+        raise UserError(
+            f"{root}: {asked[0]}; write it into the section data of params.yaml, and run this command again"
+        )
     if not found:
         raise UserError(
             f"{root}: no labels could be read{': ' + failed[0] if failed else ''}; put a table labels.csv there, with "

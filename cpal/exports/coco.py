@@ -86,6 +86,8 @@ def find_file(path: Path, ending: str) -> Path:
         return path
     files = sorted(file for file in path.rglob(f"*{ending}") if not file.name.startswith("."))
     if len(files) != 1:
+        if not files and (packed := sorted(path.glob("*.zip"))):
+            raise UserError(f"{path}: holds {packed[0].name}; unpack it, and name the folder of its files")
         several = f"{len(files)} files" if files else "no file"
         raise UserError(f"{path}: holds {several} *{ending}; name the file of the annotations")
     return files[0]

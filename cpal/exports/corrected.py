@@ -12,6 +12,7 @@ from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.errors import UserError
 from cpal.exports.shapes import DrawnImage, paint
+from cpal.sources.tables.file_names import original, storable
 
 SHOWN = 10  # problems that a message lists
 
@@ -65,8 +66,10 @@ class Corrections:
 
     def _find(self, file_name: str) -> Record | None:
         path = PurePosixPath(normalize("NFC", file_name.replace("\\", "/")))
-        names = (path.name, path.stem)
-        return next((self._records[name] for name in names if name in self._records), None)
+        names = (path.name, path.stem, *map(original, (path.name, path.stem)))
+        found = next((self._records[name] for name in names if name in self._records), None)
+        stored = [record for name, record in self._records.items() if storable(name) in names]
+        return found or (stored[0] if len({record.image_id for record in stored}) == 1 else None)
 
     def _problem(self, image: DrawnImage, record: Record) -> str | None:
         height, width = image.size

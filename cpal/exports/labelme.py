@@ -83,7 +83,10 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
 def _shape(entry: dict[str, Any], where: str) -> Shape:
     name, points = str(entry["label"]), points_of(entry["points"], where)
-    match entry.get("shape_type", "polygon"):
+    kind = entry.get("shape_type") or "polygon"
+    if len(points) == 4 and kind in ("rectangle", "rotation"):  # X-AnyLabeling writes the four corners
+        kind = "polygon"
+    match kind:
         case "polygon":
             return Polygon(name, points)
         case "rectangle" if len(points) == 2:
@@ -92,4 +95,4 @@ def _shape(entry: dict[str, Any], where: str) -> Shape:
             with Image.open(io.BytesIO(base64.b64decode(entry["mask"])), formats=("PNG",)) as image:
                 pixels = np.array(image.convert("L")) > 0
             return Patch(name, int(points[0, 0]), int(points[0, 1]), pixels)
-    raise UserError(f"{where}: a {entry['shape_type']} of {name!r} cannot be read; draw it as a polygon")
+    raise UserError(f"{where}: a {kind} of {name!r} cannot be read; draw it as a polygon")

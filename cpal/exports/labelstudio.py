@@ -24,6 +24,7 @@ from cpal.exports.shapes import DrawnImage, Patch, Polygon, Shape, box, is_numbe
 from cpal.files import whole_file, write_json
 from cpal.maps.drawing import class_palette
 from cpal.settings.access import check_readable
+from cpal.sources.tables.tasks import is_short_task, picture_of
 
 TASKS, INTERFACE = "tasks.json", "interface.xml"
 LOCAL = "/data/local-files/?d="  # URL of files below the server's LOCAL_FILES_DOCUMENT_ROOT
@@ -95,10 +96,12 @@ def read(path: Path) -> Iterator[DrawnImage]:
         tasks = json.loads(file.read_text(encoding="utf-8-sig"))
         if not isinstance(tasks, list):
             raise ValueError("no list of tasks")
+        if any(is_short_task(task) for task in tasks):
+            raise UserError(f"{file}: is JSON-MIN, from which shapes are not read; {AGAIN}")
         for task in tasks:
             given = [entry for entry in task.get("annotations", []) if not entry.get("was_cancelled")]
             if given:
-                name = _image_name(task["data"]["image"])
+                name = _image_name(picture_of(task["data"]) or "")
                 yield _drawn(name, given[-1]["result"], f"{file}: image {name}")
     except UserError:
         raise
@@ -128,7 +131,7 @@ def _drawn(name: str, results: list[dict[str, Any]], where: str) -> DrawnImage:
 def _shape(result: dict[str, Any], size: tuple[int, int], where: str) -> Shape | None:
     kind, value = result["type"], result["value"]
     names = value.get(kind, value.get("labels"))
-    if names is None:  # a choice or a text, which has no pixels
+    if names is None or not kind.endswith("labels"):  # a choice or a text, which has no pixels
         return None
     if len(names) != 1 or not isinstance(names[0], str):
         raise UserError(f"{where}: a shape has {len(names)} labels; give each one")

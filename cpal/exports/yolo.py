@@ -17,8 +17,11 @@ from cpal.exports.shapes import DrawnImage, Polygon
 from cpal.files import whole_file
 from cpal.settings.access import check_readable
 from cpal.settings.yaml_files import read_yaml
+from cpal.sources.labels.yolo import read_config
+from cpal.sources.tables.file_names import original
 
-NAMES = "data.yaml"
+NAMES, OTHER_NAMES = "data.yaml", ("classes.txt", "obj.names")
+NO_LABELS = ("train", "val", "test", "classes", "readme")  # how texts in the outer folder begin that are no labels
 CURE = "export it again as segmentation labels"
 
 
@@ -52,18 +55,29 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[DrawnImag
     `sizes`: (H, W) by image id, which the files do not contain. Raises UserError for files of another format, such as
     boxes, and for labels of an image without a size.
     """
-    names = _names(path / NAMES)
-    below = path / "labels" if (path / "labels").is_dir() else path
-    for file in sorted(below.rglob("*.txt")):
-        if below == path and file.parent == path and file.stem in ("train", "val", "test"):  # lists of images
-            continue
-        size = sizes.get(normalize("NFC", file.stem))
+    names = _names(path)
+    for file in _label_files(path):
+        stem = normalize("NFC", file.stem)
+        size = sizes.get(stem) or sizes.get(original(stem))
         if size is None:
             raise UserError(f"{file}: there is no image {file.stem}; give it the name of its image, or remove it")
         yield DrawnImage(file.stem, size, list(_shapes(file, names, size)), str(file))
 
 
-def _names(path: Path) -> dict[int, str]:
+def _label_files(path: Path) -> list[Path]:
+    """Texts below folders named `labels`, such as train/labels; if there are none, all but lists and READMEs."""
+    found = sorted(path.rglob("*.txt"))
+    if inside := [file for file in found if "labels" in file.relative_to(path).parts[:-1]]:
+        return inside
+    return [file for file in found if file.parent != path or not file.stem.lower().startswith(NO_LABELS)]
+
+
+def _names(folder: Path) -> dict[int, str]:
+    """Names of data.yaml, else of classes.txt (Label Studio, labelImg) or obj.names (CVAT's YOLO 1.1)."""
+    path = folder / NAMES
+    other = next((folder / name for name in OTHER_NAMES if (folder / name).is_file()), None)
+    if not path.exists() and other is not None:
+        return read_config(other).names
     content = read_yaml(path, missing="no such file, which names the classes; export it too", cure=CURE)
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,8 @@ from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.settings.access import stand_in_at
 
+CURE = "save the network's state_dict() alone, with torch.save or as .safetensors"
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
 CHECKSUM = re.compile(r"-([0-9a-f]{8,})\.[\w.]+$", re.IGNORECASE)  # as torch.hub writes it: resnet50-19c8e357.pth
 
 
@@ -42,17 +45,41 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     except Exception as error:  # pickle, zip and torch raise different exceptions
         raise UserError(f"weights: {path} is no plain state dict; {_reason(error)}") from None
     if isinstance(stored, dict):
-        stored = stored.get("state_dict", stored.get("model", _only_state_dict(stored)))
+        named = [stored[key] for key in ("state_dict", "model") if stored.get(key) is not None]
+        stored = named[0] if named else _only_state_dict(stored)
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
-        raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}")
+        raise UserError(f"weights: {path} is no plain state dict; it holds a {type(stored).__name__}; {CURE}")
+    if stored and all(isinstance(value, dict) for value in stored.values()):
+        raise UserError(f"weights: {path} holds {len(stored)} dictionaries ({', '.join(list(stored)[:4])}); {CURE}")
     return stored
 
 
 def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if packed := _packed(path, start):
+        raise UserError(f"weights: {path} is {packed}")
+    if start[8:] == b"{" or path.suffix == ".safetensors" and start[:2] != b"PK":
         return load_file(path)
     torch.serialization.add_safe_globals([Namespace])  # training options in some checkpoints; reading them runs no code
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with path.open("rb") as stream:  # for a path, torch goes by its ending
+        return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+def _packed(path: Path, start: bytes) -> str:
+    """What an archive is that does not hold tensors as torch.save writes them, with the cure; empty for other files."""
+    kind = next((kind for mark, kind in PACKED.items() if start.startswith(mark)), "")
+    if kind:
+        return f"packed by {kind}; unpack it, and name the file in it"
+    if not start.startswith(b"PK") or not is_zipfile(path):
+        return ""
+    with ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        return f"a TorchScript program and no state dict; {CURE}"
+    if not any(name.endswith("/data.pkl") for name in names):
+        return "packed by zip; unpack it, and name the file in it"
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from cpal.errors import UserError
 
+ANSWERS = (  # texts that servers send in place of a file, in small letters
+    *(b"entry not found", b"not found", b"404: not found", b"404 not found", b"403 forbidden", b"access denied"),
+    *(b"repository not found", b"invalid username or password"),
+)
+
 
 def check_readable(path: Path, *, missing: str) -> None:
     """Raise UserError unless `path` is a regular file that this process may read.
@@ -51,8 +56,8 @@ def stand_in(head: bytes) -> tuple[str, str] | None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer instead of the file", "fetch the file itself: git lfs pull"
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<!--")):
         return "a web page instead of the file", "download the file itself; a browser shows what the page asks for"
-    if text.startswith((b"<?xml", b"<error", b'{"error', b'{"message')):
+    if text.startswith((b"<?xml", b"<error", b'{"error', b'{"message', *ANSWERS)):
         return "a server's message instead of the file", "read it in a text editor, then download the file again"
     return None

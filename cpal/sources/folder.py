@@ -14,6 +14,7 @@ from cpal.data.masks import VOID
 from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.labels.list_files import NO_LIST, ListedSplits, splits_of_lists
+from cpal.sources.labels.negatives import plain
 from cpal.sources.labels.read import labels_from_files
 from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
@@ -47,7 +48,9 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         where = f"data.labels: {settings.labels}" + (f" of {settings.labels_file}" if settings.labels_file else "")
         problems.append(f"{where}: labels no image below {root / settings.images}, so that nothing could be learned")
     classes = settings.classes or tuple(sorted(frozenset().union(*names.values())))
-    problems += _class_problems(classes, names, mask_classes if settings.masks is not None else classes)
+    named_by_colors = settings.mask_colors is not None and not mask_classes  # the table could not be read: told above
+    known = classes if settings.masks is None or named_by_colors else mask_classes
+    problems += _class_problems(classes, names, known, values=settings.masks is not None and colors is None)
     parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)
 
     def listed(file: str, part: str) -> ListedImage:
@@ -57,13 +60,19 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return ListedImage(_image_id(file), "train" if part == "train" else "val", scored, files[file], mask, known)
 
     images = [listed(file, part) for part in ("train", "val") for file in parts[part][:limit]]
-    if masks and images and limit is None and not problems and not any(image.scored for image in images):
-        problems.append(
-            f"{root / settings.images}: none of the {len(images)} images that are used has a mask, so that nothing "
-            "would be scored; label images that have one, or write data.masks: null"
-        )
+    if masks and limit is None and not problems:
+        problems += _none_scored(images, root / settings.images)
     origin = _origin(labels, parts, settings)
     return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), origin, colors)
+
+
+def _none_scored(images: Sequence[ListedImage], folder: Path) -> list[str]:
+    if not images or any(image.scored for image in images):
+        return []
+    return [
+        f"{folder}: none of the {len(images)} images that are used has a mask, so that nothing would be scored; label "
+        "images that have one, or write data.masks: null"
+    ]
 
 
 def _mask_values(root: Path, settings: DataConfig, problems: list[str]) -> tuple[ColorTable | None, tuple[str, ...]]:
@@ -170,7 +179,7 @@ def _origin(labels: ImageLabels, parts: Mapping[str, Sequence[str]], settings: D
     return LabelOrigin(labels.told, tuple(f"{image} ({split or 'empty'})" for image, split in told), unlisted)
 
 
-def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str]) -> list[str]:
+def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str], *, values: bool) -> list[str]:
     problems = []
     if strange := [name for name in classes if name not in mask_classes]:
         problems.append(
@@ -179,6 +188,11 @@ def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence
         )
     if names and not classes:
         problems.append("no image has a label; each needs the names of what it shows")
+    if values and plain(mask_classes[0] if mask_classes else "").strip("_") == "background":
+        problems.append(
+            f"data.mask_classes begins with {mask_classes[0]}, but names the values 1, 2, ...: take it out, since 0 is "
+            "background already"
+        )
     if "background" in classes:
         problems.append("a class is named background, which is what no class covers; leave it away, or rename it")
     if len(classes) >= VOID:
@@ -193,7 +207,7 @@ def _told_parts(told: Mapping[str, str], settings: DataConfig, problems: list[st
     known = ", ".join(sorted(set(told.values())))
     problems += [
         f"{settings.labels_file or settings.images}: no image is in the split {value} (data.{part}_list); there are: "
-        f"{known}"
+        f"{known}; let data.{part}_list{' and data.score_list' * (part == 'train')} name one of them, in quotes"
         for part, value in values.items()
         if not parts[part]
     ]

@@ -2,28 +2,31 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
-from cpal.data.images import ENDINGS
+from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.errors import UserError
 from cpal.settings.data import DataConfig
 from cpal.sources.dispatch import list_images
 from cpal.sources.labels.list_files import never, read_list
 from cpal.sources.listing import Listing
-from cpal.sources.tables.file_names import cleaned
+from cpal.sources.tables.columns import PARTS, SPLITS, part_of
+from cpal.sources.tables.file_names import ENDING, cleaned
 
-TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml")
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".manifest", ".xml")
+NO_TEXT = (".xlsx", ".xls", ".ods", ".parquet")  # tables that are not read; the message says how to save them
 MASKS = ("mask", "segmentation", "groundtruth", "ground_truth", "gt", "annotation", "label")  # how names begin
 LAYOUT = ("JPEGImages", "images", "ImageSets")  # parts of a layout, which are no classes
 YAML_ENDINGS = (".yaml", ".yml")
 TRAIN_LISTS = ("train_aug", "trainaug", "train")  # names of list files, the first that is there is taken
 VAL_LISTS = ("val", "valid", "validation")
-NO_TABLES = ("readme", "classes.txt", "license")
+TEST = "test"  # validates where there is no other split
+NO_TABLES = ("readme", "classes.txt", "license", "sample_submission", "samplesubmission")
 DEEPEST = 3  # folders below the given one in which a table may lie
 MOST_TABLES = 50
 
@@ -40,9 +43,10 @@ class Reading:
         train = sum(image.split == "train" for image in self.listing.images)
         classes = self.listing.classes
         shown = ", ".join(classes[:6]) + (", ..." if len(classes) > 6 else "")
+        tested = " of the split test" if self.keys["val_list"] == TEST else ""
         return (
             f"labels from {_where(self.keys)}: {train} training and {len(self.listing.images) - train} validation "
-            f"images in {self.keys['images']}, {len(classes)} classes ({shown})"
+            f"images{tested} in {self.keys['images']}, {len(classes)} classes ({shown})"
         )
 
 
@@ -53,29 +57,45 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
     Raises UserError if the folder holds no image.
     """
     images = _image_folder(root)
-    found, failed = list[Reading](), list[str]()
+    found, failed = list[Reading](), dict[str, str]()
     for keys in _ways(root, images):
         if found and keys["source"] != found[0].keys["source"]:  # VOC's layout tells the rest
             break
-        if any(_where(keys) == _where(other.keys) for other in found):  # was read with other splits
+        if any(_is_read(keys, other.keys) for other in found) or _is_hopeless(keys, failed):
             continue
         try:
             settings = DataConfig.model_validate(present | keys)
             listing = list_images(settings, seed=seed)
         except (ValidationError, UserError) as error:
-            failed.append(f"labels from {_where(keys)}: {_last_line(error)}")
+            failed[_where(keys)] = _last_line(error)
             continue
         if listing.problems:
-            failed.append(f"labels from {_where(keys)}: {listing.problems[0]}")
+            failed[_where(keys)] = listing.problems[0]
+        elif keys["labels"] == "folders" and len(listing.classes) == 1 and all(i.names for i in listing.images):
+            failed[_where(keys)] = f"{listing.classes[0]} would be the only class, of every image"
         elif listing.images and not any(_same(listing, other.listing) for other in found):
             found.append(Reading(keys, listing))
-    return found, failed
+            failed.pop(_where(keys), None)
+    return found, [f"labels from {where}: {why}" for where, why in failed.items()]
 
 
 def _same(first: Listing, second: Listing) -> bool:
     """Whether two ways of reading give the same labels: a COCO file is also a table."""
     labels = ({(image.image_id, image.names, image.mask) for image in listing.images} for listing in (first, second))
     return len(set(map(frozenset, labels))) == 1
+
+
+def _is_read(keys: dict[str, Any], read: dict[str, Any]) -> bool:
+    """Whether these labels were read already: with other splits, or as one of several tables."""
+    if _where(keys) == _where(read):
+        return True
+    name, pattern = keys.get("labels_file"), read.get("labels_file")
+    return bool(name and pattern and "*" in pattern) and PurePosixPath(str(name)).match(str(pattern))
+
+
+def _is_hopeless(keys: dict[str, Any], failed: dict[str, str]) -> bool:
+    """Whether these labels failed before for another reason than a split that is not there."""
+    return keys["val_list"] == TEST and "in the split" not in failed.get(_where(keys), "")
 
 
 def _where(keys: dict[str, Any]) -> str:
@@ -118,8 +138,20 @@ def _image_folder(root: Path) -> str:
     """The folder in root that holds all pictures except masks; `.` if there are several."""
     tops = _pictures(root).keys() - set(mask_folders(root))
     if not tops:
-        raise UserError(f"{root}: holds no image ({' '.join(ENDINGS)}); name the folder of your photographs")
+        others = "".join(f"; {line}" for line in passed_over_lines(files_passed_over(root)))
+        raise UserError(f"{root}: holds no image ({' '.join(ENDINGS)}){others}; name the folder of your photographs")
     return next(iter(tops)) or "." if len(tops) == 1 else "."
+
+
+def _inner_folder(root: Path, images: str) -> str:
+    """The folder that holds several folders of pictures: `archive/Dataset` of archive/Dataset/train/cat/1.jpg.
+
+    `images` if a folder on the way holds pictures itself, or if there is a single folder of pictures.
+    """
+    inner = PurePosixPath(images)
+    while len(tops := list(_pictures(root / inner))) == 1 and tops[0]:
+        inner /= tops[0]
+    return images if "" in tops else inner.as_posix()
 
 
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
@@ -129,17 +161,19 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     if (root / "JPEGImages").is_dir():
         yield from _voc_ways(root, free | {"source": "voc", "images": "JPEGImages"}, lists)
     free |= {"source": "folder", "images": images}
-    named = free | _split_keys("train", "val")
+    named, tested = free | _split_keys("train", "val"), free | _split_keys("train", TEST)
     listed = [free | _split_keys(*lists)] if lists else []
+    own = [*listed, named, tested]
     for names in _yolo_names(root):
         yolo = {"labels": "yolo", "labels_file": names.as_posix()}
-        yield from (keys | yolo for keys in ([named] if names.suffix in YAML_ENDINGS else [*listed, named]))
+        yield from (keys | yolo for keys in ([named] if names.suffix in YAML_ENDINGS else own))
     for table in _tables(root, lists):
-        yield from (keys | {"labels": "csv", "labels_file": table.as_posix()} for keys in [*listed, named])
+        yield from (keys | {"labels": "csv", "labels_file": table.as_posix()} for keys in own)
     if any(path.suffix == ".xml" for path in _files(root)):
-        yield from (keys | {"labels": "xml", "labels_file": None} for keys in [*listed, named])
-    if not any((root / images / name).is_dir() for name in LAYOUT):
-        yield from (keys | {"labels": "folders"} for keys in [*listed, named])
+        yield from (keys | {"labels": "xml", "labels_file": None} for keys in own)
+    inner = _inner_folder(root, images)
+    if not any((root / inner / name).is_dir() for name in LAYOUT):
+        yield from (keys | {"labels": "folders", "images": inner} for keys in own)
 
 
 def _split_keys(train: str, val: str) -> dict[str, Any]:
@@ -213,13 +247,42 @@ def _tables(root: Path, lists: tuple[str, str] | None) -> list[Path]:
     """Files that may be a table of labels, the nearest to the root first.
 
     A file that lies in several folders under one name, such as train/_classes.csv and valid/_classes.csv, is one table.
-    A text or an XML file with the name of a picture is no table: it belongs to this picture alone.
+    train.csv and val.csv are the table *.csv. A text or an XML file with the name of a picture is no table: it belongs
+    to this picture alone. Of such JSON files, the first is kept, so that a message names the tool.
     """
     found = _files(root)
     pictures = {path.stem for path in found if path.suffix.lower() in ENDINGS}
-    passed = {*(lists or ()), *(path.as_posix() for path in found if path.name.lower().startswith(NO_TABLES))}
-    texts = {path for path in found if path.suffix in (".txt", ".xml") and path.stem in pictures}
-    found = [p for p in found if p.suffix.lower() in TABLES and p not in texts and p.as_posix() not in passed]
-    counts = Counter(path.name for path in found)
-    tables = [path if counts[path.name] == 1 else Path(path.name) for path in found]
-    return list(dict.fromkeys(tables))[:MOST_TABLES]
+    plain = [name for name in lists or () if not _is_labeled_list(root / name)]
+    passed = {*plain, *(path.as_posix() for path in found if path.name.lower().startswith(NO_TABLES))}
+    single = [path for path in found if path.stem.split(".")[0] in pictures or path.stem in pictures]
+    texts = {path for path in single if path.suffix in (".txt", ".xml")}
+    texts |= {*[path for path in single if path.suffix == ".json"][1:]}
+    endings = (*TABLES, *NO_TEXT)
+    found = [p for p in found if p.suffix.lower() in endings and p not in texts and p.as_posix() not in passed]
+    found += [p for p in _files(root) if p.suffix == ".npy" and "label" in p.stem]
+    counts = Counter(path.name for path in found if path.parent.name.casefold() in PARTS)
+    tables = [
+        Path(path.name) if counts[path.name] > 1 and path.parent.name.casefold() in PARTS else path for path in found
+    ]
+    return list(dict.fromkeys([*_patterns(tables), *tables]))[:MOST_TABLES]
+
+
+def _patterns(tables: Sequence[Path]) -> list[Path]:
+    """`annotations/instances_*2017.json` of instances_train2017.json and instances_val2017.json."""
+    parts: dict[Path, set[str]] = {}
+    for path in tables:
+        if (part := part_of(path.stem)) is not None:
+            word = next(word for word in SPLITS[part] if word in path.stem.casefold())
+            start = path.stem.casefold().rindex(word)
+            name = f"{path.stem[:start]}*{path.stem[start + len(word) :]}{path.suffix}"
+            parts.setdefault(path.with_name(name), set()).add(part)
+    return [path for path, found in parts.items() if "train" in found and len(found) > 1]
+
+
+def _is_labeled_list(path: Path) -> bool:
+    """Whether the lines of a list hold a picture and a label, as `images/a.jpg 3`."""
+    try:
+        line = path.read_text(encoding="utf-8").strip().partition("\n")[0].split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return len(line) == 2 and ENDING.search(line[0]) is not None and ENDING.search(line[1]) is None

@@ -58,6 +58,8 @@ def read_label_dict(
             content: dict[Any, Any] = dict(zip(_ids_of_rows(matrix, listed, ids), matrix, strict=True))
         else:
             content = read_pickled(path, what="labels", allow_pickle=allow_pickle)
+        if not content:
+            raise UserError("holds no image; name the file that the method wrote")
         values = {key: _row(key, value) for key, value in content.items()}
         table, notes = _without_background(values, len(classes), background)
         names, left_out = _image_ids(table, listed)
@@ -74,6 +76,9 @@ def read_label_dict(
 def _matrix(path: Path) -> np.ndarray | None:
     """The array in the file; None if the file holds a pickle, or something else."""
     check_readable(path, missing="no such file; name an existing one")
+    with path.open("rb") as stream:
+        if stream.read(6) != b"\x93NUMPY":
+            return None
     try:  # the map refuses a file that is shorter than its header says, before memory is taken
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # of a pickle, or of damage, which read_pickled reports

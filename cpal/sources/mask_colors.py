@@ -1,7 +1,7 @@
 """Masks whose colors stand for classes: the table of colors, and the exact conversion into values."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,12 @@ NUMBERS = r"(?P<color>\d+\s*[,;\s]\s*\d+\s*[,;\s]\s*\d+)"
 LINES = (  # CVAT's name:r,g,b:parts:actions and name,r,g,b; then r,g,b,name
     re.compile(rf"(?P<name>.+?)\s*[:,;\t]\s*{NUMBERS}\s*([:,;\t].*)?"),
     re.compile(rf"{NUMBERS}\s*[,;\s]\s*(?P<name>[^\d\s].*)"),
+)
+
+HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
+HEADER = (  # words of the columns
+    ("name", ("name", "class", "label", "class_name", "classname")),
+    *(("r", ("r", "red")), ("g", ("g", "green")), ("b", ("b", "blue"))),
 )
 
 
@@ -44,18 +50,20 @@ def read_color_table(path: Path) -> ColorTable:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: unreadable table of colors ({error}); save it as text in UTF-8") from None
+    if lines and lines[0].lstrip().startswith(("{", "[{")):
+        raise UserError(f"{path}: JSON, which is not read; write a line name,r,g,b for each class")
     rows: dict[Color, str] = {}
+    header = _header(lines[0]) if lines else None
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or line.startswith("#") and not HEX.match(line):
             continue
-        found = next((match for form in LINES if (match := form.fullmatch(line.strip()))), None)
+        found = _name_and_color(line, header)
         if found is None and number == 1:  # a header
             continue
-        red, green, blue = map(int, re.findall(r"\d+", found["color"])) if found else (256, 0, 0)
-        if found is None or max(red, green, blue) > 255:
+        if found is None or max(found[1]) > 255:
             raise UserError(f"{path}, line {number}: write name,r,g,b with three numbers from 0 to 255")
-        name = found["name"].strip().strip('"')
-        if (other := rows.setdefault((red, green, blue), name)) != name:
+        name, color = found
+        if (other := rows.setdefault(color, name)) != name:
             raise UserError(f"{path}, line {number}: {name} has the color of {other}; give each class its own")
     names = tuple(dict.fromkeys(name for name in rows.values() if name.lower() not in NAMES))
     if not names or len(names) >= VOID:
@@ -63,6 +71,30 @@ def read_color_table(path: Path) -> ColorTable:
     numbers = NAMES | {name: value for value, name in enumerate(names, 1)}
     values = {color: numbers[name if name in names else name.lower()] for color, name in rows.items()}
     return ColorTable(path.name, names, values)
+
+
+def _header(line: str) -> dict[str, int] | None:
+    """Places of the columns name, r, g and b, such as of `id,name,r,g,b`; None if the line does not name all."""
+    words = [cell.strip().casefold() for cell in re.split(r"[,;\t]", line)]
+    places = {key: next((words.index(word) for word in spelled if word in words), None) for key, spelled in HEADER}
+    return None if None in places.values() else {key: place for key, place in places.items() if place is not None}
+
+
+def _name_and_color(line: str, header: Mapping[str, int] | None) -> tuple[str, Color] | None:
+    """The class and the color of a line; None for a line of another form."""
+    line = HEX.sub(lambda found: ",".join(str(int(found[1][n : n + 2], 16)) for n in (0, 2, 4)), line.strip())
+    cells = [cell.strip().strip('"') for cell in re.split(r"[,;\t]", line)]
+    if header is not None and len(cells) > max(header.values()):
+        numbers = [cells[header[key]] for key in "rgb"]
+        name = cells[header["name"]]
+        return (name, _color(numbers)) if name and all(map(str.isdecimal, numbers)) else None
+    found = next((match for form in LINES if (match := form.fullmatch(re.sub(r"[\[\](){}]", "", line)))), None)
+    return (found["name"].strip().strip('"'), _color(re.findall(r"\d+", found["color"]))) if found else None
+
+
+def _color(numbers: Sequence[str]) -> Color:
+    red, green, blue = (int(number[:4]) for number in numbers)
+    return red, green, blue
 
 
 def voc_colors(names: Sequence[str]) -> ColorTable:

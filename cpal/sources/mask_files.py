@@ -85,7 +85,7 @@ def _what_is_there(folder: Path, images: Mapping[str, Path], suffix: str) -> str
     added = Counter(rest for file in there if (rest := _added(stem(file), stems)) is not None)
     names = f"there are {some(there)}"
     if not added:
-        return names
+        return f"{names}: rename them, or list each image with its mask in data.train_list and data.val_list"
     rest, count = added.most_common(1)[0]
     if rest != suffix:
         return f"{names}: for {count} of them write data.mask_suffix: {rest or 'null'}"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cpal.errors import UserError
-from cpal.settings.access import check_readable
+from cpal.settings.access import check_readable, stand_in_at
 
 MAX_BYTES = 1 << 30  # of a file
 MAX_STEPS = 10_000_000  # of its program, some seconds and at most 1 GB; a dictionary of labels takes 15 an image
@@ -47,6 +47,8 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
     `allow_pickle` for every pickle.
     """
     check_readable(path, missing="no such file; name an existing one")
+    if why := stand_in_at(path) or _other_file(path):
+        raise UserError(f"{path}: {why[0]}; {why[1]}")
     try:
         with path.open("rb") as stream:
             np.lib.format.read_magic(stream)
@@ -70,6 +72,17 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
             f"{path}: holds an array of {dtype}, not a dictionary of {what}; name the file that the method wrote"
         )
     return content
+
+
+def _other_file(path: Path) -> tuple[str, str] | None:
+    """What a file is that is often taken for a .npy, and the cure."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith(b"PK"):
+        return "an archive (.npz, torch.save)", "save the dictionary in it with np.save"
+    if start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5":
+        return "a plain pickle", "save the dictionary in it with np.save"
+    return None
 
 
 class _Unfinished:

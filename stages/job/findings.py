@@ -20,6 +20,12 @@ ROOM = 2e9  # bytes of disk that a run on the toy data takes, with DVC's cache
 MEMORY = 4e9  # bytes of memory that the largest stage of this run takes
 
 
+COMMIT = (  # as installation/check_machine.sh says; without the settings of git, whose author may be unset
+    "git init && git add --all && git -c user.name=me -c user.email=me@localhost commit --quiet --message 'CPAL as "
+    "downloaded'"
+)
+
+
 class Finding(NamedTuple):
     """One line of the report. `cure` is None if nothing is wrong. If `needed`, no run works without it."""
 
@@ -76,7 +82,7 @@ def disks() -> Iterator[Finding]:
 
 def project() -> Iterator[Finding]:
     here = commit(results=("data", str(PIPELINE.with_suffix(".lock"))))
-    cure = "git init && git add . && git commit -m start" if here.startswith("unknown") else None
+    cure = COMMIT if here.startswith("unknown") else None
     yield Finding("git", here[:120], cure, needed=True)
     links = _said(sys.executable, "-m", "dvc", "config", "cache.type") if Path(".dvc").is_dir() else None
     cure = None if links is not None else "dvc init, then git add .dvc"

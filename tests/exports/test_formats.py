@@ -419,6 +419,96 @@ def test_predictions_that_nobody_accepted_are_not_corrected(data: Dataset, tmp_p
         import_all(data, Format.labelstudio, export(data, Format.labelstudio, tmp_path / "out"))
 
 
+def label_studio_task(url: str, results: list[dict[str, object]]) -> list[dict[str, object]]:
+    """labelstud.io/guide/task_format: an image of 50 x 31 pixels with one annotation."""
+    common = {"original_width": 50, "original_height": 31, "image_rotation": 0, "to_name": "image"}
+    return [{"id": 1, "data": {"image": url}, "annotations": [{"result": [common | result for result in results]}]}]
+
+
+def test_what_label_studio_names_an_upload(data: Dataset, tmp_path: Path) -> None:
+    """Blanks become _ and signs are dropped (Django's get_valid_filename). Choices about a region have no pixels."""
+    points = {"points": [[10, 10], [60, 10], [60, 80]], "closed": True}
+    results: list[dict[str, object]] = [
+        {"type": "polygonlabels", "value": points | {"polygonlabels": ["cow"]}},
+        {"type": "choices", "value": points | {"choices": ["blurred"]}},
+    ]
+    (tmp_path / "tasks.json").write_text(
+        json.dumps(label_studio_task("/data/upload/1/0a1b2c3d-kühe_2024.png", results))
+    )
+    found = import_all(data, Format.labelstudio, tmp_path / "tasks.json")
+    assert list(found) == ["kühe 2024"] and set(np.unique(found["kühe 2024"])) == {0, 1}
+
+
+def test_what_label_studio_does_not_tell(data: Dataset, tmp_path: Path) -> None:
+    points = {"points": [[10, 10], [60, 10], [60, 80]], "closed": True, "polygonlabels": ["cow"]}
+    tasks = label_studio_task("/data/upload/1/0a1b2c3d-a.png", [{"type": "polygonlabels", "value": points}])
+    tasks[0]["data"] = {"img": "/data/upload/1/0a1b2c3d-kühe_2024.png"}  # the interface chooses the key
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    assert list(import_all(data, Format.labelstudio, tmp_path / "tasks.json")) == ["kühe 2024"]
+    short = {"img": "/data/upload/1/0a1b2c3d-a.png", "id": 1, "label": [points], "annotator": 1, "annotation_id": 1}
+    (tmp_path / "tasks.json").write_text(json.dumps([short]))
+    with pytest.raises(UserError, match="is JSON-MIN, from which shapes are not read; export it again as JSON"):
+        import_all(data, Format.labelstudio, tmp_path / "tasks.json")
+
+
+@pytest.mark.parametrize("name", ["a_png.rf.0123456789abcdef0123456789abcdef.png", "images/0a1b2c3d-a.png"])
+def test_names_of_roboflow_and_label_studio_in_coco(data: Dataset, tmp_path: Path, name: str) -> None:
+    """Roboflow's export, and Label Studio's of COCO, which keeps the name of the upload."""
+    outline = {
+        "category_id": 2,
+        "segmentation": [[3, 3, 20, 3, 20, 15]],
+        "bbox": [3, 3, 17, 12],
+        "area": 102,
+        "iscrowd": 0,
+    }
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": 33, "height": 40}],
+        "categories": [{"id": 0, "name": "animals"}, {"id": 2, "name": "cow"}],
+        "annotations": [{"id": 1, "image_id": 1} | outline],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert set(np.unique(import_all(data, Format.coco, tmp_path / "a.json")["a"])) == {0, 1}
+
+
+def test_an_archive_is_to_be_unpacked(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "job_1.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"holds job_1.zip; unpack it, and name the folder of its files"):
+        import_all(data, Format.cvat, tmp_path)
+
+
+def test_corners_of_x_anylabeling(data: Dataset, tmp_path: Path) -> None:
+    corners = [[2, 3], [20, 3], [20, 15], [2, 15]]
+    for kind in ("rectangle", "rotation", None):
+        path = labelme_file(data, tmp_path, shape_shape_type=kind, shape_points=corners)
+        assert import_all(data, Format.labelme, path)["a"].sum() == 18 * 12
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"classes.txt": "", "notes.json": "{}", "labels/0a1b2c3d-a.txt": "1 0.1 0.1 0.8 0.1 0.8 0.9\n"},  # Label Studio
+        {
+            "obj.names": "",
+            "obj.data": "x",
+            "train.txt": "x",
+            "obj_train_data/a.txt": "1 0.1 0.1 0.8 0.1 0.8 0.9\n",
+        },  # CVAT
+        {
+            "data.yaml": "",
+            "README.dataset.txt": "x",
+            "train/labels/a_png.rf.0123ab.txt": "1 .1 .1 .8 .1 .8 .9",
+        },  # Roboflow
+    ],
+)
+def test_layouts_of_yolo(data: Dataset, tmp_path: Path, files: dict[str, str]) -> None:
+    names = "\n".join(CLASSES)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        content = f"names: {json.dumps(CLASSES)}" if name == "data.yaml" else text or names
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert set(np.unique(import_all(data, Format.yolo, tmp_path)["a"])) == {0, 2}
+
+
 def test_classes_that_the_image_is_not_labeled_with(data: Dataset, tmp_path: Path) -> None:
     records = [Record(**{**vars(record), "labels": (2,)}) for record in data.records]
     less = Dataset(data.classes, data.splits, data.image_root, data.mask_root, tuple(records))

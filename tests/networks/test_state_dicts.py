@@ -1,9 +1,11 @@
 """Files given as weights that are something else: one sentence with the cure, never advice to load it unsafely."""
 
+import gzip
 from argparse import Namespace
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -41,6 +43,9 @@ def message(path: Path) -> str:
         (POINTER, "a Git LFS pointer instead of the file; fetch the file itself: git lfs pull"),
         (DENIED, "a server's message instead of the file; read it in a text editor"),
         ('{"error": "Repository not found"}', "a server's message instead of the file"),
+        ("Entry not found", "a server's message instead of the file"),  # of huggingface.co
+        ("404: Not Found", "a server's message instead of the file"),  # of raw.githubusercontent.com
+        ("<!-- saved from url=(0014)about:internet -->\n<html>", "a web page instead of the file"),
         ("", "empty; download it again"),
     ],
 )
@@ -78,7 +83,35 @@ def test_files_of_a_training(tmp_path: Path) -> None:
         torch.save(content, tmp_path / "w.pth")
         assert read_state_dict(tmp_path / "w.pth")["a"].tolist() == [0, 1, 2]
     torch.save({"teacher": TENSORS, "student": TENSORS}, tmp_path / "w.pth")
-    assert set(read_state_dict(tmp_path / "w.pth")) == {"teacher", "student"}, "nothing is guessed"
+    with pytest.raises(
+        UserError, match=r"holds 2 dictionaries \(teacher, student\); save the network's state_dict\(\)"
+    ):
+        read_state_dict(tmp_path / "w.pth")
+    torch.save({"model": None, "model_ema": TENSORS}, tmp_path / "w.pth")  # timm's, with an average alone
+    assert read_state_dict(tmp_path / "w.pth")["a"].tolist() == [0, 1, 2]
+
+
+def test_archives_and_programs(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("resnet50.pth", b"x")
+    assert message(tmp_path / "w.pth") == "packed by zip; unpack it, and name the file in it"
+    (tmp_path / "w.pth").write_bytes(gzip.compress(b"x"))
+    assert message(tmp_path / "w.pth") == "packed by gzip; unpack it, and name the file in it"
+    with ZipFile(tmp_path / "w.pth", "w") as archive:  # parts of what torch.jit.save writes
+        archive.writestr("w/data.pkl", b"x")
+        archive.writestr("w/constants.pkl", b"x")
+    assert message(tmp_path / "w.pth").startswith("a TorchScript program and no state dict; save the network's")
+    torch.save([1], tmp_path / "w.pth")
+    assert message(tmp_path / "w.pth").startswith(
+        "no plain state dict; it holds a list; save the network's state_dict()"
+    )
+
+
+def test_the_content_tells_the_format(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "w.pth")
+    torch.save(TENSORS, tmp_path / "w.safetensors")
+    for name in ("w.pth", "w.safetensors"):
+        assert read_state_dict(tmp_path / name)["a"].tolist() == [0, 1, 2]
 
 
 def test_another_kind_of_file(tmp_path: Path) -> None:

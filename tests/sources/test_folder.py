@@ -167,7 +167,11 @@ def test_masks_under_other_names(
     [
         ("{stem}.jpg.png", "for 5 of them write data.mask_suffix: .jpg"),
         ("{stem}.jpg", "masks end in .png, .tif or .bmp, but these in .jpg; save them as PNG"),
-        ("mask_{stem}.png", "there are mask_b.png, mask_d.png, mask_e.png and 2 more"),
+        (
+            "mask_{stem}.png",
+            "there are mask_b.png, mask_d.png, mask_e.png and 2 more: rename them, or list "
+            "each image with its mask in data.train_list and data.val_list",
+        ),
         ("{stem}.npy", "no picture lies there"),
     ],
 )
@@ -304,9 +308,11 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     write_table(root, ["a.jpg,cup,train", "a,cup,train", "gone.jpg,cup,train", ",cup,val", "../x.jpg,cup,val"])
     assert problems(classes=["cup", "spoon"]) == [
         f"{table}, line 5: names no image",
-        f"{table}: 2 image(s) that are not below {photos}: gone.jpg, ../x.jpg",
+        f"{table}: 2 image(s) that are not below {photos}: gone.jpg, ../x.jpg; correct the names, put the images "
+        "there, or take these rows out",
         f"{table}: image a.jpg twice; with and without its ending is the same",
-        "labels.csv: no image is in the split val (data.val_list); there are: train",
+        "labels.csv: no image is in the split val (data.val_list); there are: train; let data.val_list name one "
+        "of them, in quotes",
         "class spoon: no image of train shows it; take it off data.classes",
     ]
     write_table(root, ["a.jpg,,train", "b.PNG,,val"])
@@ -394,6 +400,12 @@ def test_classes_that_masks_do_not_name(problems: Callable[..., list[str]]) -> N
         "no mask has a pixel of fork, which 2 scored image(s) are labeled with; objects must have the values 1, 2, ... "
         "of their classes, and 255 is void",
     ]
+
+
+def test_mask_classes_that_begin_with_background(problems: Callable[..., list[str]]) -> None:
+    """As in the class lists of VOC's code and of mmseg, where 0 is a class as well."""
+    found = problems(masks="masks", mask_classes=["background", "cup", "fork"])
+    assert found[0].startswith("data.mask_classes begins with background, but names the values 1, 2, ...: take it out")
 
 
 def test_mask_values_in_another_order(problems: Callable[..., list[str]], root: Path) -> None:

@@ -130,6 +130,7 @@ def test_only_one_text_encoding(tmp_path: Path) -> None:
         ({9: [0] * 20}, "key 9 is neither text nor a number such as 2007000032"),
         ({2007000032: [0] * 20, "2007_000032": [0] * 20}, "names an image twice"),
         ([1, 2], "not a dictionary of labels"),
+        ({}, "holds no image; name the file that the method wrote"),
     ],
 )
 def test_other_content(tmp_path: Path, content: Any, message: str) -> None:
@@ -151,10 +152,26 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="text.npy: not a dictionary that np.save wrote"):
         import_labels.main(tmp_path / "text.npy", tmp_path / "labels.csv", allow_pickle=True)
     whole = save(tmp_path / "labels.npy", LABELS).read_bytes()
-    for end in range(0, len(whole), 7):
+    for end in range(7, len(whole), 7):
         (tmp_path / "cut.npy").write_bytes(whole[:end])
         with pytest.raises(UserError, match="cut.npy: not a dictionary that np.save wrote"):
             import_labels.main(tmp_path / "cut.npy", tmp_path / "labels.csv", allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty; download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer .* git lfs pull"),
+        (b"<!DOCTYPE html><title>Google Drive</title>", "a web page instead of the file; download the file itself"),
+        (pickle.dumps(LABELS), "a plain pickle; save the dictionary in it with np.save"),
+        (b"PK\x03\x04rest", "an archive .* save the dictionary in it with np.save"),
+    ],
+)
+def test_files_that_are_taken_for_labels(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "cls_labels.npy").write_bytes(content)
+    with pytest.raises(UserError, match=f"cls_labels.npy: {message}"):
+        import_labels.main(tmp_path / "cls_labels.npy", tmp_path / "labels.csv", allow_pickle=True)
 
 
 # Other forms of the file

@@ -20,6 +20,12 @@ background:0,0,0::
 CSV = (
     "name,r,g,b\ncat,48,112,32\ncow,32,183,250\ntraffic light,176,112,32\nbackground,0,0,0\n"  # CamVid's class_dict.csv
 )
+INDEXED = (  # class_dict.csv of other copies of CamVid
+    "id,name,r,g,b,class_11\n1,cat,48,112,32,1\n2,cow,32,183,250,1\n3,traffic light,176,112,32,1\n"
+    "0,background,0,0,0,0\n"
+)
+HEXADECIMAL = "cat,#307020\ncow,#20b7FA\ntraffic light,#B07020\nbackground,#000000\n"  # as in annotation tools
+BRACKETS = "cat: [48, 112, 32]\ncow: [32, 183, 250]\ntraffic light: [176, 112, 32]\nbackground: [0, 0, 0]\n"  # YAML
 COLUMNS_LAST = "48 112 32\tcat\n32 183 250\tcow\n176 112 32\ttraffic light\n0 0 0\tVoid\n"  # CamVid's label_colors.txt
 COLORS: dict[int, tuple[int, int, int]] = {0: (0, 0, 0), 1: (48, 112, 32), 2: (32, 183, 250), 3: (176, 112, 32)}
 
@@ -40,7 +46,9 @@ def colored(mask: np.ndarray, colors: dict[int, tuple[int, int, int]]) -> np.nda
     return np.array([colors.get(value, (1, 1, 1)) for value in range(4)], np.uint8)[mask]
 
 
-@pytest.mark.parametrize("text", [CVAT, CSV, CSV.replace(",", ";"), CSV.replace(",", "\t"), "\ufeff" + CSV])
+@pytest.mark.parametrize(
+    "text", [CVAT, CSV, CSV.replace(",", ";"), CSV.replace(",", "\t"), "\ufeff" + CSV, INDEXED, HEXADECIMAL, BRACKETS]
+)
 def test_tables(tmp_path: Path, text: str) -> None:
     (tmp_path / "t").write_text(text, encoding="utf-8")
     found = read_color_table(tmp_path / "t")
@@ -54,6 +62,12 @@ def test_a_table_with_names_last_and_void(tmp_path: Path) -> None:
     assert found.names == ("cat", "cow", "traffic light") and found.values[0, 0, 0] == VOID
 
 
+def test_json_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text('{"cat": [48, 112, 32], "cow": [1, 2, 3]}')
+    with pytest.raises(UserError, match="JSON, which is not read; write a line name,r,g,b for each class"):
+        read_color_table(tmp_path / "t")
+
+
 def test_a_class_of_two_colors(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("person,1,2,3\nfoot,4,5,6\nperson,7,8,9\n")
     found = read_color_table(tmp_path / "t")
@@ -64,7 +78,7 @@ def test_a_class_of_two_colors(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("cat:48,112,32::\ndog:48,112,32::\n", "line 2: dog has the color of cat; give each class its own"),
-        ("cat,48,112,32\ndog,#ff0000\n", "line 2: write name,r,g,b with three numbers from 0 to 255"),
+        ("cat,48,112,32\ndog,#ff00\n", "line 2: write name,r,g,b with three numbers from 0 to 255"),
         ("cat,48,112,320\n", "line 1: write name,r,g,b with three numbers"),
         ("name,r,g,b\nbackground,0,0,0\n", "names 0 classes with a color; write a line name,r,g,b for each"),
         ("", "names 0 classes"),

@@ -159,6 +159,69 @@ VIA_CSV = (
         )
     )
 )
+# docs.cvat.ai and open-edge-platform.github.io/datumaro: "Datumaro 1.0"
+DATUMARO = {
+    "info": {},
+    "categories": {"label": {"labels": [{"name": "cat", "parent": ""}, {"name": "dog", "parent": ""}]}},
+    "items": [
+        {
+            "id": file[0],
+            "annotations": [
+                {
+                    "id": n,
+                    "type": "bbox",
+                    "group": 0,
+                    "label_id": ["cat", "dog"].index(name),
+                    "bbox": [1.0, 1.0, 5.0, 5.0],
+                }
+                for n, name in enumerate(names.split())
+            ],
+            "image": {"path": f"images/{file}", "size": [9, 9]},
+        }
+        for file, names in SHOWN.items()
+    ],
+}
+GROUND_TRUTH = "".join(  # docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, multi-label classification
+    json.dumps(
+        {
+            "source-ref": f"s3://bucket/images/{file}",
+            "animals": [["cat", "dog"].index(name) for name in names.split()],
+            "animals-metadata": {
+                "job-name": "labeling-job/animals",
+                "class-map": {str(["cat", "dog"].index(name)): name for name in names.split()},
+                "human-annotated": "yes",
+                "type": "groundtruth/image-classification-multilabel",
+            },
+        }
+    )
+    + "\n"
+    for file, names in SHOWN.items()
+)
+GROUND_TRUTH_BOXES = "".join(  # the same page, bounding box job output
+    json.dumps(
+        {
+            "source-ref": f"s3://bucket/images/{file}",
+            "boxes": {
+                "image_size": [{"width": 9, "height": 9, "depth": 3}],
+                "annotations": [
+                    {"class_id": ["cat", "dog"].index(name), "left": 1, "top": 1, "width": 5, "height": 5}
+                    for name in names.split()
+                ],
+            },
+            "boxes-metadata": {"class-map": {"0": "cat", "1": "dog"}, "type": "groundtruth/object-detection"},
+        }
+    )
+    + "\n"
+    for file, names in SHOWN.items()
+)
+
+
+def regions(names: str) -> str:
+    """Cell of a table with Label Studio's boxes: labelstud.io/guide/export, CSV."""
+    boxes = [{"x": 1.5, "y": 2, "width": 9, "height": 9, "rotation": 0, "rectanglelabels": [n]} for n in names.split()]
+    return '"' + json.dumps(boxes).replace('"', '""') + '"'
+
+
 FORMS: dict[str, str | bytes] = {
     "plain": "image,labels\na.jpg,cat\nb.jpg,cat;dog\nc.jpg,dog\nd.jpg,\n",
     "comma": 'image,labels\na.jpg,cat\nb.jpg,"cat,dog"\nc.jpg,dog\nd.jpg,\n',
@@ -194,6 +257,70 @@ FORMS: dict[str, str | bytes] = {
     "1,1,cat,2024,1,/data/upload/1/0a1b2c3d-a.jpg,1.5,2024\n"
     '2,1,"{""choices"":[""cat"",""dog""]}",2024,2,/data/upload/1/0a1b2c3d-b.jpg,1.5,2024\n'
     "3,1,dog,2024,3,/data/upload/1/0a1b2c3d-c.jpg,1.5,2024\n4,1,,2024,4,/data/upload/1/0a1b2c3d-d.jpg,1.5,2024\n",
+    "Label Studio's CSV of boxes": "image,id,label,annotator\n"
+    + "".join(
+        f"/data/upload/1/0a1b2c3d-{file},{n},{regions(names)},1\n" for n, (file, names) in enumerate(SHOWN.items())
+    ),
+    "Datumaro": json.dumps(DATUMARO),
+    "Ground Truth's manifest": GROUND_TRUTH,
+    "Ground Truth's manifest of boxes": GROUND_TRUTH_BOXES,
+    "CelebA's text": "4\ncat dog \na.jpg  1 -1\nb.jpg  1  1\nc.jpg -1  1\nd.jpg -1 -1\n",  # list_attr_celeba.txt
+    "R's table": '"cat","dog"\n"a.jpg",1,0\n"b.jpg",1,1\n"c.jpg",0,1\n"d.jpg",0,0\n',  # write.table with row names
+    "Label Studio's taxonomy": json.dumps(  # labelstud.io/tags/taxonomy: paths from the root to the choice
+        [
+            {
+                "data": {"image": f"/data/upload/3/1b2c3d4{n}-{file}"},
+                "annotations": [
+                    {
+                        "result": [
+                            {
+                                "type": "taxonomy",
+                                "from_name": "kind",
+                                "value": {"taxonomy": [["animal", name] for name in names.split()]},
+                            }
+                        ]
+                        * bool(names)
+                    }
+                ],
+            }
+            for n, (file, names) in enumerate(SHOWN.items())
+        ]
+    ),
+    "JSON-MIN of a taxonomy": json.dumps(
+        [
+            {"image": f"x/{file}", "id": n, "kind": [["animal", name] for name in names.split()], "lead_time": 2.5}
+            for n, (file, names) in enumerate(SHOWN.items())
+        ]
+    ),
+    "FiftyOne's labels.json of boxes": json.dumps(  # docs.voxel51.com, FiftyOneImageDetectionDataset
+        {
+            "classes": ["cat", "dog"],
+            "labels": {
+                file[0]: [
+                    {"label": ["cat", "dog"].index(name), "bounding_box": [0.1, 0.1, 0.5, 0.5]}
+                    for name in names.split()
+                ]
+                or None
+                for file, names in SHOWN.items()
+            },
+        }
+    ),
+    "images by class": json.dumps({"cat": ["a.jpg", "b.jpg"], "dog": ["b.jpg", "c.jpg"], "": ["d.jpg"]}),
+    "objects by image": json.dumps({file: {"labels": names.split(), "width": 9} for file, names in SHOWN.items()}),
+    "a sheet with a title": "Spring 2024;;\n;;\nBild;Art;Notiz\na.jpg;cat;\nb.jpg;cat,dog;\nc.jpg;dog;\nd.jpg;;\n",
+    "columns about the image": "image,patient_id,sex,cat,dog,total\na.jpg,17,F,1,0,1\nb.jpg,18,M,1,1,2\n"
+    "c.jpg,19,F,0,1,1\nd.jpg,20,M,0,0,0\n",
+    "CreateML": json.dumps(  # docs.roboflow.com, CreateML JSON
+        [
+            {
+                "image": file,
+                "annotations": [
+                    {"label": name, "coordinates": {"x": 5, "y": 5, "width": 2, "height": 2}} for name in names.split()
+                ],
+            }
+            for file, names in SHOWN.items()
+        ]
+    ),
     "metadata.csv": "file_name,label\na.jpg,cat\nb.jpg,cat|dog\nc.jpg,dog\nd.jpg,\n",  # huggingface.co/docs/datasets
     "metadata.jsonl": '{"file_name": "a.jpg", "labels": ["cat"]}\n{"file_name": "b.jpg", "labels": ["cat", "dog"]}\n'
     '{"file_name": "c.jpg", "labels": ["dog"]}\n{"file_name": "d.jpg", "labels": []}\n',
@@ -254,6 +381,13 @@ def test_what_was_understood_is_told(listed: Callable[..., Listing]) -> None:
     assert "not used by any annotation: animals; categories of one name are joined: dog" in told
 
 
+def test_tags_of_label_studio_are_told(listed: Callable[..., Listing]) -> None:
+    result = TASKS[0]["annotations"][0]["result"][0]
+    both = [result, result | {"from_name": "quality", "value": {"choices": ["sharp"]}}]
+    task = TASKS[0] | {"annotations": [{"result": both}]}
+    assert "1 labeled task, names of the tags x, quality; 1 image, 2 classes" in listed(json.dumps([task])).origin.told
+
+
 def test_what_via_tells(listed: Callable[..., Listing]) -> None:
     assert listed(VIA_CSV).origin.told == "VIA's CSV, attribute animal; 4 images, 2 classes; 1 without a label"
     assert "VIA's project, attribute class (1 other passed over: by); " in listed(json.dumps(VIA_PROJECT)).origin.told
@@ -289,6 +423,87 @@ def test_class_folders_in_split_folders(listed: Callable[..., Listing]) -> None:
     listing = listed("", files, labels="folders", labels_file=None)
     assert not listing.problems and listing.classes == ("cat", "dog")
     assert {item.image_id[:5] for item in listing.images if item.split == "train"} == {"train"}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "seg_{}/seg_{}/{}/{}.jpg",  # Kaggle's Intel Image Classification
+        "{}_set/{}/{}.jpg",  # the folders training_set and test_set of many courses
+        "{}2017/{}/{}.jpg",
+    ],
+)
+def test_split_folders_of_other_names(listed: Callable[..., Listing], form: str) -> None:
+    parts = [("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")]
+    files = tuple(form.format(*[part] * (form.count("{}") - 2), name, f"p{n}") for n, (part, name) in enumerate(parts))
+    listing = listed("", files, labels="folders", labels_file=None, val_list="test")
+    assert not listing.problems and listing.classes == ("cat", "dog")
+    assert [item.split for item in listing.images] == ["train", "train", "val", "val"]
+
+
+def test_folders_of_files_are_no_classes(listed: Callable[..., Listing]) -> None:
+    """Supervisely's project: the pictures of each data set lie in `img`, beside `ann`."""
+    (problem,) = listed("", ("img/a.jpg", "img/b.jpg"), labels="folders", labels_file=None).problems
+    assert "img is no class but the kind of its files" in problem
+
+
+def test_a_split_of_numbers_names_the_setting(listed: Callable[..., Listing]) -> None:
+    text = "img_filename,y,split\na.jpg,cat,0\nb.jpg,dog,0\nc.jpg,cat,1\nd.jpg,dog,2\n"  # WILDS' metadata.csv
+    problems = listed(text).problems
+    assert "there are: 0, 1, 2; let data.train_list and data.score_list name one of them, in quotes" in problems[0]
+    listing = listed(text, train_list="0", score_list="0", val_list="1")
+    assert [(item.image_id, item.split) for item in listing.images] == [("a", "train"), ("b", "train"), ("c", "val")]
+
+
+@pytest.mark.parametrize("words", [("train", "val"), ("training", "validation")])
+def test_a_table_for_each_split(listed: Callable[..., Listing], tmp_path: Path, words: tuple[str, str]) -> None:
+    for word, rows in zip(words, ("a.jpg,cat\nb.jpg,dog\n", "c.jpg,cat\nd.jpg,dog\n"), strict=True):
+        (tmp_path / f"{word}.csv").write_text(f"filename,label\n{rows}")
+    (tmp_path / "test.csv").write_text("filename\nd.jpg\n")  # Kaggle's, which has no labels
+    listing = listed("", labels_file="*.csv")
+    (tmp_path / "labels.csv").unlink()
+    assert not listing.problems
+    assert [(i.image_id, i.split, *(i.names or ())) for i in listing.images] == [
+        *[("a", "train", "cat"), ("b", "train", "dog")],
+        *[("c", "val", "cat"), ("d", "val", "dog")],
+    ]
+    assert listing.origin.told.startswith("*.csv in train, val: columns filename, label")
+    (tmp_path / f"{words[1]}.csv").write_text("filename,label\nb.jpg,cat\nd.jpg,dog\n")
+    assert "1 image(s) are in another table, too: b.jpg; keep one" in listed("", labels_file="*.csv").problems[0]
+
+
+def test_coco_of_two_lists_with_equal_names(listed: Callable[..., Listing], tmp_path: Path) -> None:
+    """COCO's layout: annotations/instances_train2017.json names 1.jpg, which lies in train2017."""
+    files = ("train2017/1.jpg", "train2017/2.jpg", "val2017/1.jpg", "val2017/2.jpg")
+    (tmp_path / "annotations").mkdir()
+    for part, first in (("train", 1), ("val", 2)):
+        content = {
+            "images": [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2)],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+            "annotations": [{"id": n, "image_id": n, "category_id": first if n == 1 else 3 - first} for n in (1, 2)],
+        }
+        (tmp_path / f"annotations/instances_{part}2017.json").write_text(json.dumps(content))
+    listing = listed("", files, labels_file="annotations/instances_*2017.json")
+    assert {i.image_id: (i.split, *(i.names or ())) for i in listing.images} == {
+        "train2017__1": ("train", "cat"),
+        "train2017__2": ("train", "dog"),
+        "val2017__1": ("val", "dog"),
+        "val2017__2": ("val", "cat"),
+    }
+
+
+OTHER_TOOLS = {
+    "labelme's file of one image": {"version": "5.5.0", "shapes": [], "imagePath": "a.jpg", "imageData": None},
+    "Supervisely's file of one image": {"description": "", "tags": [], "size": {"height": 9}, "objects": []},
+    "VoTT's file of one image": {"asset": {"name": "a.jpg"}, "regions": [], "version": "2.2.0"},
+    "Labelbox's export": {"data_row": {"external_id": "a.jpg"}, "projects": {}},
+}
+
+
+@pytest.mark.parametrize("tool", OTHER_TOOLS)
+def test_tools_that_are_not_read_are_named(listed: Callable[..., Listing], tool: str) -> None:
+    (problem,) = listed(json.dumps(OTHER_TOOLS[tool])).problems
+    assert f"{tool}, which is not read; " in problem and problem.endswith("or write a table image,labels")
 
 
 def test_folders_that_are_no_classes(listed: Callable[..., Listing]) -> None:
@@ -360,6 +575,11 @@ def test_xml_with_own_classes(listed: Callable[..., Listing], tmp_path: Path, pl
         ("image,labels\na,cat\nb,nan\n", 'set data.negatives: ["nan"]'),
         ("image,labels\na,cat\nb,dog,x\n", "line 3: 3 columns; write image,labels with ; between"),
         ("what,ever\nx,y\n", "no column names the images"),
+        # Vertex AI's image_classification_multi_label.csv has no header, and a column for each label
+        ("TRAIN,gs://x/a.jpg,cat,dog\nTEST,gs://x/b.jpg,cat,\n", "write a first line with a word for each column"),
+        ("image,labels\na.jpg,\"[{'label': 'cat'}]\"\n", "which is no name and no JSON"),  # DataFrame.to_csv
+        ("image,train,val,cat\na.jpg,1,0,1\nb.jpg,0,1,1\n", "columns train, val are splits and no classes; write one"),
+        ("image,labels\n2.02001E+13,cat\n", "give this column the format text there"),  # Excel
         ("image,label\na,0\nb,1\n", "labels 0 and 1 can be two classes"),
         ("image,label\na,Vögel\n".encode("mac_roman"), "'Vögel' (mac_roman)"),
         (b"PK\x03\x04", "a workbook or an archive"),
@@ -402,6 +622,15 @@ def test_settings_decide(
     assert shown(listed(text, **decided)) == found
 
 
+@pytest.mark.parametrize("name", ["no_tumor", "Non-Fire", "not cat", "<NA>", "unknown", "0"])
+def test_other_negatives_are_asked_about(listed: Callable[..., Listing], name: str) -> None:
+    text = f"image,label\na.jpg,cat\nb.jpg,cow\nc.jpg,{name}\nd.jpg,cat\n"
+    (problem,) = listed(text, label_separator=";").problems
+    assert f'set data.negatives: ["{name}"]; if it is a class, set data.negatives: []' in problem
+    assert shown(listed(text, label_separator=";", negatives=[name]))["c.jpg"] == ""
+    assert shown(listed(text, label_separator=";", negatives=[]))["c.jpg"] == name
+
+
 def test_negatives_that_label_nothing(listed: Callable[..., Listing]) -> None:
     (problem,) = listed("image,labels\na,cat\n", negatives=["healthy"]).problems
     assert problem == "data.negatives: healthy labels no image; correct it, or take it out"
@@ -428,6 +657,14 @@ def test_negatives_that_label_nothing(listed: Callable[..., Listing]) -> None:
         ("a.png", "farm/a.JPG"),
         ("/data/upload/7/0123abcd-a.JPG", "farm/a.JPG"),
         ("/data/local-files/?d=farm%2Fa.JPG", "farm/a.JPG"),
+        ("/data/upload/7/0123abcd-my_cat.jpg", "my cat.jpg"),
+        ("0123abcd-a_cow_2.jpg", "a cow (2).jpg"),
+        ("a_JPG.rf.0123456789abcdef0123456789abcdef.jpg", "farm/a.JPG"),  # Roboflow
+        ("12", "000012.jpg"),  # as pandas and Excel write 000012
+        ("12.0", "000012.jpg"),
+        ("12.jpg", "000012.jpg"),
+        ("0", "x/00.png"),
+        ("7", None),
         ("my%20cat.jpg", "my cat.jpg"),
         ("100%.jpg", "100%.jpg"),
         ("same.jpg", None),
@@ -439,7 +676,8 @@ def test_negatives_that_label_nothing(listed: Callable[..., Listing]) -> None:
     ],
 )
 def test_names_of_files(name: str, file: str | None) -> None:
-    files = FileNames(["farm/a.JPG", "my cat.jpg", "100%.jpg", "x/same.jpg", "y/same.jpg"], "/set/images")
+    there = ["farm/a.JPG", "my cat.jpg", "100%.jpg", "x/same.jpg", "y/same.jpg", "a cow (2).jpg"]
+    files = FileNames([*there, "000012.jpg", "x/00.png"], "/set/images")
     assert files.find(name).file == file
 
 
@@ -501,14 +739,14 @@ def test_damaged_files_of_all_forms(tmp_path: Path) -> None:
     rng, path, names = np.random.default_rng(0), tmp_path / "labels", FileNames(FILES, "images")
     forms = [form.encode() if isinstance(form, str) else form for form in FORMS.values()]
     read = 0
-    for n in range(1400):
+    for n in range(2400):
         path.write_bytes(mutated(forms[n % len(forms)], rng))
         problems = list[str]()
         table = read_table(path, Reading(), lambda text: names.find(text).file is not None, problems)
         assert table is not None or problems
         assert all(len(problem) > 30 for problem in problems)
         read += table is not None and not problems
-    assert 140 < read < 1330
+    assert 240 < read < 2280
 
 
 def test_damaged_files_of_lists_and_of_yolo(data_settings: Callable[..., DataConfig], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_no_repository_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         doctor.main(params=Path("params.yaml"))
     lines = capsys.readouterr().out.splitlines()
     (git,) = (n for n, line in enumerate(lines) if line.startswith("MISSING git"))
-    assert "-> git init" in lines[git + 1]
+    assert "-> git init && git add --all && git -c user.name=me" in lines[git + 1]
     assert any(line.startswith("ok      params.yaml") for line in lines)
 
 

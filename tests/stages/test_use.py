@@ -1,6 +1,7 @@
 """A folder as people have it becomes a section `data` that prepare can read, or a question that names the ways."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -228,10 +229,10 @@ def test_class_folders_inside_splits(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_mask(tmp_path: Path) -> None:
-    """Pictures of people with and without one; no picture has the name of another, as ground truth would."""
-    paths = [f"{name}/{name}{n}.jpg" for name in ("mask", "no_mask") for n in range(4)]
+    """Pictures of people with one or the other; no picture has the name of another, as ground truth would."""
+    paths = [f"{name}/{name}{n}.jpg" for name in ("mask", "helmet") for n in range(4)]
     pictures(*(tmp_path / "mine" / path for path in paths))
-    assert set(map(frozenset, labels(tmp_path / "mine").values())) == {frozenset({"mask"}), frozenset({"no_mask"})}
+    assert set(map(frozenset, labels(tmp_path / "mine").values())) == {frozenset({"mask"}), frozenset({"helmet"})}
 
 
 def test_xml_with_own_classes_and_masks_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,6 +247,129 @@ def test_xml_with_own_classes_and_masks_beside(tmp_path: Path, capsys: pytest.Ca
         write_mask(root / "masks" / f"p{n}.png", np.ones((30, 40), np.uint8))
     assert labels(root) == {f"p{n}": {"bolt"} if n % 2 else {"nut"} for n in range(6)}
     assert "masks may be ground truth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("seg_train", "seg_test")])  # of data sets on Kaggle
+def test_a_test_split_validates_if_there_is_no_other(
+    tmp_path: Path, names: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(*(tmp_path / f"mine/{s}/{c}/{s}{c}{n}.jpg" for s in names for c in ("cat", "dog") for n in range(3)))
+    found = prepared(tmp_path / "mine")
+    assert {split for split, _ in found.values()} == {"train", "val"}
+    assert all(shown == {"cat" if "cat" in i else "dog"} for i, (_, shown) in found.items())
+    out = capsys.readouterr().out
+    assert (
+        "6 training and 6 validation images of the split test in ., 2 classes (cat, dog)" in out and "not:" not in out
+    )
+
+
+def test_the_files_of_a_kaggle_competition(tmp_path: Path) -> None:
+    """train.csv, and for the pictures without labels test.csv and sample_submission.csv with a constant label."""
+    root = tmp_path / "mine"
+    pictures(*(root / f"{'train' if n < 8 else 'test'}_images/p{n}.jpg" for n in range(11)))
+    rows = [f"p{n}.jpg,{'nut' if n % 2 else 'bolt'}\n" for n in range(8)]
+    (root / "train.csv").write_text("".join(["image_id,label\n", *rows]))
+    (root / "test.csv").write_text("image_id\n" + "".join(f"p{n}.jpg\n" for n in range(8, 11)))
+    (root / "sample_submission.csv").write_text("image_id,label\n" + "".join(f"p{n}.jpg,nut\n" for n in range(8, 11)))
+    assert labels(root) == {f"train_images__p{n}": {"nut" if n % 2 else "bolt"} for n in range(8)}
+
+
+def test_tables_and_lists_of_each_split(tmp_path: Path) -> None:
+    """train.csv and val.csv; or train.txt and val.txt with the number of a class, as Caffe and mmpretrain read them."""
+    for name, ending, line in (("a", "csv", "p{}.jpg,c{}"), ("b", "txt", "images/p{}.jpg {}")):
+        root = tmp_path / name
+        pictures(*(root / f"images/p{n}.jpg" for n in range(9)))
+        for part, numbers in (("train", range(6)), ("val", range(6, 9))):
+            header = ["image,label"] if ending == "csv" else []
+            (root / f"{part}.{ending}").write_text("\n".join([*header, *(line.format(n, 3 + n % 2) for n in numbers)]))
+        found = prepared(root)
+        letter = "c" if ending == "csv" else ""
+        assert found == {f"p{n}": ("train" if n < 6 else "val", {f"{letter}{3 + n % 2}"}) for n in range(9)}
+
+
+def test_cocos_own_layout(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for part, numbers in (("train2017", range(6)), ("val2017", range(6, 9))):
+        pictures(*(root / part / f"{n:012d}.jpg" for n in numbers))
+        (root / "annotations").mkdir(exist_ok=True)
+        content = {
+            "images": [{"id": n, "file_name": f"{n:012d}.jpg"} for n in numbers],
+            "categories": [{"id": 3, "name": "car"}, {"id": 5, "name": "bus"}],
+            "annotations": [{"id": n, "image_id": n, "category_id": 3 if n % 2 else 5} for n in numbers],
+        }
+        (root / f"annotations/instances_{part}.json").write_text(json.dumps(content))
+    assert prepared(root) == {
+        f"{'train' if n < 6 else 'val'}2017__{n:012d}": ("train" if n < 6 else "val", {"car" if n % 2 else "bus"})
+        for n in range(9)
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "labels.xlsx",
+            b"PK\x03\x04",
+            "labels.xlsx: a workbook or an archive and no text; save the sheet as CSV UTF-8",
+        ),
+        ("cls_labels.npy", b"\x93NUMPY", "an array of NumPy; convert it with python -m stages.import_labels"),
+        ("photos/p0.json", b'{"shapes": [], "imagePath": "p0.jpg"}', "labelme's file of one image, which is not read"),
+        ("data.ndjson", b'{"data_row": {}, "projects": {}}\n', "Labelbox's export, which is not read"),
+    ],
+)
+def test_files_that_are_not_read_are_named(tmp_path: Path, file: str, content: bytes, message: str) -> None:
+    pictures(*(tmp_path / "mine/photos" / f"p{n}.jpg" for n in range(3)))
+    (tmp_path / "mine" / file).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+
+
+def test_class_folders_inside_other_folders(tmp_path: Path) -> None:
+    """An archive of Kaggle: archive/Dataset/train/cat/1.jpg."""
+    paths = [
+        f"archive/Dataset/{s}/{c}/{s}{c}{n}.jpg" for s in ("train", "val") for c in ("cat", "dog") for n in range(3)
+    ]
+    pictures(*(tmp_path / "mine" / path for path in paths))
+    assert labels(tmp_path / "mine")["train__cat__traincat0"] == {"cat"}
+
+
+def test_exports_of_several_tasks_are_ways_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(*(tmp_path / "mine/images" / f"p{n}.jpg" for n in range(6)))
+    for task, numbers in ((1, (0, 1, 2)), (2, (3, 4, 5))):
+        images = "".join(f'<image name="p{n}.jpg"><tag label="t{n % 2}"/></image>' for n in numbers)
+        (tmp_path / f"mine/task_{task}").mkdir()
+        (tmp_path / f"mine/task_{task}/annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    with pytest.raises(UserError, match="can be read in 2 ways"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+    assert "found: labels from task_1/annotations.xml" in capsys.readouterr().out
+
+
+def test_a_question_is_answered_in_params(tmp_path: Path) -> None:
+    """A folder of background beside the classes: the answer is kept, and no table is asked for."""
+    pictures(*(tmp_path / f"mine/{name}/{name}{n}.jpg" for name in ("cat", "dog", "background") for n in range(4)))
+    with pytest.raises(
+        UserError, match=r"set data.negatives: \[\]; write it into .* params.yaml, and run this command ag"
+    ):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    start = text.index("  negatives:")
+    Path("params.yaml").write_text(f"{text[:start]}  negatives: [background]{text[text.index(chr(10), start) :]}")
+    found = labels(tmp_path / "mine")
+    assert found["background__background0"] == set() and found["cat__cat0"] == {"cat"}
+
+
+def test_photographs_that_are_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/IMG_1.CR2").write_bytes(b"II*\0")
+    with pytest.raises(UserError, match=r"1 file\(s\) not used, raw files of a camera: IMG_1.CR2; develop them into"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+
+
+def test_one_folder_is_no_class(tmp_path: Path) -> None:
+    """A folder of a camera: all pictures would show the class 100APPLE, from which nothing is learned."""
+    pictures(*(tmp_path / "mine" / "DCIM" / "100APPLE" / f"p{n}.jpg" for n in range(5)))
+    with pytest.raises(UserError, match="100APPLE would be the only class, of every image"):
+        use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
 
 
 def test_train_and_val_are_no_classes(tmp_path: Path) -> None:

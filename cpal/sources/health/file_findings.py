@@ -206,8 +206,9 @@ def of_shapes(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
 def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     """Files beside the listed images that are on no list, and rows of the csv that name no listed image."""
     listed = {item.image for item in listing.images}
+    masks = {item.mask for item in listing.images}
     files = [path for folder in sorted({path.parent for path in listed}) for path in _files_in(folder)]
-    names = [path.name for path in files if path not in listed and path.suffix.lower() in ENDINGS]
+    names = [path.name for path in files if path not in listed | masks and path.suffix.lower() in ENDINGS]
     yield from found("note", "unlisted", "image files on no list", names, "they are not used")
     others = [path for path in files if path not in listed and path.suffix.lower() not in ENDINGS]
     names = [path.name for path in others if passed_over(path) is None]

@@ -1,13 +1,13 @@
 """Labels from class folders: images/cat/1.jpg, also inside folders of splits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.problems import some
-from cpal.sources.tables.columns import PARTS
+from cpal.sources.tables.columns import PARTS, part_of
 
-LAYOUT = {"images", "image", "imgs", "JPEGImages", "labels", "photos"}  # folders that are no classes
+LAYOUT = {"images", "image", "img", "imgs", "jpegimages", "labels", "photos"}  # folders that are no classes
 
 
 def labels_of_folders(
@@ -23,24 +23,49 @@ def labels_of_folders(
     parts = {file: part for file, part in parts.items() if len(part) > 1}
     tops = sorted({part[0] for part in parts.values()})
     told, splits = "one sub-folder a class", None
-    if tops and all(top.casefold() in PARTS for top in tops) and not set(tops) & set(classes or ()):
-        if bare := [file for file, part in parts.items() if len(part) == 2]:
-            problems.append(
-                f"{folder}: folders {', '.join(tops)} are splits and no classes, and {len(bare)} image(s) in them are "
-                f"in no class folder ({some(bare)}); put them into class folders, or use a table"
-            )
-        parts = {file: part for file, part in parts.items() if len(part) > 2}
+    if _are_splits(tops, parts.values()) and not set(tops) & set(classes or ()):
+        parts = _inside_splits(folder, parts, problems)
         splits = {file: part[0] for file, part in parts.items()} if len(tops) > 1 else None
         told = f"class folders inside {', '.join(tops)}"
         parts = {file: part[1:] for file, part in parts.items()}
         folder = folder / tops[0]
     _check_depth(folder, list(parts.values()), classes, problems)
-    if (found := {part[0] for part in parts.values()}) and found <= LAYOUT - set(classes or ()):
+    found = {part[0] for part in parts.values()}
+    if found and {name.casefold() for name in found} <= LAYOUT and not found & set(classes or ()):
         problems.append(
             f"{folder}: {some(sorted(found))} is no class but the kind of its files; let data.images name the folder "
             "of the class folders, or take the labels from another place"
         )
     return ImageLabels({file: frozenset(part[:1]) for file, part in parts.items()}, splits, told)
+
+
+def _are_splits(tops: Sequence[str], parts: Iterable[Sequence[str]]) -> bool:
+    """Whether folders are splits: `train`, `val`; or one for training and another one, as `seg_train`, `seg_test`.
+
+    Beside them may lie other folders, such as `seg_pred`, if the splits hold class folders.
+    """
+    found = {part_of(top) for top in tops}
+    if tops and all(top.casefold() in PARTS for top in tops):
+        return True
+    deep = all(len(part) > 2 for part in parts if part_of(part[0]) is not None)
+    return "train" in found and bool(found & {"val", "test"}) and (deep or None not in found)
+
+
+def _inside_splits(folder: Path, parts: Mapping[str, Sequence[str]], problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """Folders of each image: split, class, ... A split inside a folder of its name is the inner one.
+
+    Images that are in no split or in no class folder are a problem.
+    """
+    found = {file: (part[1:] if part[0] == part[1] else part) for file, part in parts.items() if len(part) > 1}
+    tops = sorted({part[0] for part in found.values()})
+    wrong = [file for file, part in found.items() if len(part) < 3 or part_of(part[0]) is None]
+    if wrong:
+        problems.append(
+            f"{folder}: folders {', '.join(tops)} are splits and no classes, and {len(wrong)} image(s) are in no split "
+            f"or in no class folder ({some(wrong)}); put them into class folders of a split, take them out, let "
+            "data.images name one of the folders, or use a table"
+        )
+    return {file: tuple(part) for file, part in found.items() if file not in set(wrong)}
 
 
 def _check_depth(

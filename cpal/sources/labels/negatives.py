@@ -1,7 +1,8 @@
 """Names that mean "none of the classes", such as background. data.negatives lists them; they are never guessed."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from unicodedata import normalize
 
 from cpal.sources.tables.rows import counted
@@ -32,7 +33,9 @@ ASKED = {  # names that are hardly a class
         "-1",
         "-1.0",
     ),
+    *("<na>", "#n/a", "n.a.", "unknown", "unclassified", "none of the above", "healthy", "notumor"),
 }
+DENIED = re.compile(r"(no|not|non|without)[\s_-]+\w")  # `no_tumor`, `not cat`, `non-fire`
 
 
 def plain(name: str) -> str:
@@ -51,7 +54,7 @@ def without_negatives(
     """
     counts = Counter(name for shown in names.values() for name in shown)
     if negatives is None:
-        asked = [name for name in counts if plain(name) in ASKED]
+        asked = [name for name in counts if plain(name) in ASKED or _denies(name, counts)]
         if counts.keys() == {"0", "1"} and classes is None:
             problems.append(
                 'labels 0 and 1 can be two classes, or 1 a class and 0 none: if 0 is none, set data.negatives: ["0"]; '
@@ -70,6 +73,13 @@ def without_negatives(
         found,
         f"{', '.join(sorted(dropped))} means none of the classes ({counted(number, 'image')})" if dropped else "",
     )
+
+
+def _denies(name: str, names: Iterable[str]) -> bool:
+    """Whether a name says that something is absent, as `no_tumor`, or is the only number, 0, among words."""
+    others = {plain(other) for other in names} - {plain(name)}
+    is_zero = name in ("0", "0.0") and bool(others) and not any(other[:1].isdecimal() for other in others)
+    return is_zero or DENIED.match(plain(name)) is not None
 
 
 def _question(asked: Sequence[str], counts: Mapping[str, int]) -> str:

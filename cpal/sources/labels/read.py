@@ -11,9 +11,8 @@ from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.labels.negatives import without_negatives
 from cpal.sources.labels.table_files import labels_of_tables
 from cpal.sources.labels.yolo import labels_of_yolo
+from cpal.sources.tables.columns import PARTS, part_of
 from cpal.sources.tables.rows import counted
-
-MEANT = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev")}
 
 
 def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], problems: list[str]) -> ImageLabels:
@@ -40,8 +39,8 @@ def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], pr
 def _usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
     """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`."""
     values, meant = set(splits.values()), dict[str, str]()
-    for part, wanted in (("train", settings.train_list), ("val", settings.val_list)):
-        alike = [value for value in values if value.casefold() in MEANT[part]]
-        if wanted in MEANT[part] and wanted not in values and len(alike) == 1:
+    for wanted in (settings.train_list, settings.val_list):
+        alike = [value for value in values if part_of(value) == part_of(wanted)]
+        if wanted in PARTS and wanted not in values and len(alike) == 1:
             meant[alike[0]] = wanted
     return {file: meant.get(split, split) for file, split in splits.items()}

@@ -1,14 +1,16 @@
 """Labels from a table or from an export of a tool: the rows are matched with the files that they name."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.problems import noted, some
 from cpal.sources.tables.coco_labels import read_coco_labels
-from cpal.sources.tables.columns import PARTS
+from cpal.sources.tables.columns import PARTS, part_of
 from cpal.sources.tables.file_names import FileNames
 from cpal.sources.tables.read import read_table
 from cpal.sources.tables.rows import Table, counted, reading_of
@@ -19,28 +21,52 @@ def labels_of_tables(root: Path, settings: DataConfig, files: Sequence[str], pro
     """Labels from a table, or from tables of this name in the folders of the splits, as Roboflow exports them."""
     assert settings.labels_file is not None, "the settings demand labels_file with these labels"
     path, images = root / settings.labels_file, root / settings.images
-    inside = [] if path.exists() else _split_folders(images, path.name)
-    if not inside:
+    tables = [] if path.exists() else _tables_of_splits(path, images, files, settings)
+    if not tables:
         return _of_table(path, settings, files, images, problems)
     names, splits, written = dict[str, frozenset[str]](), dict[str, str](), dict[str, str]()
     told, lost = list[str](), list[tuple[str, str | None]]()
-    for folder in inside:
-        below = [file for file in files if file.startswith(f"{folder}/")]
-        found = _of_table(images / folder / path.name, settings, below, images, problems)
+    for table in tables:
+        found = _of_table(table.path, settings, table.files, images, problems)
+        if twice := sorted(found.names.keys() & names.keys()):
+            problems.append(f"{table.path}: {len(twice)} image(s) are in another table, too: {some(twice)}; keep one")
         names |= found.names
-        splits |= {file: folder for file in found.names} | (found.splits or {})
+        splits |= {file: table.split for file in found.names} | (found.splits or {})
         told.append(found.told)
         written |= found.written
         lost += found.lost
     same = " and ".join(dict.fromkeys(filter(None, told)))
-    return ImageLabels(names, splits, f"{path.name} in {', '.join(inside)}: {same}", written, tuple(lost))
+    where = f"{path.name} in {', '.join(table.split for table in tables)}"
+    return ImageLabels(names, splits, f"{where}: {same}", written, tuple(lost))
 
 
-def _split_folders(images: Path, name: str) -> list[str]:
+class _SplitTable(NamedTuple):
+    """The table of one split, and the images that it may name."""
+
+    path: Path
+    split: str
+    files: Sequence[str]
+
+
+def _tables_of_splits(path: Path, images: Path, files: Sequence[str], settings: DataConfig) -> list[_SplitTable]:
+    """Tables of one name in the folders of the splits, or `instances_*.json`, where `*` is the word of a split.
+
+    Of the latter, only the tables of data.train_list and data.val_list are read: a test.csv often has no labels.
+    """
     try:
-        return sorted(f.name for f in images.iterdir() if f.name.casefold() in PARTS and (f / name).is_file())
-    except OSError:
+        if "*" not in path.name:
+            folders = sorted(
+                f.name for f in images.iterdir() if f.name.casefold() in PARTS and (f / path.name).is_file()
+            )
+            below = {folder: [file for file in files if file.startswith(f"{folder}/")] for folder in folders}
+            return [_SplitTable(images / folder / path.name, folder, below[folder]) for folder in folders]
+        found = [(place, part_of(place.stem)) for place in sorted(path.parent.glob(path.name))]
+    except (OSError, ValueError):
         return []
+    used = {part_of(settings.train_list), part_of(settings.val_list)}
+    tables = [(place, part) for place, part in found if part is not None and (part in used or None in used)]
+    tops = {file: part_of(file.partition("/")[0]) if "/" in file else None for file in files}
+    return [_SplitTable(place, part, [file for file in files if tops[file] == part] or files) for place, part in tables]
 
 
 def _of_table(path: Path, settings: DataConfig, files: Sequence[str], images: Path, problems: list[str]) -> ImageLabels:
@@ -49,7 +75,7 @@ def _of_table(path: Path, settings: DataConfig, files: Sequence[str], images: Pa
 
     def named(text: str) -> bool:
         if text not in known:
-            match = places.find(text)
+            match = places.find(text, loose=False)
             known[text] = match.file is not None or len(match.candidates) > 1
         return known[text]
 
@@ -68,7 +94,9 @@ def _matched(table: Table, places: FileNames, path: Path, images: Path, problems
     found = {row.image: places.find(row.image) for row in table.rows}
     missing = [image for image, match in found.items() if match.file is None and not match.candidates]
     if missing:
-        problems.append(f"{path}: {len(missing)} image(s) that are not below {images}: {some(missing)}")
+        problems.append(
+            f"{path}: {len(missing)} image(s) that are not below {images}: {some(missing)}; {_cure(missing)}"
+        )
     unsure = [f"{i} ({some(m.candidates)})" for i, m in found.items() if m.file is None and m.candidates]
     if unsure:
         problems.append(
@@ -92,6 +120,12 @@ def _matched(table: Table, places: FileNames, path: Path, images: Path, problems
     lost = tuple((row.image, row.split) for row in table.rows if found[row.image].file is None)
     written = {match.file: image for image, match in found.items() if match.file is not None}
     return ImageLabels(names, splits if any(row.split is not None for row in table.rows) else None, told, written, lost)
+
+
+def _cure(missing: Sequence[str]) -> str:
+    if any(re.fullmatch(r"\d[.,]\d+E\+\d+", name) for name in missing):
+        return "the spreadsheet has shortened numbers: give this column the format text there, and enter the ids again"
+    return "correct the names, put the images there, or take these rows out"
 
 
 def _why_twice(file: str, found: Mapping[str, object], image: str) -> str:

@@ -53,7 +53,7 @@ def _listed(text: str) -> tuple[str, ...] | None:
 
     The list is searched for names and not evaluated: Python reads `['a' 'b']` as one name.
     """
-    if text[:2] in ('{"', '["'):
+    if text[:2] in ('{"', '["', "[{"):  # Label Studio's CSV holds regions as JSON
         try:
             return tuple(filter(None, cell_of_json(json.loads(text))))
         except (ValueError, RecursionError):
@@ -131,6 +131,10 @@ def _doubt(found: Sequence[frozenset[str]], where: str, problems: list[str]) -> 
     """Ask about names such as `cat/dog` or `cat and dog`, if `cat` and `dog` are also names."""
     names = sorted(frozenset().union(*found))
     known = set(names)
+    if code := [name for name in names if name.startswith(("{", "[{"))]:
+        problems.append(
+            f"{where}: labels hold {code[0][:60]!r}, which is no name and no JSON; write the names with ; between them"
+        )
     for name in names:
         parts = DOUBTFUL.split(name)
         if len(parts) > 1 and known.issuperset(parts):

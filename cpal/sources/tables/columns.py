@@ -24,9 +24,11 @@ CONFIDENCE = "confidence score prob probability conf certainty".split()
 ABOUT = (  # the image, the box, or who labeled it
     "width height xmin ymin xmax ymax x y w h x1 y1 x2 y2 bbox area depth size imagewidth imageheight source annotator "
     "annotationid createdat updatedat leadtime index unnamed0 row no nr isoccluded istruncated isgroupof isdepiction "
-    "isinside iscrowd sha256 sha1 md5 date time comment comments note notes fold age"
+    "isinside iscrowd sha256 sha1 md5 date time comment comments note notes fold age sex gender patientid subjectid "
+    "studyid caseid total sum count lat lon latitude longitude"
 ).split()
-PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
+PARTS = tuple(name for names in SPLITS.values() for name in names)
 YES, NO = ("1", "1.0", "true", "yes", "x", "t", "y"), ("0", "0.0", "false", "no", "", "f", "n", "-1", "-1.0")
 
 
@@ -52,6 +54,13 @@ class Columns:
 def word(cell: Cell) -> str:
     """`Image Name` -> `imagename`."""
     return re.sub(r"[\W_]+", "", cell.casefold()) if isinstance(cell, str) else ""
+
+
+def part_of(name: str) -> str | None:
+    """The split whose word is in a name: `train2017` and `training_set` -> `train`; None for no word or for several."""
+    words = set(re.findall(r"[^\W\d_]+", name.casefold()))
+    found = [part for part, names in SPLITS.items() if words.intersection(names)]
+    return found[0] if len(found) == 1 else None
 
 
 def is_header(row: Sequence[Cell]) -> bool:
@@ -148,6 +157,9 @@ def _label_columns(
     texts = [n for n in free if n not in numbers]
     if len(texts) == 1 and not (numbers and all(_is_flag(n, sample) for n in numbers)):
         return (texts[0],), ()
+    if len({part_of(word(header[n])) for n in numbers if word(header[n]) in PARTS}) > 1:
+        parts = ", ".join(str(header[n]) for n in numbers if word(header[n]) in PARTS)
+        raise UserError(f"{path}: columns {parts} are splits and no classes; write one column split with these words")
     if not texts and (named := [n for n in numbers if header[n]]):
         return (), tuple(named)
     if len(texts) > 1 or texts and numbers:
@@ -160,6 +172,11 @@ def _label_columns(
 def _two(header: Sequence[Cell], places: Sequence[int], path: Path) -> None:
     names = [str(header[n]) or f"number {n + 1}" for n in places]
     shown = ", ".join(names[:6])
+    if not any(header):
+        raise UserError(
+            f"{path}: columns {shown} can each tell what an image shows; write a first line with a word for each "
+            "column: image, label (label_1, label_2 for several), split, and note for what is no label"
+        )
     raise UserError(
         f"{path}: columns {shown} can each tell what an image shows; write labels as the header of the right one, and "
         "take out what are no labels"

@@ -1,7 +1,7 @@
 """Finds the picture that a table names, also if the table writes the path in another way."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 ENDING = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|tiff?|webp|heic|heif|avif|jp2|ppm)$", re.IGNORECASE)
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp|tiff?)\.rf\.\w{6,}(?=\.|$)", re.IGNORECASE)  # what Roboflow adds to a name
+NUMBER = re.compile(r"0*(\d+?)(?:\.0)?")  # pandas and Excel write 00012 as 12, and 12.0 beside empty cells
 DEPTH = 12  # folders of a path that are compared
 
 
@@ -26,6 +28,19 @@ def spellings(path: str) -> tuple[str, str, str, str]:
     """Four spellings of a path, the strictest first: unchanged, without ending, and both in small letters."""
     bare = ENDING.sub("", path)
     return path, bare, path.casefold(), bare.casefold()
+
+
+def storable(name: str) -> str:
+    """A file's name as Label Studio stores an upload: `my photo (1).jpg` -> `my_photo_1.jpg`.
+
+    Source: Django's django.utils.text.get_valid_filename.
+    """
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+
+
+def original(name: str) -> str:
+    """A file's name before Label Studio or Roboflow changed it: `0a1b2c3d-a.jpg`, `a_jpg.rf.01abcd.jpg` -> `a.jpg`."""
+    return ROBOFLOW.sub("", UPLOADED.sub("", name))
 
 
 Index = list[dict[str, list[str]]]  # for each spelling: a path or the end of one -> the files it can be
@@ -51,15 +66,29 @@ class FileNames:
         paths = ((file, [*above, *normalize("NFC", file).split("/")]) for file in self.files)
         return _index((file, "/".join(path[start:])) for file, path in paths for start in range(len(path))[-DEPTH:])
 
+    @cached_property
+    def _uploaded(self) -> Index:
+        return _index((file, storable(PurePosixPath(file).name)) for file in self.files)
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[str]]:
+        """Files whose name is a number, by this number."""
+        found: dict[str, list[str]] = {}
+        for file in self.files:
+            if (stem := PurePosixPath(file).stem).isdecimal():
+                found.setdefault(stem.lstrip("0") or "0", []).append(file)
+        return found
+
     def exact(self, name: str) -> str | None:
         """The file of this path, with or without its ending. Both Unicode forms of accents are accepted."""
         return self._exact.get(name) or self._exact.get(normalize("NFC", name))
 
-    def find(self, name: str) -> Match:
+    def find(self, name: str, *, loose: bool = True) -> Match:
         """The only file that the name can mean.
 
         Tried in this order: the path itself; the path in other letters or with another ending; the path with folders
-        missing in front; with folders too many; the name that Label Studio gave an uploaded file.
+        missing in front; with folders too many; the name that Label Studio or Roboflow gave an uploaded file; if
+        `loose`, a number without the zeros in front.
         """
         if file := self.exact(name):
             return Match(file, exact=True)
@@ -72,10 +101,24 @@ class FileNames:
             indexes = self._ends if ends else self._whole
             for index, key in zip(indexes, spellings(tried), strict=True):
                 if found := index.get(key):
-                    return Match(found[0]) if len(found) == 1 else Match(None, candidates=tuple(found))
-        if UPLOADED.match(parts[-1]):
-            return self.find(UPLOADED.sub("", parts[-1]))
+                    return _only(found)
+        if (name := original(parts[-1])) != parts[-1]:
+            return self._find_uploaded(name, loose)
+        number = NUMBER.fullmatch(ENDING.sub("", parts[-1])) if loose else None
+        if number and (found := self._numbers.get(number[1])):
+            return _only(found)
         return Match(None, candidates=tuple(self._ends[3].get(spellings(parts[-1])[3], ())))
+
+    def _find_uploaded(self, name: str, loose: bool) -> Match:
+        match = self.find(name, loose=loose)
+        if match.file is None and not match.candidates:
+            keys = zip(self._uploaded, spellings(storable(name)), strict=True)
+            return next((_only(found) for index, key in keys if (found := index.get(key))), match)
+        return match
+
+
+def _only(found: Sequence[str]) -> Match:
+    return Match(found[0]) if len(found) == 1 else Match(None, candidates=tuple(found))
 
 
 def _index(paths: Iterable[tuple[str, str]]) -> Index:

@@ -144,13 +144,18 @@ def _form(*parts: str) -> str:
 def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str]) -> list[Row]:
     """Each image's last row. A repeated image is a problem."""
     images: dict[str, Row] = {}
+    again = list[tuple[int, str]]()
     for row, (line, _) in zip(found, rows, strict=True):
         if row.image in images:
-            problems.append(
-                f"{path}, line {line}: image {row.image} for the second time; take out one line, or, if each line "
-                "holds one of an image's labels, name this column label"
-            )
+            again.append((line, row.image))
         images[row.image] = row
+    if again:
+        line, image = again[0]
+        more = f" ({counted(len(again) - 1, 'more line')} like this)" if len(again) > 1 else ""
+        problems.append(
+            f"{path}, line {line}: image {image} for the second time{more}; take out one line, or, if each line holds "
+            "one of an image's labels, name this column label"
+        )
     return list(images.values())
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from cpal.errors import UserError
 
 Cell = str | tuple[str, ...]  # a tuple: a list of names, as JSON holds it
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+TITLE = 10  # rows among which the header is looked for
 SAMPLE = 200  # rows that tell the delimiter and the columns
-LISTS = ("choices", "labels", "label", "rectanglelabels", "polygonlabels", "brushlabels", "categories", "names")
+LISTS = ("choices", "labels", "label", "categories", "names")  # and Label Studio's rectanglelabels, polygonlabels, ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
         delimiter, text, before = first.strip()[4], rest, before + 1
     else:
         delimiter = _delimiter(text, named, worded)
+    if re.fullmatch(r"\d+\s*", first) and rest:  # CelebA's number of images
+        text, before = rest, before + 1
     if delimiter != ",":
         told = DELIMITERS.get(delimiter, f"delimiter {delimiter!r}")
     rows, lines = list[list[Cell]](), list[int]()
@@ -53,7 +57,30 @@ def grid_of_text(text: str, path: Path, named: Callable[[str], bool], worded: Ca
                 lines.append(before + reader.line_num)
     except csv.Error as error:
         raise UserError(f"{path}: not a csv file ({error}); save it as one") from None
-    return Grid(rows, lines, told)
+    if above := _rows_above(rows, named, worded):
+        rows, lines = rows[above:], lines[above:]
+        told = ", ".join(filter(None, (told, f"{above} line(s) above the header passed over")))
+    return Grid(_with_corner(rows, named), lines, told)
+
+
+def _rows_above(rows: list[list[Cell]], named: Callable[[str], bool], worded: Callable[[Sequence[Cell]], bool]) -> int:
+    """Number of rows above the header, such as the title of a sheet; 0 if none of the first rows is a header."""
+    for number, row in enumerate(rows[:TITLE]):
+        if worded(row):
+            return number
+        if any(isinstance(cell, str) and cell and named(cell) for cell in row):
+            return 0
+    return 0
+
+
+def _with_corner(rows: list[list[Cell]], named: Callable[[str], bool]) -> list[list[Cell]]:
+    """Rows with `image` in front of a header that has one cell less than every row, as R and CelebA write it."""
+    lengths = {max((n for n, cell in enumerate(row, 1) if cell), default=0) for row in rows[1:]}
+    header = [cell for cell in rows[0] if cell] if rows else []
+    images = all(isinstance(row[0], str) and named(row[0]) for row in rows[1:10])
+    if lengths == {len(header) + 1} and len(header) > 1 and images:
+        return [["image", *header], *rows[1:]]
+    return rows
 
 
 def _reader(text: str, delimiter: str) -> Any:
@@ -105,5 +132,6 @@ def _names(value: Any) -> list[Any]:
     """Names in an entry of a list: the entry, or the values that an object has under a key for names."""
     if not isinstance(value, dict):
         return [] if isinstance(value, list) or value is None else [value]
-    held: Any = next((value[key] for key in LISTS if key in value), [])
+    keys = [*(key for key in LISTS if key in value), *(key for key in value if key.endswith("labels"))]
+    held: Any = value[keys[0]] if keys else []
     return [name for name in held if isinstance(name, str | int)] if isinstance(held, list) else [held]

@@ -12,6 +12,13 @@ from cpal.sources.tables.coco_labels import read_coco_labels
 from cpal.sources.tables.columns import is_header
 from cpal.sources.tables.forms import table_of_grid
 from cpal.sources.tables.grid import grid_of_records
+from cpal.sources.tables.machine_json import (
+    is_datumaro,
+    is_manifest,
+    read_datumaro,
+    read_manifest,
+    refuse_other_tools,
+)
 from cpal.sources.tables.rows import Reading, Row, Table
 from cpal.sources.tables.tasks import is_short_task, is_task, read_short_tasks, read_tasks
 from cpal.sources.tables.text import read_text
@@ -43,16 +50,16 @@ def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -
 
 
 def _first_key(path: Path) -> str:
-    """The first key of the outer object that is a key of COCO, else empty. Of a COCO file, only the start is read."""
+    """The first key of COCO that holds a list in the outer object, else empty. Of a COCO file, the start is read."""
     with path.open("rb") as stream:
         if stream.read(3) != b"\xef\xbb\xbf":
             stream.seek(0)
         try:
-            for prefix, event, value in ijson.parse(stream):
+            for prefix, event, _ in ijson.parse(stream):
                 if prefix == "" and event not in ("start_map", "map_key"):
                     return ""
-                if prefix == "" and event == "map_key" and value in COCO:
-                    return str(value)
+                if prefix in COCO and event == "start_array":  # Datumaro has an object `categories`
+                    return prefix
         except ijson.JSONError:  # lines of JSON, another code page, or damage: told by who reads it whole
             return ""
     return ""
@@ -75,6 +82,9 @@ def _of_list(content: Any, path: Path, reading: Reading, named: Named, problems:
         return read_tasks(entries, path, problems)
     if all(is_short_task(entry) for entry in entries):
         return read_short_tasks(entries, path, problems)
+    if all(is_manifest(entry) for entry in entries):
+        return read_manifest(entries, path)
+    refuse_other_tools(list(entries[0]), path)
     return table_of_grid(grid_of_records(_flat(entries), "JSON, one object a row"), path, reading, named, problems)
 
 
@@ -91,6 +101,9 @@ def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Nam
             f"{path}: a project of VIA 3, whose attributes belong to times and views; open the pictures in VIA 2, or "
             "write a table image,labels"
         )
+    if is_datumaro(content):
+        return read_datumaro(content, path)
+    refuse_other_tools(list(content), path)
     samples, labels, classes = content.get("samples"), content.get("labels"), content.get("classes")
     if isinstance(samples, list):
         return _of_samples(samples, path)
@@ -99,7 +112,9 @@ def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Nam
     if is_header(list(content)):  # a single record
         return _of_list([content], path, reading, named, problems)
     if content and all(isinstance(value, str | list) for value in content.values()):
-        return _of_mapping(content, None, path, "JSON, names by image")
+        return _of_mapping(_by_image(content, named), None, path, "JSON, names by image")
+    if content and all(isinstance(value, dict) for value in content.values()) and any(map(named, list(content)[:9])):
+        return _of_list([{"image": key} | value for key, value in content.items()], path, reading, named, problems)
     for key in ("data", "images", "items", "rows"):
         if isinstance(content.get(key), list):
             return _of_list(content[key], path, reading, named, problems)
@@ -145,10 +160,23 @@ def _labels_of(value: Any) -> frozenset[str]:
     return frozenset(own).union(*(_labels_of(inner) for inner in value.values()))
 
 
+def _by_image(content: dict[str, Any], named: Named) -> dict[str, Any]:
+    """Names by image. A file that holds images by name, `{"cat": ["a.jpg", "b.jpg"]}`, is turned round."""
+    lists = [value for value in content.values() if isinstance(value, list)]
+    if any(map(named, content)) or not any(isinstance(one, str) and named(one) for held in lists for one in held[:9]):
+        return content
+    found: dict[str, list[str]] = {}
+    for name, held in content.items():
+        for image in held if isinstance(held, list) else [held]:
+            found.setdefault(str(image), []).append(name)
+    return found
+
+
 def _of_mapping(labels: dict[str, Any], classes: list[Any] | None, path: Path, told: str) -> Table:
     """Names, or places in `classes`, by image."""
 
     def name(value: Any) -> str:
+        value = value.get("label") if isinstance(value, dict) else value  # a box
         if isinstance(value, int) and not isinstance(value, bool) and classes is not None and 0 <= value < len(classes):
             return str(classes[value])
         if not isinstance(value, str):

@@ -23,9 +23,9 @@ def is_short_task(entry: dict[str, Any]) -> bool:
 
 def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
     """Labels from the full JSON. Tasks without annotation are left out. Annotations that disagree are a problem."""
-    rows, empty = list[Row](), 0
+    rows, empty, tags = list[Row](), 0, dict[str, None]()
     for entry in entries:
-        name = _picture(entry.get("data"))
+        name = picture_of(entry.get("data"))
         if name is None:
             problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
             continue
@@ -33,9 +33,13 @@ def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str
             one for one in _list(entry, "annotations") + _list(entry, "completions") if not one.get("was_cancelled")
         ]
         answers = [_names_of_results(_list(one, "result")) for one in done]
+        tags |= {
+            str(result.get("from_name")): None for one in done for result in _list(one, "result") if _holds(result)
+        }
         empty += not answers
         rows += _agreed(name, answers, path, problems)
     told = f"Label Studio's JSON, {counted(len(rows), 'labeled task')}"
+    told += f", names of the tags {', '.join(tags)}" if len(tags) > 1 else ""
     return Table(tuple(rows), told + (f", {empty} without annotation left out" if empty else ""))
 
 
@@ -43,7 +47,7 @@ def read_short_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: li
     """Labels from JSON-MIN, which has an entry for each annotation."""
     answers: dict[str, list[frozenset[str]]] = {}
     for entry in entries:
-        name = _picture(entry)
+        name = picture_of(entry)
         if name is None:
             problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
             continue
@@ -68,7 +72,8 @@ def _key(entry: dict[str, Any]) -> str:
     return next(iter([*known, *paths]), "")
 
 
-def _picture(data: Any) -> str | None:
+def picture_of(data: Any) -> str | None:
+    """The address of the picture in a task's data, whose key the labeling interface chooses."""
     value = data.get(_key(data)) if isinstance(data, dict) else None
     return value if isinstance(value, str) and value.strip() else None
 
@@ -78,22 +83,30 @@ def _list(entry: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def _holds(result: dict[str, Any]) -> bool:
+    """Whether a result holds classes: choices, or labels of a region. Ratings, texts and relations hold none."""
+    kind = result.get("type")
+    return isinstance(kind, str) and (kind in ("choices", "taxonomy") or "labels" in kind)
+
+
 def _names_of_results(results: Sequence[dict[str, Any]]) -> frozenset[str]:
-    """Choices and the labels of regions. Ratings, texts and relations hold no class."""
-    values = [(one.get("type"), one.get("value")) for one in results]
-    kinds = [(kind, value) for kind, value in values if isinstance(kind, str) and isinstance(value, dict)]
-    return frozenset[str]().union(
-        *(_names(value.get(kind)) for kind, value in kinds if kind == "choices" or "labels" in kind)
-    )
+    """Choices, labels of regions, and choices in a taxonomy."""
+    found = frozenset[str]()
+    for result in filter(_holds, results):
+        value = result.get("value")
+        held = value.get(result["type"]) if isinstance(value, dict) else None
+        found |= _names(held)
+    return found
 
 
 def _names(value: Any) -> frozenset[str]:
-    """Names in a choice of JSON-MIN: text, a list of them, or of regions with keys such as `rectanglelabels`."""
+    """Names in a choice: text, a list of them, of regions with keys such as `rectanglelabels`, or of paths."""
     if isinstance(value, str):
         return frozenset({value.strip()} - {""})
     if isinstance(value, dict):
         held = [inner for key, inner in value.items() if key == "choices" or key.endswith("labels")]
         return frozenset[str]().union(*map(_names, held))
     if isinstance(value, list):
-        return frozenset[str]().union(*map(_names, value))
+        ends = [one[-1] if isinstance(one, list) and one else one for one in value]  # of a path in a taxonomy
+        return frozenset[str]().union(*map(_names, ends))
     return frozenset()

@@ -1,0 +1,81 @@
+"""Labels from JSON that refers to classes by number: Datumaro's items and the manifests of SageMaker Ground Truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cpal.errors import UserError
+from cpal.sources.tables.rows import Row, Table, counted
+
+OTHER_TOOLS = (  # keys of a file that is not read: its tool, and the cure
+    ({"shapes", "imagePath"}, "labelme's file of one image", "write COCO with labelme's example labelme2coco.py"),
+    ({"size", "tags", "objects"}, "Supervisely's file of one image", "export the project as COCO or Pascal VOC"),
+    ({"classes", "tags"}, "Supervisely's list of classes", "export the project as COCO or Pascal VOC"),
+    ({"asset", "regions"}, "VoTT's file of one image", "export as CSV in VoTT"),
+    ({"assets", "tags"}, "VoTT's project", "export as CSV in VoTT"),
+    ({"data_row", "projects"}, "Labelbox's export", "convert it to COCO"),
+)
+
+
+def refuse_other_tools(keys: Sequence[str], path: Path) -> None:
+    """Raise UserError that names the tool, if a file with these keys is of a tool that is not read."""
+    for wanted, tool, cure in OTHER_TOOLS:
+        if wanted <= set(keys):
+            raise UserError(f"{path}: {tool}, which is not read; {cure}, or write a table image,labels")
+
+
+def is_datumaro(content: dict[str, Any]) -> bool:
+    return isinstance(content.get("items"), list) and isinstance(content.get("categories"), dict)
+
+
+def read_datumaro(content: dict[str, Any], path: Path) -> Table:
+    """Labels of all annotations. Source: open-edge-platform.github.io/datumaro, "Datumaro format"."""
+    rows = list[Row]()
+    try:
+        names = [str(label["name"]) for label in content["categories"]["label"]["labels"]]
+        for item in content["items"]:
+            numbers = [one["label_id"] for one in item["annotations"] if one.get("label_id") is not None]
+            image = item.get("image") or item.get("media") or {}
+            shown = frozenset(_name(dict(enumerate(names)), number) for number in numbers)
+            rows.append(Row(str(image.get("path") or item["id"]), shown))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged Datumaro's JSON ({type(error).__name__}: {error}); export it again") from None
+    return Table(tuple(rows), f"Datumaro's JSON, {counted(len(names), 'label')}")
+
+
+def is_manifest(entry: dict[str, Any]) -> bool:
+    return "source-ref" in entry
+
+
+def read_manifest(entries: Sequence[dict[str, Any]], path: Path) -> Table:
+    """Labels of the only labeling job. Source: docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html."""
+    jobs = sorted({key for entry in entries for key in entry if f"{key}-metadata" in entry})
+    if len(jobs) != 1:
+        raise UserError(f"{path}: has {len(jobs)} labeling jobs ({', '.join(jobs[:4])}); keep the keys of one")
+    rows = list[Row]()
+    for entry in entries:
+        try:
+            rows.append(Row(str(entry["source-ref"]), _names_of_job(entry.get(jobs[0]), entry[f"{jobs[0]}-metadata"])))
+        except (KeyError, TypeError, AttributeError) as error:
+            where = f"{path}: {str(entry.get('source-ref'))[:80]}"
+            raise UserError(
+                f"{where}: no label of Ground Truth ({type(error).__name__}: {error}); correct it"
+            ) from None
+    return Table(tuple(rows), f"Ground Truth's manifest, job {jobs[0]}")
+
+
+def _names_of_job(value: Any, about: dict[str, Any]) -> frozenset[str]:
+    """`class-name` of an image, or the names in `class-map` of its classes or boxes."""
+    if "class-name" in about:
+        return frozenset({str(about["class-name"])})
+    names = about["class-map"]
+    if isinstance(names, list | str):
+        raise TypeError("class-map is no object")
+    numbers = value if isinstance(value, list) else [one["class_id"] for one in value["annotations"]]
+    return frozenset(_name(names, str(number)) for number in numbers)
+
+
+def _name(names: dict[Any, Any], number: Any) -> str:
+    if not isinstance(number, int | str) or number not in names:
+        raise KeyError(f"no class {str(number)[:20]}")
+    return str(names[number])
