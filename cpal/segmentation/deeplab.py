@@ -31,7 +31,47 @@ with warnings.catch_warnings():
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
 
-Segmentor = EncoderDecoder  # the name for modules that do not import mmseg
+
+class Segmentor(EncoderDecoder):
+    """MMSegmentation's network; with an image head, classes that the image does not show lose to the others.
+
+    The logit of a class gains image_power times the logarithm of its probability by the image head, so that its
+    probability at a pixel is multiplied by a power of its probability in the view.
+    """
+
+    def __init__(self, *, image_power: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.image_power = image_power
+
+    def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        maps = self.extract_feat(inputs)
+        logits = self.decode_head(maps)
+        if not self.with_auxiliary_head:
+            return logits
+        present = self.image_power * F.logsigmoid(self.auxiliary_head(maps))
+        return logits + F.pad(present, (1, 0))[:, :, None, None]  # the background is in every image
+
+
+@MODELS.register_module()
+class ImageHead(nn.Module):
+    """Which classes a crop shows: a linear layer on the mean of the last map, in MMSegmentation's place for such heads.
+
+    It learns, with `weight`, from the classes in the crop's mask. The rest of the network learns with it.
+    """
+
+    def __init__(self, in_channels: int, num_foreground: int, weight: float) -> None:
+        super().__init__()
+        self.classify, self.weight = nn.Linear(in_channels, num_foreground), weight
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps of the backbone's stages -> logits (B, N)."""
+        return self.classify(maps[-1].mean(dim=(2, 3)))
+
+    def loss(self, maps: Sequence[Tensor], samples: Sequence[SegDataSample], _: Any) -> dict[str, Tensor]:
+        logits = self(maps)
+        masks = torch.stack([sample.gt_sem_seg.data[0] for sample in samples])
+        present = torch.stack([(masks == n + 1).any(dim=(1, 2)) for n in range(logits.shape[1])], dim=1)
+        return {"loss_image": self.weight * F.binary_cross_entropy_with_logits(logits, present.to(logits))}
 
 
 @MODELS.register_module()
@@ -75,12 +115,13 @@ class BalancedCrossEntropy(nn.Module):
 class SegmentationLoss(LossModel):
     """The model that mmengine trains: it takes our samples and returns the losses of the segmentor."""
 
-    def __init__(self, segmentor: EncoderDecoder) -> None:
+    def __init__(self, segmentor: Segmentor) -> None:
         super().__init__()
         self.segmentor = segmentor
 
     def new_layers(self) -> list[nn.Module]:
-        return [self.segmentor.decode_head]
+        heads = [self.segmentor.decode_head]
+        return [*heads, self.segmentor.auxiliary_head] if self.segmentor.with_auxiliary_head else heads
 
     def forward(
         self, image: Tensor, image_label: Tensor, mask: Tensor, padding: Tensor, mode: str = "loss"
@@ -89,10 +130,10 @@ class SegmentationLoss(LossModel):
         assert mode == "loss"
         samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in mask]
         losses = self.segmentor.loss(image, samples)
-        return {name.removeprefix("decode."): value for name, value in losses.items() if "loss" in name}
+        return {name.rpartition(".")[2]: value for name, value in losses.items() if "loss" in name}
 
 
-def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: str | None = None) -> EncoderDecoder:
+def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: str | None = None) -> Segmentor:
     """MMSegmentation's EncoderDecoder with our backbone and head; `weights` replaces the setting of the backbone."""
     backbone = build_backbone(
         settings.backbone,
@@ -102,7 +143,14 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
         freeze_stage=settings.freeze_stage,
     )
     plain = {"type": CrossEntropyLoss, "avg_non_ignore": True}
-    return EncoderDecoder(
+    image_head = {
+        "type": ImageHead,
+        "in_channels": backbone.channels[-1],
+        "num_foreground": num_classes - 1,
+        "weight": settings.image_head,
+    }
+    return Segmentor(
+        image_power=settings.image_power,
         backbone={"type": lambda: backbone},
         decode_head=_head(settings, backbone.channels)
         | {
@@ -111,6 +159,7 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
             "ignore_index": VOID,
             "loss_decode": {"type": BalancedCrossEntropy} if settings.balanced_loss else plain,
         },
+        auxiliary_head=image_head if settings.image_head else None,
         data_preprocessor={"type": SegDataPreProcessor},  # the backbone normalizes its input itself
     )
 
@@ -132,7 +181,7 @@ def _head(settings: SegmentationConfig, channels: Sequence[int]) -> dict[str, An
 
 def train_segmentation(
     dataset: Dataset, records: list[Record], masks: LabelMaps, settings: SegmentationConfig, run: Run
-) -> EncoderDecoder:
+) -> Segmentor:
     """Train on the records' pseudo-masks; a killed training continues, see `loop.train`."""
     torch.manual_seed(run.seed)
     segmentor = build_segmentor(settings, dataset.num_classes)
@@ -157,7 +206,7 @@ def train_segmentation(
 
 
 @torch.no_grad()
-def probabilities(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> Tensor:
+def probabilities(segmentor: Segmentor, size: tuple[int, int], views: list[Tensor]) -> Tensor:
     """Mean probability (K, H, W) over the views of an image (`data.views`), at `size`; on the network's device."""
     segmentor.eval()
     device = segmentor.backbone.mean.device
@@ -169,7 +218,7 @@ def probabilities(segmentor: EncoderDecoder, size: tuple[int, int], views: list[
     return total / sum(len(view) for view in views)
 
 
-def predict(segmentor: EncoderDecoder, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
+def predict(segmentor: Segmentor, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
     """Label map uint8 (H, W) of an image of this size."""
     return probabilities(segmentor, size, views).argmax(dim=0).to(torch.uint8).cpu().numpy()
 
@@ -187,13 +236,16 @@ def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[s
         "dilations": list(settings.dilations),
         "classes": list(classes),
     }
-    other = {"head": settings.head, "head_channels": settings.head_channels}
-    return meta if settings.head == "deeplabv2" else meta | other  # files of before there were other heads stay valid
+    if settings.head != "deeplabv2":
+        meta |= {"head": settings.head, "head_channels": settings.head_channels}
+    if settings.image_head:
+        meta |= {"image_head": True}
+    return meta  # without these, as files have it that are older than these heads
 
 
 def load_segmentor(
     weights: Path, settings: SegmentationConfig, classes: Sequence[str] | None = None
-) -> tuple[EncoderDecoder, dict[str, Any]]:
+) -> tuple[Segmentor, dict[str, Any]]:
     """The trained network on the CPU, ready for inference, and the description in its file (`weights_meta`).
 
     Without `classes` the network is that of the classes in the file, so that no data set is needed.

@@ -146,6 +146,8 @@ class SegmentationConfig(FinetuningSection):
     head: Literal["deeplabv2", "deeplabv3plus"]
     head_channels: Annotated[int, Field(gt=0, le=4096, multiple_of=16)]  # groups of 16 are normalized together
     dilations: Dilations
+    image_head: Weight
+    image_power: Share
     color_jitter: Annotated[float, Field(ge=0, lt=1)]
     average: Annotated[float, Field(ge=0, lt=1)]
     iterations: Positive

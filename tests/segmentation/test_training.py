@@ -22,6 +22,7 @@ from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
     DeepLabV2Head,
     SegmentationLoss,
+    Segmentor,
     build_segmentor,
     predict,
     train_segmentation,
@@ -137,6 +138,40 @@ def test_deeplabv3plus_sees_the_first_stage(small: SegmentationConfig) -> None:
     assert first.abs().sum() > 0 and last.abs().sum() > 0
 
 
+class TestImageHead:
+    @pytest.fixture
+    def model(self, small: SegmentationConfig) -> Segmentor:
+        settings = small.model_copy(update={"weights": "none", "image_head": 0.1, "image_power": 0.5})
+        return build_segmentor(settings, 4).eval()
+
+    def test_multiplies_a_class_by_a_power_of_its_probability(self, model: Segmentor) -> None:
+        image = torch.randint(0, 256, (2, 3, 48, 64), dtype=torch.uint8)
+        maps = model.backbone(image)
+        pixel = model.decode_head(maps).softmax(dim=1)
+        layer = model.auxiliary_head.classify
+        shown = (maps[-1].flatten(2).mean(2) @ layer.weight.T + layer.bias).sigmoid()
+        expected = pixel.clone()
+        for n in range(3):
+            expected[:, n + 1] *= shown[:, n, None, None].sqrt()
+        expected /= expected.sum(dim=1, keepdim=True)
+        torch.testing.assert_close(model(image, mode="tensor").softmax(dim=1), expected)
+
+    def test_learns_which_classes_the_crop_shows(self, model: Segmentor) -> None:
+        image = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+        mask = torch.zeros(2, 48, 48, dtype=torch.int64)
+        mask[0, :5], mask[1, 9:], mask[1, :2, :2] = VOID, 2, 3
+        losses = SegmentationLoss(model)(image, torch.zeros(2, 3), mask, mask == VOID)
+        logits = model.auxiliary_head(model.backbone(image))
+        truth = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+        expected = -(truth * F.logsigmoid(logits) + (1 - truth) * F.logsigmoid(-logits)).mean()
+        torch.testing.assert_close(losses["loss_image"], 0.1 * expected)
+        assert set(losses) == {"loss_ce", "loss_image"}
+
+    def test_learns_at_the_rate_of_new_layers(self, model: Segmentor, small: SegmentationConfig) -> None:
+        _, new = loop._optimizer(SegmentationLoss(model), small).param_groups
+        assert {id(p) for p in model.auxiliary_head.parameters()} <= {id(p) for p in new["params"]}
+
+
 class TestTraining:
     def test_learns_the_masks_by_heart(self, tiny_dataset: Dataset, settings: Settings, tmp_path: Path) -> None:
         config = settings(
@@ -178,16 +213,18 @@ class TestTraining:
         another = trained(tiny_dataset, small, tmp_path / "seed", seed=1).state_dict()
         assert any(not torch.equal(value, another[key]) for key, value in weights[0].items())
 
-    @pytest.mark.parametrize("average", [0.0, 0.6])
+    @pytest.mark.parametrize(
+        "changes", [{}, {"average": 0.6, "color_jitter": 0.3, "head": "deeplabv3plus", "image_head": 0.1}]
+    )
     def test_resumes_to_the_bit(
         self,
         tiny_dataset: Dataset,
         small: SegmentationConfig,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-        average: float,
+        changes: dict[str, Any],
     ) -> None:
-        small = small.model_copy(update={"average": average})
+        small = small.model_copy(update=changes)
         whole = trained(tiny_dataset, small, tmp_path / "whole").state_dict()
         forward, calls = SegmentationLoss.forward, 0
 
