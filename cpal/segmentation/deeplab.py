@@ -31,25 +31,27 @@ with warnings.catch_warnings():
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
 
+ABSENT = -1e4  # logit of a class that the view does not show; finite also in half precision
+
 
 class Segmentor(EncoderDecoder):
-    """MMSegmentation's network; with an image head, classes that the image does not show lose to the others.
+    """MMSegmentation's network; with an image head, it labels no pixel as a class that the view does not show.
 
-    The logit of a class gains image_power times the logarithm of its probability by the image head, so that its
-    probability at a pixel is multiplied by a power of its probability in the view.
+    These are the classes whose probability by the image head is below image_cut.
     """
 
-    def __init__(self, *, image_power: float, **settings: Any) -> None:
+    def __init__(self, *, image_cut: float, **settings: Any) -> None:
         super().__init__(**settings)
-        self.image_power = image_power
+        self.image_cut = image_cut
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
         maps = self.extract_feat(inputs)
         logits = self.decode_head(maps)
         if not self.with_auxiliary_head:
             return logits
-        present = self.image_power * F.logsigmoid(self.auxiliary_head(maps))
-        return logits + F.pad(present, (1, 0))[:, :, None, None]  # the background is in every image
+        absent = self.auxiliary_head(maps).sigmoid() < self.image_cut
+        absent = torch.cat([torch.zeros_like(absent[:, :1]), absent], dim=1)  # the background is in every image
+        return logits.masked_fill(absent[:, :, None, None], ABSENT)
 
 
 @MODELS.register_module()
@@ -150,7 +152,7 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
         "weight": settings.image_head,
     }
     return Segmentor(
-        image_power=settings.image_power,
+        image_cut=settings.image_cut,
         backbone={"type": lambda: backbone},
         decode_head=_head(settings, backbone.channels)
         | {
@@ -230,7 +232,7 @@ def typical_side(dataset: Dataset) -> int:
 
 def weights_meta(settings: SegmentationConfig, classes: Sequence[str]) -> dict[str, Any]:
     """The description that must match when a file of weights is loaded."""
-    meta = {
+    meta: dict[str, Any] = {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
         "dilations": list(settings.dilations),

@@ -147,7 +147,7 @@ class SegmentationConfig(FinetuningSection):
     head_channels: Annotated[int, Field(gt=0, le=4096, multiple_of=16)]  # groups of 16 are normalized together
     dilations: Dilations
     image_head: Weight
-    image_power: Share
+    image_cut: Share
     color_jitter: Annotated[float, Field(ge=0, lt=1)]
     average: Annotated[float, Field(ge=0, lt=1)]
     iterations: Positive

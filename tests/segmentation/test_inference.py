@@ -379,6 +379,16 @@ def test_export(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert read_mask(Path("mask.png")).shape == (50, 64)
 
 
+def test_export_of_other_heads(here: Path, settings: Callable[..., Config]) -> None:
+    """DeepLabV3+ with an image head, whose cut lies between the probabilities of the classes."""
+    config = settings().segmentation.model_copy(update={"head": "deeplabv3plus", "image_head": 0.1, "image_cut": 0.5})
+    segmentor = build_segmentor(config, 3).eval()
+    segmentor.auxiliary_head.classify.bias.data = torch.tensor([-5.0, 5.0])
+    images = [np.random.default_rng(n).integers(0, 256, (40 + n, 56, 3), dtype=np.uint8) for n in range(4)]
+    onnx_export.export_onnx(Path("model.onnx"), segmentor, weights_meta(config, CLASSES), {"long_side": 64, "scale": 1})
+    assert onnx_export.same_labels(Path("model.onnx"), segmentor, images) == 1
+
+
 def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "same_labels", lambda *_: 0.5)
     with pytest.raises(UserError, match="agree on 50.00% of the pixels only"):

@@ -43,7 +43,7 @@ def small(settings: Settings) -> SegmentationConfig:
 
 def trained(
     dataset: Dataset, settings: SegmentationConfig, folder: Path, *, workers: int = 0, seed: int = 0
-) -> nn.Module:
+) -> Segmentor:
     records, run = dataset.split("train"), Run(seed, folder, CPU, workers)
     return train_segmentation(dataset, records, LabelMaps(dataset.mask_root / "masks", "any"), settings, run)
 
@@ -141,18 +141,19 @@ def test_deeplabv3plus_sees_the_first_stage(small: SegmentationConfig) -> None:
 class TestImageHead:
     @pytest.fixture
     def model(self, small: SegmentationConfig) -> Segmentor:
-        settings = small.model_copy(update={"weights": "none", "image_head": 0.1, "image_power": 0.5})
+        settings = small.model_copy(update={"weights": "none", "image_head": 0.1, "image_cut": 0.5})
         return build_segmentor(settings, 4).eval()
 
-    def test_multiplies_a_class_by_a_power_of_its_probability(self, model: Segmentor) -> None:
-        image = torch.randint(0, 256, (2, 3, 48, 64), dtype=torch.uint8)
+    def test_classes_below_the_cut_get_no_pixel(self, model: Segmentor) -> None:
+        image = torch.randint(0, 256, (4, 3, 48, 64), dtype=torch.uint8)
         maps = model.backbone(image)
-        pixel = model.decode_head(maps).softmax(dim=1)
         layer = model.auxiliary_head.classify
-        shown = (maps[-1].flatten(2).mean(2) @ layer.weight.T + layer.bias).sigmoid()
-        expected = pixel.clone()
-        for n in range(3):
-            expected[:, n + 1] *= shown[:, n, None, None].sqrt()
+        layer.bias.data = torch.tensor([-5.0, 5.0, -5.0])
+        shown = (maps[-1].flatten(2).mean(2) @ layer.weight.T + layer.bias).sigmoid() >= 0.5
+        assert 0 < shown.sum() < shown.numel()
+        expected = model.decode_head(maps).exp()
+        for index, n in (~shown).nonzero().tolist():
+            expected[index, n + 1] = 0
         expected /= expected.sum(dim=1, keepdim=True)
         torch.testing.assert_close(model(image, mode="tensor").softmax(dim=1), expected)
 
@@ -289,18 +290,18 @@ class TestTraining:
 
 class TestPrediction:
     @pytest.fixture
-    def model(self, small: SegmentationConfig) -> nn.Module:
+    def model(self, small: SegmentationConfig) -> Segmentor:
         model = build_segmentor(small, 4, weights="none")
         nn.init.normal_(model.decode_head.branches[0].weight, std=1.0)
         return model
 
     @pytest.mark.parametrize("size", [(33, 47), (1, 40), (64, 65)])
-    def test_has_the_images_size(self, model: nn.Module, size: tuple[int, int]) -> None:
+    def test_has_the_images_size(self, model: Segmentor, size: tuple[int, int]) -> None:
         views = [torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8) for shape in (size, (20, 31))]
         label = predict(model, size, views)
         assert label.shape == size and label.dtype == np.uint8 and label.max() < 4
 
-    def test_is_the_mean_over_views_one_by_one(self, model: nn.Module) -> None:
+    def test_is_the_mean_over_views_one_by_one(self, model: Segmentor) -> None:
         images = [torch.randint(0, 256, (3, side, side + 5), dtype=torch.uint8) for side in (40, 56)]
         total = torch.zeros(4, 45, 50)
         for image in images:
@@ -312,7 +313,7 @@ class TestPrediction:
         found = predict(model, (45, 50), [torch.stack([image, image.flip(-1)]) for image in images])
         assert (found == total.argmax(0).numpy()).mean() > 0.999
 
-    def test_without_mirror_images(self, model: nn.Module) -> None:
+    def test_without_mirror_images(self, model: Segmentor) -> None:
         image = torch.randint(0, 256, (1, 3, 48, 48), dtype=torch.uint8)
         logits = model.eval()(image, mode="tensor")
         expected = F.interpolate(logits, (48, 48), mode="bilinear", align_corners=False)[0].argmax(0)
