@@ -12,13 +12,12 @@ from cpal.explain.pictures import (
     CHANGE_PALETTE,
     CHANGES,
     Sources,
-    cells,
     class_pictures,
     similarity_pictures,
     step_pictures,
 )
 from cpal.explain.steps import Published, Step, void_percent
-from cpal.maps.drawing import fit
+from cpal.maps.drawing import cells, fit
 from cpal.report.page import Layer, embedded, fill, policy
 from cpal.report.words import LAYERS, SEED_SOURCE
 from cpal.settings.config import Config
