@@ -1,6 +1,6 @@
 """The groups of training images behind the context prototypes, as data/prototypes.safetensors names them.
 
-PyTorch is imported only where the file is read: the report's processes, which draw pictures, need not load it.
+NumPy does all of it: the report needs no PyTorch.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from cpal.errors import UserError, again, reading
+from cpal.networks.weight_files import read_stored
 
 STAGE = "fit_prototypes"
 Origins = list[list[str]]  # by class, background first: image ids of `SupportBank.latest`, the oldest first
@@ -68,24 +69,18 @@ def read_groups(path: Path, classes: Sequence[str], images: Collection[str], *, 
 
     Raises UserError if the file is missing or damaged, or made of other classes or of other images than `images`.
     """
-    from cpal.method.prototypes import SupportBank
-    from cpal.networks.weights import read_tensors
-
-    meta, tensors = read_tensors(path, stage=STAGE)
-    if meta.get("classes") != list(classes):
+    header, tensors = read_stored(path, stage=STAGE, kind="np")
+    if header["meta"].get("classes") != list(classes):
         raise UserError(f"{path}: made with other settings (classes); run: dvc repro {STAGE}")
     with reading(path, stage=STAGE):
-        entries, seen, context, valid = (
+        bank, seen, context, valid = (
             tensors[f"learner.{name}"] for name in ("bank.entries", "bank.seen", "context", "valid")
         )
-        bank = SupportBank(*entries.shape)
-        bank.load_state_dict({"entries": entries, "seen": seen})
-    origins = read_origins(path, bank.valid().sum(dim=1).tolist())
+    length = bank.shape[1]
+    origins = read_origins(path, np.minimum(seen, length).tolist())
     check_images(path, origins, images)
-    return [
-        find_groups(bank.latest(k).numpy(), context[k].numpy(), valid[k].numpy(), ids, nearest=nearest)
-        for k, ids in enumerate(origins)
-    ]
+    slots = [np.arange(max(0, count - length), count) % length for count in seen]  # as in `SupportBank.latest`
+    return [find_groups(bank[k, slots[k]], context[k], valid[k], ids, nearest=nearest) for k, ids in enumerate(origins)]
 
 
 def read_origins(path: Path, counts: Sequence[int]) -> Origins:
@@ -93,10 +88,9 @@ def read_origins(path: Path, counts: Sequence[int]) -> Origins:
 
     Raises UserError if the file is missing or damaged, or does not name all of them.
     """
-    from cpal.networks.weights import read_meta
-
+    meta = read_stored(path, stage=STAGE)[0]["meta"]
     with reading(path, stage=STAGE):
-        origins = TypeAdapter(Origins).validate_python(read_meta(path, stage=STAGE).get("origins", []), strict=True)
+        origins = TypeAdapter(Origins).validate_python(meta.get("origins", []), strict=True)
     if [len(ids) for ids in origins] != list(counts):
         raise UserError(f"{path}: does not name the image of each instance; {again(STAGE)}")
     return origins

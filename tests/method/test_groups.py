@@ -37,7 +37,7 @@ def test_groups_against_plain_loops() -> None:
 def test_a_class_without_an_instance_has_no_group() -> None:
     assert find_groups(np.zeros((0, 5)), np.zeros((4, 5)), np.zeros(4, bool), [], nearest=3) == []
     (group,) = find_groups(np.ones((1, 5)), np.ones((1, 5)), np.ones(1, bool), ["a"], nearest=3)
-    assert group.members == 1 and group.nearest == (("a", pytest.approx(1)),)
+    assert group.members == 1 and [like.image_id for like in group.nearest] == ["a"]
 
 
 def test_a_runs_file_is_read_without_its_network(finished_run: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_stops_the_reading(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="made of other images, such as d; .*dvc repro fit_prototypes$"):
         read_groups(path, CLASSES, IMAGES - {"d"}, nearest=1)
     damaged = tmp_path / "damaged"
-    damaged.write_bytes(path.read_bytes()[:-4] + b"four")
+    damaged.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="damaged.*dvc repro -f -s fit_prototypes$"):
         read_groups(damaged, CLASSES, IMAGES, nearest=1)
     check_images(path, [["a"], []], {"a"})
