@@ -82,6 +82,7 @@ def test_all_pictures_can_be_loaded_and_changed_at_once(page: Any) -> None:
     assert shown() == ["Pseudo-mask"] * 4
     page.select_option("#show", "CAM")
     assert shown() == ["CAM"] * 4
+    page.locator("#cards").scroll_into_view_if_needed()  # far below, they are loaded when someone comes near
     page.wait_for_function("[...document.querySelectorAll('#cards img:not([hidden])')].every(i => i.naturalWidth)")
 
 
