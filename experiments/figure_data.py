@@ -13,7 +13,7 @@ from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps
 from cpal.evaluation.scoring import count_maps, otsu, score_masks, sum_over_images, sweep, threshold_grid
 from cpal.maps.cams import MAP_NAMES, read_maps
-from cpal.method.fit_prototypes import Origins
+from cpal.method.groups import Origins
 from cpal.method.learner import ContextPrototypeLearner, Instances
 from cpal.method.prototypes import Context
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from cpal.data.views import pyramid_loader
 from cpal.files import write_json
 from cpal.method.diagnose import diagnoser
-from cpal.method.fit_prototypes import Former, Origins, fill_bank, find_contexts, load_bank, newest, save_bank
+from cpal.method.fit_prototypes import Former, fill_bank, find_contexts, load_bank, newest, save_bank
+from cpal.method.groups import Origins
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.networks.weights import load_weights, read_meta, save_weights
 from stages.job.classifier import trained_host

@@ -8,9 +8,11 @@ from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.seeds import seed_rule
+from cpal.method.groups import read_groups
 from cpal.report.build import build_report
 from cpal.report.looks import Results
 from cpal.report.page import STEPS
+from cpal.report.prototypes import NEAREST, arrange
 from cpal.report.provenance import commit, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
 from cpal.report.words import SEED_SOURCE
@@ -24,6 +26,7 @@ from stages.job.paths import (
     METRICS,
     PIPELINE,
     PREDICTIONS,
+    PROTOTYPES,
     PSEUDO_MASKS,
     REPORT,
     SEGMENTATION_CURVES,
@@ -56,7 +59,7 @@ def _results(job: Job) -> Results:
             raise UserError(f"{folder}: no such folder; run the {stage} stage first: dvc repro {stage}")
     everything = replace(job, limit=None)  # a report shows all images
     predicted = frozenset(record.image_id for record in everything.predicted)
-    return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted)
+    return Results(job.maps, CRF, pseudo_masks, predictions, seed_rule(job.config.seeds), predicted, job.config.cpal)
 
 
 def _trained(job: Job) -> bool:
@@ -67,8 +70,10 @@ def _trained(job: Job) -> bool:
 def _figures(job: Job) -> dict[str, Any]:
     """What the page shows besides images, by the names of Report's fields."""
     lock = PIPELINE.with_suffix(".lock")
-    curves = {"Segmentation": read_curves(SEGMENTATION_CURVES)}
+    curves, prototypes = {"Segmentation": read_curves(SEGMENTATION_CURVES)}, None
     if _trained(job):
+        images = {record.image_id for record in job.dataset.split("train")}
+        prototypes = arrange(read_groups(PROTOTYPES, job.dataset.classes, images, nearest=NEAREST))
         diagnostics = read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json")
         curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
     return {
@@ -76,6 +81,7 @@ def _figures(job: Job) -> dict[str, Any]:
         "scores": {name: read_step(METRICS, name) for name in STEPS},
         "labels": read_labels(METRICS) if _trained(job) else None,
         "curves": curves,
+        "prototypes": prototypes,
         "params": job.params.read_text(encoding="utf-8"),
         "facts": {"Git commit": commit(results=("data", str(lock))), **versions()},
         "outs": locked_outs(lock, without="report"),

@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import inspect
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cpal.data.masks import VOID, read_truth, write_mask
 from cpal.settings.config import Config, parse_config
 from cpal.settings.data import DataConfig
 from cpal.settings.profiles import merged, plain_yaml
+from in_browser import Visit, chromium, visits
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 TINY = {
@@ -58,6 +59,20 @@ PICTURES: dict[str, tuple[str, tuple[int, int], dict[int, tuple[int, int, int, i
 def fixed_seed() -> None:
     """Random tensors of a test are the same in every run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium through Playwright."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Visit]:
+    """`visit(path)` opens a page; the test fails on any line of a console."""
+    with visits(browser) as open_page:
+        yield open_page
 
 
 @pytest.fixture(scope="session")

@@ -187,9 +187,11 @@ def test_paths_of_a_stage_are_its_deps_and_outputs(module: Path) -> None:
     names = {
         name.removeprefix("stages.job.paths.") for name in imported(module) if name.startswith("stages.job.paths.")
     }
-    # The report shows the classifier's curves only beside maps that the classifier made: these bring the order.
+    # The report shows the classifier's curves and prototypes only beside maps that the classifier made: these bring the
+    # order, and imported maps need no classifier.
     # What the stages took is no result, and no reason to run the report again.
-    apart = {"PARAMS", "PIPELINE", "METRICS", "TIMES"} | ({"CLASSIFIER_CURVES"} if module.stem == "report" else set())
+    apart = {"PARAMS", "PIPELINE", "METRICS", "TIMES"}
+    apart |= {"CLASSIFIER_CURVES", "PROTOTYPES"} if module.stem == "report" else set()
     used = {getattr(stages.job.paths, name) for name in names - apart if name.isupper()}
     # What a job reads for its stage.
     text = (ROOT / module).read_text(encoding="utf-8")

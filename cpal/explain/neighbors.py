@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpal.method.classifier import Classifier
-from cpal.method.fit_prototypes import Former, Origins
+from cpal.method.fit_prototypes import Former
+from cpal.method.groups import Likeness, Origins, find_groups
 from cpal.method.learner import ContextPrototypeLearner, Instances
 
 
@@ -27,13 +27,6 @@ class Fitted:
     def learner(self) -> ContextPrototypeLearner:
         assert self.classifier.learner is not None
         return self.classifier.learner
-
-
-class Likeness(NamedTuple):
-    """A training image whose instance is near a prototype, and the cosine of the two."""
-
-    image_id: str
-    cosine: float
 
 
 @dataclass(frozen=True)
@@ -122,24 +115,19 @@ def _neighbors(found: Fitted, step: Instances, k: int, count: int) -> tuple[Neig
     context = step.context.unit[k]
     cosine = context[index] @ F.normalize(anchor[0, k], dim=-1)
     maps = torch.einsum("dhw,td->thw", step.unit[0], context[index]) * step.inside[0]
-    entries = F.normalize(learner.bank.latest(k), dim=-1)
-    likeness = (entries @ context.T).masked_fill(~learner.valid[k], -torch.inf)  # of entries and prototypes
-    members = torch.bincount(likeness.argmax(dim=1), minlength=len(context))
-
-    def images(prototype: int) -> tuple[Likeness, ...]:
-        best = likeness[:, prototype].topk(min(count, len(entries)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return tuple(Likeness(found.origins[k][entry], value) for entry, value in pairs)
-
+    entries, prototypes, valid = (
+        x.cpu().numpy() for x in (learner.bank.latest(k), learner.context[k], learner.valid[k])
+    )
+    groups = {g.prototype: g for g in find_groups(entries, prototypes, valid, found.origins[k], nearest=count)}
     return tuple(
         Neighbor(
             prototype,
             float(weight[t]),
             float(share[t]),
             float(cosine[t]),
-            int(members[prototype]),
+            groups[prototype].members,
             maps[t].cpu().numpy(),
-            images(prototype),
+            groups[prototype].nearest,
         )
         for t, prototype in enumerate(index.tolist())
     )

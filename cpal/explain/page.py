@@ -12,13 +12,12 @@ from cpal.explain.pictures import (
     CHANGE_PALETTE,
     CHANGES,
     Sources,
-    cells,
     class_pictures,
     similarity_pictures,
     step_pictures,
 )
 from cpal.explain.steps import Published, Step, void_percent
-from cpal.maps.drawing import fit
+from cpal.maps.drawing import cells, fit
 from cpal.report.page import Layer, embedded, fill, policy
 from cpal.report.words import LAYERS, SEED_SOURCE
 from cpal.settings.config import Config
@@ -132,7 +131,7 @@ def _step_words(title: str, shown: Explanation, settings: Config) -> str:
         return "The labels after the walk along edges that IRN's network learned."
     if title == "Void":
         void = void_percent(by_title["Pseudo-mask"].label)
-        least = f"pseudo_mask.min_confidence ({settings.pseudo_mask.min_confidence:g})"
+        least = f"pseudo_mask: min_confidence ({settings.pseudo_mask.min_confidence:g})"
         return f"{void:.1f}% of the pixels: their confidence is below {least}."
     if title == "Pseudo-mask" and shown.found.corrected:
         return "Corrected by an annotator: data/corrected_masks."

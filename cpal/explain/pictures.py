@@ -10,7 +10,7 @@ from cpal.data.masks import BACKGROUND, VOID
 from cpal.explain.neighbors import ClassView
 from cpal.explain.steps import GAINED, LOST, SWAPPED, Published, Step, void_percent
 from cpal.maps.cams import MAP_NAMES, resize_maps
-from cpal.maps.drawing import class_palette, fit, glow, heat, legend, overlay, stack, strip
+from cpal.maps.drawing import cells, class_palette, fit, glow, heat, legend, overlay, stack, strip
 from cpal.maps.fonts import drawable
 
 PANEL, SHOWN, LONGEST = 150, 5, 17  # of the PNG: width of a panel in pixels, neighbours, characters of a name
@@ -28,13 +28,6 @@ class Source:
 
 
 Sources = Mapping[tuple[str, int], Source]  # by image id and class
-
-
-def cells(image: np.ndarray, mask: np.ndarray, label: int) -> np.ndarray:
-    """Draw the cells bool (h, w) of a class over an image (H, W, 3)."""
-    size = (image.shape[1], image.shape[0])
-    large = np.array(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
-    return overlay(image, large * np.uint8(label), class_palette())
 
 
 def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict[str, np.ndarray]:

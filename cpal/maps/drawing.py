@@ -63,6 +63,15 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, *, opacity
     return _mix(gray, palette[mask], weight)
 
 
+def cells(image: np.ndarray, mask: np.ndarray, label: int) -> np.ndarray:
+    """Draw the cells bool (h, w) of a class over an image (H, W, 3), those of the background in white."""
+    size = (image.shape[1], image.shape[0])
+    large = np.array(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    palette = class_palette()
+    palette[1] = palette[label] if label != BACKGROUND else WHITE
+    return overlay(image, large, palette)
+
+
 def stretch(maps: np.ndarray, threshold: float) -> np.ndarray:
     """Rescale maps (K, H, W) to [0, 1]: the lowest score becomes 0, the background threshold 0.5, the highest score 1.
 

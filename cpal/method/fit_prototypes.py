@@ -4,16 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from cpal.data.views import Views
-from cpal.errors import UserError, again, reading
 from cpal.method.classifier import Classifier
+from cpal.method.groups import STAGE, Origins, read_origins
 from cpal.method.learner import ContextPrototypeLearner
-from cpal.networks.weights import load_weights, read_meta, save_weights
-
-Origins = list[list[str]]  # by class, background first: image ids of `SupportBank.latest`, the oldest first
+from cpal.networks.weights import load_weights, save_weights
 
 
 class Former(nn.Module):
@@ -72,13 +69,9 @@ def load_bank(path: Path, learner: ContextPrototypeLearner, classes: Sequence[st
 
     Raises UserError if the file is missing, damaged, or made with other settings or by another version.
     """
-    stage, former = "fit_prototypes", Former(learner)
-    load_weights(path, {"learner": learner, "former": former}, {"classes": list(classes)}, stage=stage)
-    with reading(path, stage=stage):
-        origins = TypeAdapter(Origins).validate_python(read_meta(path, stage=stage).get("origins", []), strict=True)
-    if [len(ids) for ids in origins] != learner.bank.valid().sum(dim=1).tolist():
-        raise UserError(f"{path}: does not name the image of each instance; {again(stage)}")
-    return former, origins
+    former = Former(learner)
+    load_weights(path, {"learner": learner, "former": former}, {"classes": list(classes)}, stage=STAGE)
+    return former, read_origins(path, learner.bank.valid().sum(dim=1).tolist())
 
 
 @torch.no_grad()

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from cpal.errors import UserError, again
 from cpal.files import whole_file
-from cpal.settings.access import stand_in_at
+from cpal.networks.weight_files import read_stored
 
 
 def save_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any]) -> None:
@@ -55,7 +54,7 @@ def read_meta(path: Path, *, stage: str) -> dict[str, Any]:
 
     Raises UserError if the file is missing, damaged or a folder; the message says to run `stage` again.
     """
-    return _read(path, stage, tensors=False)[0]["meta"]
+    return read_stored(path, stage=stage)[0]["meta"]
 
 
 def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
@@ -63,26 +62,10 @@ def read_tensors(path: Path, *, stage: str) -> tuple[Any, dict[str, Tensor]]:
 
     Raises as `read_meta`, and UserError if the content does not match the checksum.
     """
-    header, tensors = _read(path, stage, tensors=True)
+    header, tensors = read_stored(path, stage=stage, kind="pt")
     if header["sha256"] != _checksum(tensors, header["meta"]):
         raise UserError(f"{path}: damaged, its content does not fit its checksum; {again(stage)}")
     return header["meta"], tensors
-
-
-def _read(path: Path, stage: str, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads(stored.metadata()["cpal"])
-            content = {key: stored.get_tensor(key) for key in stored.keys()} if tensors else {}
-        return {"meta": header["meta"], "sha256": header["sha256"]}, content
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}") from None
-    except OSError as error:
-        raise UserError(f"{path}: no file of weights ({error}); {again(stage)}") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        if why := stand_in_at(path):
-            raise UserError(f"{path}: {why[0]}; {why[1]}, or {again(stage)}") from None
-        raise UserError(f"{path}: damaged ({error}); {again(stage)}") from None
 
 
 def load_weights(path: Path, modules: dict[str, nn.Module], meta: dict[str, Any], *, stage: str) -> None:

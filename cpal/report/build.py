@@ -1,6 +1,6 @@
 """Build the report's folder: judge every image, draw the chosen ones, render the page and the README's pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from PIL import Image
 from cpal.data.dataset import Dataset, Record
 from cpal.evaluation.doubt import judge_classes
 from cpal.report.gallery import embed, make_card, samples, save_layers, spread_over_ranks, strip_rows
-from cpal.report.looks import Results, choose, look, worst_first
-from cpal.report.page import Report, render_page, summarize
+from cpal.report.looks import Each, Look, Results, choose, look, worst_first
+from cpal.report.page import Layer, Prototypes, Report, render_page, summarize
+from cpal.report.prototypes import draw_sources
 
 ROWS = 5  # of the README's picture
 EMBEDDED = 15_000_000  # bytes of all pictures, up to which they lie in the page itself
-Each = Callable[[str, Callable[[Record], Any], Sequence[Record]], list[Any]]  # results by record, and a title to show
 
 
 def build_report(
@@ -23,28 +23,20 @@ def build_report(
 ) -> None:
     """Write index.html, its pictures, strips.png and samples.png into an empty folder.
 
-    `figures`: the fields of Report that come from files of the run. `each` calls a function with each record. At most
-    `images` images are shown; `seed` draws the random ones among them.
+    `figures`: the fields of Report that come from files of the run. At most `images` images are shown; `seed` draws the
+    random ones among them.
     """
-    (folder / "images").mkdir()
     scored = "miou" in figures["scores"]["pseudo_mask"].metrics
     bare = replace(dataset, records=())  # what a process needs of the data set: it is sent with each image
     looks = each("compare results", lambda record: look(bare, record, results), dataset.records)
     looks = worst_first(looks, scored=scored)
     chosen, choice = choose(looks, images, seed=seed)
-    names = {seen.record.image_id: f"{place:05}" for place, seen in enumerate(chosen)}
-
-    def draw(record: Record) -> Any:
-        return save_layers(bare, record, results, folder / "images" / names[record.image_id])
-
-    layers = each("draw images", draw, [seen.record for seen in chosen])
-    cards = [make_card(index, seen, *parts) for index, (seen, parts) in enumerate(zip(chosen, layers, strict=True))]
     report = Report(
         classes=dataset.classes,
         sentence=summarize(dataset),
         verdicts=judge_classes([seen.for_classes for seen in looks], dataset.classes),
-        cards=embed(cards, folder, largest=EMBEDDED),
         choice=choice,
+        **draw_pictures(folder, dataset, results, chosen, figures["prototypes"] or (), each),
         **figures,
     )
     (folder / "index.html").write_text(render_page(report), encoding="utf-8")
@@ -52,3 +44,31 @@ def build_report(
     shown = spread_over_ranks(ranked, ROWS) or dataset.split("train", ROWS)
     for name, picture in {"strips.png": strip_rows(dataset, shown, results), "samples.png": samples(dataset)}.items():
         Image.fromarray(picture).save(folder / name, optimize=True)
+
+
+def draw_pictures(
+    folder: Path,
+    dataset: Dataset,
+    results: Results,
+    chosen: Sequence[Look],
+    prototypes: Sequence[Prototypes],
+    each: Each,
+) -> dict[str, Any]:
+    """The fields of Report that hold pictures; those that do not lie in the page are written into folder/images."""
+    (folder / "images").mkdir()
+    bare = replace(dataset, records=())
+
+    def draw(record: Record, path: Path) -> tuple[tuple[int, ...], dict[str, Layer]]:
+        return save_layers(bare, record, results, path)
+
+    paths = [folder / "images" / f"{place:05}" for place in range(len(chosen))]
+    drawn = each("draw images", draw, [seen.record for seen in chosen], paths)
+    sources = draw_sources(folder, dataset, results, prototypes, each)
+    of_prototypes = [sources[key] for row in prototypes for key in row.sources]
+    of_images = [layer for _, layers in drawn for layer in layers.values()]
+    placed = embed([*of_images, *of_prototypes], folder, largest=EMBEDDED)
+    cards = [
+        make_card(index, seen, classes, {title: placed[layer] for title, layer in layers.items()})
+        for index, (seen, (classes, layers)) in enumerate(zip(chosen, drawn, strict=True))
+    ]
+    return {"cards": cards, "sources": {key: placed[layer] for key, layer in sources.items()}}

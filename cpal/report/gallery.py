@@ -81,9 +81,14 @@ def save_layers(
     layers = {}
     for title, picture in panels.pictures.items():
         file = path.with_name(f"{path.name}_{title.lower().replace(' ', '_')}.webp")
-        Image.fromarray(picture).save(file, quality=75, method=2)
-        layers[title] = Layer(f"{file.parent.name}/{file.name}", picture.shape[1], picture.shape[0])
+        layers[title] = save_picture(picture, file)
     return panels.classes, layers
+
+
+def save_picture(picture: np.ndarray, path: Path) -> Layer:
+    """Write a picture uint8 (H, W, 3) as WebP; its address is relative to the folder above."""
+    Image.fromarray(picture).save(path, quality=75, method=2)
+    return Layer(f"{path.parent.name}/{path.name}", picture.shape[1], picture.shape[0])
 
 
 def make_card(index: int, look: Look, classes: tuple[int, ...], layers: Mapping[str, Layer]) -> Card:
@@ -93,21 +98,16 @@ def make_card(index: int, look: Look, classes: tuple[int, ...], layers: Mapping[
     return Card(index, record.image_id, record.split, classes, look.miou, look.doubt, look.reasons, layers, result)
 
 
-def embed(cards: Sequence[Card], folder: Path, *, largest: int) -> list[Card]:
-    """The same cards, whose pictures lie in the page itself where all together have at most `largest` bytes.
+def embed(pictures: Sequence[Layer], folder: Path, *, largest: int) -> dict[Layer, Layer]:
+    """Each picture as the page shows it: in the page itself where all together have at most `largest` bytes.
 
-    The files of embedded pictures are removed.
+    `pictures` has a picture as often as the page. The files of embedded pictures are removed.
     """
-    files = [folder / layer.url for card in cards for layer in card.layers.values()]
-    if sum(file.stat().st_size for file in files) > largest:
-        return list(cards)
-
-    def inside(layer: Layer) -> Layer:
-        return replace(layer, url=data_uri((folder / layer.url).read_bytes()))
-
-    whole = [replace(card, layers={title: inside(layer) for title, layer in card.layers.items()}) for card in cards]
+    if sum((folder / picture.url).stat().st_size for picture in pictures) > largest:
+        return {picture: picture for picture in pictures}
+    inside = {picture: replace(picture, url=data_uri((folder / picture.url).read_bytes())) for picture in pictures}
     remove(folder / "images")
-    return whole
+    return inside
 
 
 def strip_rows(dataset: Dataset, records: Iterable[Record], results: Results) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What is seen of each image: how its results agree with each other and with the truth; which images are shown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,18 @@ from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import SeedRule, seed_map
+from cpal.settings.cpal import CpalSettings
+
+# The results of a function for the items of each sequence, by several processes, with a title to show.
+Each = Callable[..., list[Any]]
 
 
 @dataclass(frozen=True)
 class Results:
     """Where each step's results lie, one file an image, and the rule that makes seeds of the maps.
 
-    `predicted` are the ids of images that have a prediction; validation images all have one.
+    `predicted` are the ids of images that have a prediction; validation images all have one. `instances` says which
+    pixels made an instance.
     """
 
     cams: Path
@@ -28,6 +34,7 @@ class Results:
     predictions: LabelMaps
     rule: SeedRule
     predicted: frozenset[str]
+    instances: CpalSettings
 
 
 @dataclass(frozen=True)

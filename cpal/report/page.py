@@ -18,12 +18,14 @@ from cpal.data.dataset import Dataset
 from cpal.evaluation.doubt import SIGNALS, ClassDoubt
 from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
+from cpal.method.groups import Group
 from cpal.report import words
 from cpal.report.charts import line_chart
 from cpal.running.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
 FIRST = 12  # images to look at first
+LARGEST = 6  # prototypes of a class that are shown
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -82,10 +84,34 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class Prototypes:
+    """The context prototypes of a class, those of most instances first; `label` 0 is background."""
+
+    label: int
+    groups: Sequence[Group]
+
+    @property
+    def instances(self) -> int:
+        """How many instances the bank has."""
+        return sum(group.members for group in self.groups)
+
+    @property
+    def largest(self) -> Sequence[Group]:
+        """The prototypes that are shown."""
+        return self.groups[:LARGEST]
+
+    @property
+    def sources(self) -> list[tuple[str, int]]:
+        """Image and class of each picture that is shown."""
+        return [(like.image_id, self.label) for group in self.largest for like in group.nearest]
+
+
+@dataclass(frozen=True)
 class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
-    `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name."""
+    `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
+    `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class."""
 
     classes: Sequence[str]
     sentence: str
@@ -100,6 +126,8 @@ class Report:
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
     times: Mapping[str, Taken] = field(default_factory=dict)
+    prototypes: Sequence[Prototypes] | None = None
+    sources: Mapping[tuple[str, int], Layer] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -110,6 +138,11 @@ class Report:
     def first(self) -> Sequence[Card]:
         """The images to look at first."""
         return self.cards[:FIRST]
+
+    @property
+    def card_of(self) -> dict[str, int]:
+        """Number of each image's card, by its id."""
+        return {card.image_id: card.index for card in self.cards}
 
     @property
     def titles(self) -> list[str]:
@@ -135,8 +168,8 @@ def render_page(report: Report) -> str:
     """The whole page. Without ground truth of the training images it begins with which classes to trust."""
     scores = {"scores": "Mean IoU", "classes": "IoU of each class"}
     doubts = {"trust": "Which classes to trust", "first": "Look at these first"}
-    rest = {"images": "Images", "without_truth": "Without ground truth", "training": "Training"}
-    rest |= {"times": "Time and memory"} if report.times else {}
+    rest = {"images": "Images", "prototypes": "Prototypes", "without_truth": "Without ground truth"}
+    rest |= {"training": "Training"} | ({"times": "Time and memory"} if report.times else {})
     sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
     script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
     values = {"report": report, "steps": STEPS, "signals": SIGNALS, "duration": duration}

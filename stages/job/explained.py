@@ -15,6 +15,7 @@ from cpal.maps.seeds import seed_rule
 from cpal.maps.walked import read_labels
 from cpal.method.classifier import Classifier, load_classifier
 from cpal.method.fit_prototypes import load_bank
+from cpal.method.groups import check_images
 from stages.job.job import NetworkJob
 from stages.job.paths import AFFINITY, CLASSIFIER, CORRECTED_MASKS, CRF, PROTOTYPES, PSEUDO_MASKS
 
@@ -35,11 +36,7 @@ def load_fitted(job: NetworkJob) -> Fitted:
         CLASSIFIER, classes, config.chosen_host, config.cpal, seed=config.seed, device=job.device
     )
     former, origins = load_bank(PROTOTYPES, learner, classes)
-    if other := set[str]().union(*origins) - {record.image_id for record in job.dataset.split("train")}:
-        raise UserError(
-            f"{PROTOTYPES}: made of other images, such as {min(other)}; run the fit_prototypes stage again: "
-            "dvc repro fit_prototypes"
-        )
+    check_images(PROTOTYPES, origins, {record.image_id for record in job.dataset.split("train")})
     return fitted(Classifier(host, job.dataset.num_foreground, learner), former, origins)
 
 

@@ -10,6 +10,7 @@ from cpal.maps.drawing import (
     GAP,
     PALE,
     RAMP,
+    cells,
     class_palette,
     contact_sheet,
     fit,
@@ -61,6 +62,15 @@ def test_overlay_tints_classes_outlines_them_and_leaves_background_gray() -> Non
     assert (shown[5:15, 5] == palette[2]).all() and (shown[14, 5:15] == palette[2]).all(), "outline"
     inner = shown[7:13, 20:26].reshape(-1, 3)
     assert 0 < (inner == round(gray)).all(axis=1).mean() < 1, "void is hatched: some of its pixels stay gray"
+
+
+def test_cells_are_drawn_in_the_color_of_their_class_and_background_in_white() -> None:
+    image = np.full((20, 30, 3), 90, np.uint8)
+    mask = np.array([[True, False, False], [False, False, False]])
+    for label, color in ((4, class_palette()[4]), (0, (255, 255, 255))):
+        drawn = cells(image, mask, label)
+        assert drawn[4, 4].tolist() == (90 + 0.62 * (np.array(color) - 90.0)).round().astype(int).tolist()
+        assert (drawn[11:] == 90).all() and (drawn[:, 11:] == 90).all()
 
 
 def test_stretch_puts_the_threshold_in_the_middle() -> None:

@@ -1,7 +1,6 @@
 """The page in a real browser: each control works, nothing is refused or written to the console."""
 
-import shutil
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.report.page import Card, Curve, Layer, Report, Scores, render_page
+from cpal.evaluation.doubt import Seen, judge_classes
+from cpal.method.groups import Group, Likeness
+from cpal.report.page import Card, Curve, Layer, Prototypes, Report, Scores, render_page
+from cpal.running.times import Taken
+from in_browser import SCREENS, Visit, violations
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TITLES = ("Image", "CAM", "Pseudo-mask")
 FREE = {"images": 1, "coverage": 1.0, "void": 0.0, "labels_found": 1.0, "label_f1": 1.0}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """Four images of two classes in a folder beside the page; the test fails on any line of the console."""
+def report(tmp_path: Path) -> Path:
+    """The page of four images of two classes, whose pictures lie in a folder beside it."""
     (tmp_path / "images").mkdir()
     cards = [_card(tmp_path, i, ["a", "b", "c", "d"][i], ((1,), (2,), (1, 2), (2,))[i]) for i in range(4)]
     scores = {
@@ -37,19 +28,21 @@ def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
         for step in ("seed", "crf", "pseudo_mask", "segmentation")
     }
     curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
-    rest: Any = (None, [], curves, cards, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
-    (tmp_path / "index.html").write_text(
-        render_page(Report(["cat", "dog"], "A run.", "CAM", scores, *rest)), encoding="utf-8"
-    )
-    console: list[str] = []
-    opened = browser.new_page()
-    opened.on("console", lambda message: console.append(message.text))
-    opened.on("pageerror", lambda error: console.append(str(error)))
-    opened.on("requestfailed", lambda request: console.append(request.url))
-    opened.goto((tmp_path / "index.html").as_uri())
-    yield opened
-    opened.close()
-    assert console == []
+    verdicts = judge_classes([Seen((1, 2), {}, None)] * 20, ["cat", "dog"])
+    rest: Any = (None, verdicts, curves, cards, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
+    groups = [Group(3, 5, (Likeness("c", 0.9), Likeness("a", 0.8))), Group(0, 1, (Likeness("elsewhere", 0.7),))]
+    prototypes = [Prototypes(1, groups), Prototypes(0, [])]
+    sources = {key: cards[0].layers["CAM"] for row in prototypes for key in row.sources}
+    times = {"prepare": Taken(30.0, 45.0, 200_000_000, 1)}
+    content = Report(["cat", "dog"], "A run.", "CAM", scores, *rest)
+    content = replace(content, times=times, prototypes=prototypes, sources=sources)
+    (tmp_path / "index.html").write_text(render_page(content), encoding="utf-8")
+    return tmp_path / "index.html"
+
+
+@pytest.fixture
+def page(visit: Visit, report: Path) -> Any:
+    return visit(report)
 
 
 def _card(folder: Path, index: int, name: str, classes: tuple[int, ...]) -> Card:
@@ -89,6 +82,7 @@ def test_all_pictures_can_be_loaded_and_changed_at_once(page: Any) -> None:
     assert shown() == ["Pseudo-mask"] * 4
     page.select_option("#show", "CAM")
     assert shown() == ["CAM"] * 4
+    page.locator("#cards").scroll_into_view_if_needed()  # far below, they are loaded when someone comes near
     page.wait_for_function("[...document.querySelectorAll('#cards img:not([hidden])')].every(i => i.naturalWidth)")
 
 
@@ -123,10 +117,27 @@ def test_the_enlarged_view_works_by_mouse(page: Any) -> None:
     assert not page.locator("#viewer").is_visible()
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
+def test_an_image_behind_a_prototype_is_enlarged(page: Any) -> None:
+    """If it is on the page. Filters do not matter."""
+    page.select_option("#class", label="cat")
+    page.fill("#name", "a")
+    links = page.locator("#prototypes a")
+    assert links.all_inner_texts() == ["c", "a"] and page.locator("#prototypes li img").count() == 3
+    links.first.click()
+    assert page.locator("#viewer-name").inner_text() == "c"
+    page.click("#close")
+    page.locator("#prototypes summary").first.press("Enter")
+    assert not links.first.is_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_anyone_can_read_it(visit: Visit, report: Path, width: int, scheme: str) -> None:
+    page = visit(report, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert violations(page) == []
+    page.locator("a[data-card]").first.click()
+    assert violations(page) == []
 
 
 def test_a_script_that_is_not_the_pages_own_does_not_run(browser: Any, page: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from dvclive import Live
 from PIL import Image
 from ruamel.yaml import YAML
@@ -26,12 +27,15 @@ from cpal.files import write_json
 from cpal.maps.cams import CamFile, read_maps, write_cam
 from cpal.maps.refined import Refined, write_crf
 from cpal.maps.seeds import SeedRule
+from cpal.networks.weights import write_tensors
 from cpal.report.gallery import spread_over_ranks
 from cpal.report.looks import Look, Results, choose, look, worst_first
 from cpal.report.page import Report, Scores, embedded, policy, render_page
+from cpal.report.prototypes import instance_cells
 from cpal.report.provenance import commit, locked_outs
 from cpal.running.times import Taken, write_taken
 from cpal.settings.config import load_config
+from cpal.settings.cpal import CpalSettings
 from html_page import Page
 from stages.job.job import Job
 
@@ -101,6 +105,7 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
     for name, content in METRICS.items():
         _write_metrics(name, content, DETAILS[name])
     write_json(Path("data/metrics/classifier.json"), [LABELS])
+    _write_prototypes("red", "green", "blue")
     for training in ("train_cam", "train_segmentation"):
         _write_curves(Path("data/metrics") / training)
     rows = [
@@ -110,6 +115,24 @@ def run_folder(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.Monkey
     write_json(Path("data/metrics/train_cam/diagnostics.json"), rows)
     shutil.copy(PARAMS, "params.yaml")
     return tmp_path
+
+
+ORIGINS = [["a", "b", "c", "d", "empty"], ["a", "c"], ["b", "d"], []]  # the bank has no instance of blue
+
+
+def _write_prototypes(*classes: str) -> None:
+    """Three prototypes of background, of which the last has most instances; two of each class, one of them unused."""
+    entries, context = torch.zeros(4, 5, 3), torch.eye(3).expand(4, 3, 3)
+    entries[0, :, 2] = 1.0
+    entries[0, :2] = torch.tensor([[1.0, 0.0, 0.1], [0.1, 1.0, 0.0]])
+    entries[1:3, :2] = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.5]])
+    valid = torch.tensor([[True, True, True], [True, True, False], [True, True, False], [False] * 3])
+    seen = torch.tensor([len(ids) for ids in ORIGINS])
+    tensors = {"bank.entries": entries, "bank.seen": seen, "context": context.contiguous(), "valid": valid}
+    meta = {"classes": classes, "origins": ORIGINS}
+    write_tensors(
+        Path("data/prototypes.safetensors"), {f"learner.{name}": value for name, value in tensors.items()}, meta
+    )
 
 
 def _write_metrics(name: str, metrics: dict[str, Any], details: dict[str, dict[str, Any]]) -> None:
@@ -207,6 +230,7 @@ def test_a_hostile_name_stays_text(run_folder: Path) -> None:
     clean = report_page().tags
     content["classes"][0] = name
     path.write_text(json.dumps(content), encoding="utf-8")
+    _write_prototypes(*content["classes"])
     page = report_page()
     assert name in page.text and [tag for tag, _ in page.tags] == [tag for tag, _ in clean]
 
@@ -234,7 +258,7 @@ def test_page_holds_every_number_with_its_split(run_folder: Path) -> None:
         assert [name, *[f"{iou:.1f}"] * 4] in rows
     assert ["mean", "51.2", "55.5", "57.8", "60.0"] in rows
     widths = [a["style"] for tag, a in page.tags if tag == "b" and "style" in a]
-    assert widths[0] == "--share:51.2%" and len(widths) == 14
+    assert widths[0] == "--share:51.2%" and len(widths) == 14 + 7, "of the steps and of the prototypes"
 
 
 TRAINING = ["Image", "CAM", "PACAM", "Taught CAM", "CRF", "Pseudo-mask", "Prediction", "Ground truth"]
@@ -258,7 +282,7 @@ def test_page_shows_all_images_in_layers_of_one_size_and_curves(run_folder: Path
     assert text.count("train/loss") == 2 and "learning_rate" not in text
     assert "Purity of CAM's instances" in text and "Likeness of image and prototype" in text
     assert "The same after alignment" not in text
-    assert page.headings() == ["h1", *["h2"] * 9]
+    assert page.headings() == ["h1", *["h2"] * 10]
 
 
 def test_more_images_than_the_page_may_show(run_folder: Path) -> None:
@@ -275,7 +299,8 @@ def test_large_pictures_lie_beside_the_page(run_folder: Path, monkeypatch: pytes
     page = report_page()
     sources = [attributes["src"] or "" for _, attributes in page.tags if "data-layer" in attributes]
     files = sorted(path.relative_to("data/report").as_posix() for path in Path("data/report/images").iterdir())
-    assert sorted(sources) == files and len(files) == 46
+    of_prototypes = {a["src"] or "" for tag, a in page.tags if tag == "img" and "images/instance" in (a["src"] or "")}
+    assert sorted([*sources, *of_prototypes]) == files and (len(sources), len(of_prototypes)) == (46, 5 + 2 + 2)
     for source, picture in zip(sources, embedded, strict=True):
         assert np.array_equal(np.array(Image.open(Path("data/report") / source)), picture)
 
@@ -306,7 +331,7 @@ def test_page_tells_what_the_stages_took(run_folder: Path) -> None:
     write_taken(Path(".cache/times"), "make_cams", Taken(7200.0, 100.0, 3_000_000_000, 4))
     write_taken(Path(".cache/times"), "report", Taken(1.0, 1.0, 1, 1))
     page = report_page()
-    assert page.headings() == ["h1", *["h2"] * 10]
+    assert page.headings() == ["h1", *["h2"] * 11]
     rows = page.rows[page.rows.index(["Stage", "", "Time", "Processor time", "Peak memory"]) + 1 :][:3]
     assert rows == [
         ["prepare", "", "30.0 s", "45.0 s", "200 MB"],
@@ -445,7 +470,9 @@ def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> No
     _write_metrics("seed", {k: v for k, v in METRICS["seed"].items() if k not in ("pacam", "taught")}, details)
     with_curves = report_page().text
     shutil.rmtree("data/metrics/train_cam")
+    Path("data/prototypes.safetensors").unlink()
     page = report_page()
+    assert "None: the maps are imported" in page.text and "Prototype 0" not in page.text
     assert page.text == with_curves, "what another run left is not shown"
     assert "made from imported CAMs" in page.text and "Classifier" not in page.text.replace(text, "")
     assert page.text.count("train/loss") == 1 and page.layers().count("CAM") == 5 and "PACAM" not in page.layers()
@@ -460,6 +487,64 @@ def _rewrite_records(split: str | None = None, **changes: Any) -> None:
         Record(**(vars(record) | changes)) if split in (None, record.split) else record for record in dataset.records
     ]
     write_dataset(Path("data/dataset"), records, classes=dataset.classes, splits=dataset.splits, image_root=None)
+
+
+def test_each_class_shows_its_largest_prototypes_and_images_behind_them(run_folder: Path) -> None:
+    page = report_page()
+    shown = re.findall(r"(red|green|blue|background)\s+(\d+) prototypes? of (\d+) instances?", page.text)
+    assert shown == [("red", "2", "2"), ("green", "2", "2"), ("blue", "0", "0"), ("background", "3", "5")]
+    assert "None: no training image has an instance of it." in page.text
+    of_background = page.text.partition("3 prototypes of 5 instances")[2]
+    found = re.findall(r"Prototype (\d): (\d) instances?, ([\d.]+)%", of_background)
+    assert found == [("2", "3", "60.0"), ("0", "1", "20.0"), ("1", "1", "20.0")], "the largest first"
+    cards = {a["id"]: a["data-name"] for tag, a in page.tags if tag == "li" and "data-name" in a}
+    links = [cards[a["data-card"]] for tag, a in page.tags if tag == "a" and "data-card" in a][7:]
+    assert links[:2] == ["a", "c"] and links[-9:-6] == ["c", "d", "empty"], "the nearest first"
+    assert len(links) == 2 * 2 * 2 + 3 * 3
+
+
+def test_an_image_that_is_not_on_the_page_has_no_link(run_folder: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(re.sub(r"(?m)^  images: 500", "  images: 1", text), encoding="utf-8")
+    page = report_page()
+    links = [a for tag, a in page.tags if tag == "a" and "data-card" in a]
+    pictures = [a for tag, a in page.tags if tag == "img" and "112" in (a.get("width"), a.get("height"))]
+    assert {a["data-card"] for a in links} == {"card-0"} and len(pictures) == 17
+
+
+def test_prototypes_of_a_stage_that_has_not_run(run_folder: Path) -> None:
+    Path("data/prototypes.safetensors").unlink()
+    with pytest.raises(UserError, match="data/prototypes.safetensors: no such file.*dvc repro fit_prototypes$"):
+        make_report()
+
+
+def test_cells_of_an_instance_by_hand() -> None:
+    cam = np.array([[[0.9, 0.6, 0.1]], [[0.2, 0.8, 0.3]]])
+    pacam = np.array([[[0.9, 0.4, 0.1]], [[0.2, 0.3, 0.7]]])
+    maps = CamFile(np.array([2, 5]), {"cam": cam, "pacam": pacam}, (1, 3))
+
+    def found(label: int, **changes: Any) -> list[bool]:
+        settings = CpalSettings.preset("default", **(THRESHOLDS | changes))
+        rule = SeedRule("pacam", {"pacam": 0.5})
+        masks = LabelMaps(Path("none"), "any")
+        results = Results(Path("cams"), Path("crf"), masks, masks, rule, frozenset(), settings)
+        return instance_cells(maps, label, results)[0].tolist()
+
+    assert (found(2), found(5), found(0)) == ([True, False, False], [False, True, False], [False, False, True])
+    assert found(2, mask_exclusive=False) == [True, True, False]
+    assert found(2, refinements=1) == [True, False, False] and found(5, refinements=1) == [False, False, True]
+    assert found(0, refinements=1) == [False, True, False]
+    nothing = CamFile(np.zeros(0, np.int64), {"cam": np.zeros((0, 2, 2))}, (8, 8))
+    maps = nothing
+    assert found(0) == [True, True], "an image without a class is background throughout"
+
+
+THRESHOLDS: dict[str, Any] = {
+    "refinements": 0,
+    "mask_threshold": 0.5,
+    "background_threshold": 0.6,
+    "mask_exclusive": True,
+}
 
 
 def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
@@ -484,7 +569,8 @@ def test_a_look_has_the_images_own_miou(run_folder: Path) -> None:
         write_mask(Path(f"found/{image_id}.png"), truth[image_id])
     found = LabelMaps(Path("found"), "any")
     rule = SeedRule("taught", {"cam": 0.3, "pacam": 0.5, "taught": 0.5})
-    results = Results(Path("data/cams"), Path("data/crf"), found, found, rule, frozenset())
+    settings = CpalSettings.preset("default")
+    results = Results(Path("data/cams"), Path("data/crf"), found, found, rule, frozenset(), settings)
     looks = {record.image_id: look(dataset, record, results) for record in dataset.scored("train")}
     mious = {name: seen.miou for name, seen in looks.items()}
     assert mious["empty"] is None and mious["b"] is None, "no class, and nothing but void"
