@@ -17,8 +17,8 @@ from cpal.errors import UserError, again
 from cpal.networks.backbones import build_backbone, fold_norms
 from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
+from cpal.segmentation.averaging import Averaging
 from cpal.settings.config import SegmentationConfig
-from cpal.training.averaging import Averaging
 from cpal.training.loop import LossModel, Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
 
