@@ -43,20 +43,24 @@ class RememberedHost(nn.Module):
             _, stored = read_tensors(path, stage="train_cam")
         except UserError:  # not stored yet, or damaged
             return self._computed(views, image_label, path)
-        stored = {name: value.to(views.device) for name, value in stored.items()}
-        features = [stored.get(str(stage), torch.empty(0)) for stage in (1, 2, 3, 4)]
-        return HostOutput(features, stored["cam"], stored["logits"])
+        return self._output({name: value.to(views.device) for name, value in stored.items()})
+
+    @staticmethod
+    def _output(content: dict[str, Tensor]) -> HostOutput:
+        features = [content.get(str(stage), torch.empty(0)) for stage in (1, 2, 3, 4)]
+        return HostOutput(features, content["cam"], content["logits"])
 
     def _computed(self, views: Tensor, image_label: Tensor, path: Path) -> HostOutput:
         output = view_output(self.host, views, image_label[:1])
-        features = [output.features[stage - 1] if stage in self.stages else torch.empty(0) for stage in (1, 2, 3, 4)]
-        content = {str(stage): features[stage - 1] for stage in self.stages}
+        content = {str(stage): output.features[stage - 1] for stage in self.stages}
         content |= {"cam": output.cam, "logits": output.logits}
+        # In the order of memory that reading gives: sums over another order differ in their last bits.
+        content = {name: value.contiguous() for name, value in content.items()}
         size = sum(value.nbytes for value in content.values())
         if size <= self.room:
             try:
-                write_tensors(path, {name: value.cpu().contiguous() for name, value in content.items()}, None)
+                write_tensors(path, {name: value.cpu() for name, value in content.items()}, None)
                 self.room -= size
             except OSError:  # a full disk costs time but no result
                 self.room = 0
-        return HostOutput(features, output.cam, output.logits)
+        return self._output(content)

@@ -58,6 +58,15 @@ def test_the_same_bits_without_the_host(host: IrnHost, weights: Path, monkeypatc
 
 
 @torch.no_grad()
+def test_what_is_computed_lies_in_memory_as_what_is_read(host: IrnHost, weights: Path) -> None:
+    """Else sums over a map differ in their last bits after a kill. The network itself gives channels last."""
+    assert not host(picture(), LABEL).features[3].is_contiguous()
+    computed, read = (remembered(host, weights)(picture(), LABEL) for _ in range(2))
+    for a, b in zip([*computed.features, computed.cam], [*read.features, read.cam], strict=True):
+        assert a.stride() == b.stride()
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "label"])
 def test_the_host_is_asked_about_what_is_new(
     host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch, change: str
