@@ -54,8 +54,6 @@ class RememberedHost(nn.Module):
         output = view_output(self.host, views, image_label[:1])
         content = {str(stage): output.features[stage - 1] for stage in self.stages}
         content |= {"cam": output.cam, "logits": output.logits}
-        # In the order of memory that reading gives: sums over another order differ in their last bits.
-        content = {name: value.contiguous() for name, value in content.items()}
         size = sum(value.nbytes for value in content.values())
         if size <= self.room:
             try:

@@ -21,10 +21,13 @@ def view_output(host: nn.Module, views: Tensor, label: Tensor) -> HostOutput:
 
 
 def merge_views(output: HostOutput) -> HostOutput:
-    """The mean of the outputs for an image and its mirror image, taken before the ReLU and the prototypes."""
+    """The mean of the outputs for an image and its mirror image, taken before the ReLU and the prototypes.
+
+    Its maps are contiguous, as maps that are read from a file: sums over channels-last maps have other last bits.
+    """
 
     def merge(maps: Tensor) -> Tensor:
-        return maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2
+        return (maps if len(maps) == 1 else (maps[:1] + maps[1:].flip(-1)) / 2).contiguous()
 
     return HostOutput([merge(feature) for feature in output.features], merge(output.cam), output.logits.mean(0)[None])
 

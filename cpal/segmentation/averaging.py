@@ -10,9 +10,10 @@ from cpal.training.checkpoints import plain
 
 
 class Averaging(Hook):
-    """Keeps the mean of the weights with weights falling by `decay` a step; after the training, the model has the mean.
+    """Gives the model, after the training, an exponential moving average of its weights over the steps.
 
-    The mean starts at the first step's weights. Buffers, such as a batch norm's statistics, are the last step's.
+    After each step the average becomes decay * average + (1 - decay) * weights; it starts with the weights of the first
+    step. Buffers, such as a batch norm's statistics, are those of the last step.
     Checkpoints hold the mean, so that a killed training ends with the same weights.
     """
 

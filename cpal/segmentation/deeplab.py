@@ -35,9 +35,9 @@ ABSENT = -1e4  # logit of a class that the view does not show; finite also in ha
 
 
 class Segmentor(EncoderDecoder):
-    """MMSegmentation's network; with an image head, it labels no pixel as a class that the view does not show.
+    """MMSegmentation's network, with one addition: an image head can exclude classes from a whole view.
 
-    These are the classes whose probability by the image head is below image_cut.
+    No pixel of a view gets a class whose probability by the image head is below image_cut.
     """
 
     def __init__(self, *, image_cut: float, **settings: Any) -> None:
@@ -54,11 +54,10 @@ class Segmentor(EncoderDecoder):
         return logits.masked_fill(absent[:, :, None, None], ABSENT)
 
 
-@MODELS.register_module()
 class ImageHead(nn.Module):
-    """Which classes a crop shows: a linear layer on the mean of the last map, in MMSegmentation's place for such heads.
+    """Tells which classes a crop shows, by a linear layer on the mean of the last map.
 
-    It learns, with `weight`, from the classes in the crop's mask. The rest of the network learns with it.
+    MMSegmentation trains it as an auxiliary head, on the classes in the crop's mask. `weight`: of its loss.
     """
 
     def __init__(self, in_channels: int, num_foreground: int, weight: float) -> None:
