@@ -1,7 +1,7 @@
 """Label any photographs with the trained model, or export the model; needs its weights and params.yaml, no data set.
 
-Writes OUT/masks/*.png (palette PNG of class ids), OUT/overlays/*.png and OUT/summary.json; with --format also
-OUT/FORMAT for an annotation tool.
+Writes OUT/masks/*.png (palette PNG of class ids), OUT/confidence/*.png (gray), OUT/overlays/*.png and OUT/summary.json;
+with --format also OUT/FORMAT for an annotation tool.
 """
 
 from enum import StrEnum
@@ -42,6 +42,10 @@ def main(
             show_default=False,
         ),
     ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option("--min-confidence", min=0, max=1, help="Pixels of a lower confidence become void (255)."),
+    ] = 0.0,
     export: Annotated[
         Export | None,
         typer.Option(
@@ -61,12 +65,12 @@ def main(
     from cpal.segmentation.deeplab import load_segmentor  # takes seconds, which --help need not wait for
     from cpal.segmentation.inference import label_photo
     from cpal.segmentation.onnx_export import export_checked
-    from cpal.segmentation.photos import check_folder, find_photos, label_photos, summary
+    from cpal.segmentation.photos import FOLDERS, check_folder, find_photos, label_photos, summary
     from stages.job.device import torch_device
 
     config = load_config(params)
     final = config.final_test
-    photos = find_photos(paths or [], [out / name for name in ("masks", "overlays", *Format)])
+    photos = find_photos(paths or [], [out / name for name in (*FOLDERS, *Format)])
     segmentor, meta = load_segmentor(weights, config.segmentation)
     side = long_side or meta.get("long_side")
     if side is None:
@@ -87,7 +91,7 @@ def main(
     rows, failed = label_photos(
         progress(photos, total=len(photos), what="predict"),
         out,
-        lambda image: label_photo(segmentor, image, final, long_side=side),
+        lambda image: label_photo(segmentor, image, final, long_side=side, min_confidence=min_confidence),
         meta["classes"],
     )
     write_json(out / "summary.json", summary(weights, meta, final, rows, failed, long_side=side))

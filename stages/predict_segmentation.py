@@ -1,6 +1,6 @@
-"""Predict label maps of the validation images, and of the scored training images or a sample of them.
+"""Predict label maps, and how sure they are, of the validation images and of the scored training images.
 
-If no training image is scored, all training images count.
+Of the training images, a setting can choose a sample. If no training image is scored, all training images count.
 """
 
 from pathlib import Path
@@ -10,34 +10,46 @@ from joblib import delayed
 
 from cpal.data.dataset import Record
 from cpal.data.images import read_record_image
-from cpal.data.masks import LabelMaps, write_mask
+from cpal.data.masks import LabelMaps, read_confidence, write_confidence, write_mask
 from cpal.data.views import pyramid_loader
+from cpal.maps.confidence import confidence
 from cpal.maps.crf import refine_probabilities
 from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
-from stages.job.paths import PREDICTIONS, SEGMENTATION
+from stages.job.paths import CONFIDENCE, PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
-    from cpal.segmentation.deeplab import load_segmentor, predict, probabilities  # takes seconds, unlike --help
+    from cpal.segmentation.deeplab import load_segmentor, probabilities  # takes seconds, unlike --help
 
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
-    target = job.target(PREDICTIONS)
+    outs = {path.name: job.target(path) for path in (PREDICTIONS, CONFIDENCE)}
     segmentor, _ = load_segmentor(SEGMENTATION, model, dataset.classes)
     segmentor.to(job.device)
     job.in_half(segmentor)
     folder = job.work([model.model_dump(), settings.model_dump()])
-    done = folder / "predictions"
+    done, sure = folder / PREDICTIONS.name, folder / CONFIDENCE.name
+    sure.mkdir(exist_ok=True)
     maps = LabelMaps(done, job.name, dataset.num_foreground)
-    records = job.left(job.share(job.predicted), done, maps.read)
+
+    def read(record: Record) -> None:
+        maps.read(record)
+        read_confidence(sure, record, stage=job.name)
+
+    def write(record: Record, label: np.ndarray, certainty: np.ndarray) -> None:
+        write_confidence(sure / f"{record.image_id}.png", certainty, folder)
+        write_mask(done / f"{record.image_id}.png", label, folder)
+
+    records = job.left(job.share(job.predicted), done, read)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
 
     def refine_one(record: Record, image: Path, probability: np.ndarray) -> None:
         refined = refine_probabilities(read_record_image(image, record), probability, settings.crf)
-        write_mask(done / f"{record.image_id}.png", refined.argmax(axis=0).astype(np.uint8), folder)
+        certainty = confidence(refined, refined.max(axis=0), settings.temperature)
+        write(record, refined.argmax(axis=0).astype(np.uint8), np.rint(255 * certainty).astype(np.uint8))
 
     if settings.crf.iterations:
         tasks = (
@@ -50,8 +62,11 @@ def main(job: NetworkJob) -> None:
             pass
     else:
         for record, size, views in progress(loader, total=len(records), what="predict"):
-            write_mask(done / f"{record.image_id}.png", predict(segmentor, size, views), folder)
-    job.publish_images(folder, "predictions", target, job.predicted, ".png")
+            probability = probabilities(segmentor, size, views)
+            best, label = probability.max(dim=0)
+            certainty = (255 * confidence(probability, best, settings.temperature)).round()
+            write(record, *(map_.byte().cpu().numpy() for map_ in (label, certainty)))
+    job.publish_images(folder, outs, job.predicted, ".png")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(job: Job) -> None:
             )
             mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
-    job.publish_images(folder, "pseudo_masks", target, records, ".png")
+    job.publish_images(folder, {"pseudo_masks": target}, records, ".png")
     if corrected:
         print(f"{target}: {len(corrected & {record.image_id for record in records})} of {len(records)} masks corrected")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from cpal.data.dataset import Dataset, Record, read_dataset, write_dataset
-from cpal.data.masks import VOID, read_truth, write_mask
+from cpal.data.masks import VOID, read_truth, write_confidence, write_mask
 from cpal.settings.config import Config, parse_config
 from cpal.settings.data import DataConfig
 from cpal.settings.profiles import merged, plain_yaml
@@ -182,6 +182,7 @@ def finished_run(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
         for record in dataset.records:
             mask = read_truth(dataset, record)
             write_mask(Path(f"data/predictions/{record.image_id}.png"), np.where(mask == 3, 1, mask))
+            write_confidence(Path(f"data/confidence/{record.image_id}.png"), np.full(mask.shape, 204, np.uint8))
         for name in RUN_STAGES:
             main = importlib.import_module(f"stages.{name}").main
             job = Job(name, config, workers=1)

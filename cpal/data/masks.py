@@ -1,4 +1,7 @@
-"""Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows the colors, NumPy reads the ids."""
+"""Label maps as palette PNG: 0 background, 1..N classes, 255 void. A viewer shows the colors, NumPy reads the ids.
+
+Beside them, confidence maps as gray PNG: 0 to 255 for a probability of 0 to 1.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,18 +74,31 @@ def read_record_mask(path: Path, record: Record, allowed: Iterable[int], *, stag
     Raises UserError if the file is missing or damaged, has another size than the image, or shows a value other than
     background, void and the `allowed` classes.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}")
-    try:
-        mask = read_mask(path)
-    except UserError as error:
-        raise UserError(f"{error}; {again(stage)}") from None
-    if mask.shape != record.size:
-        raise UserError(f"{path}: is of {mask.shape}, but the image is of {record.size}; {again(stage)}")
+    mask = _read_written(path, record, stage=stage)
     classes = np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()
     if other := sorted(set(classes) - {BACKGROUND, VOID, *allowed}):
         raise UserError(f"{path}: shows {other}, which are no labels of this image; {again(stage)}")
     return mask
+
+
+def read_confidence(folder: Path, record: Record, *, stage: str) -> np.ndarray:
+    """Confidence uint8 (H, W), 255 for 100 %, of a record's label map in folder/ID.png, which `stage` wrote.
+
+    Raises UserError if the file is missing or damaged, or has another size than the image.
+    """
+    return _read_written(folder / f"{record.image_id}.png", record, stage=stage)
+
+
+def _read_written(path: Path, record: Record, *, stage: str) -> np.ndarray:
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}")
+    try:
+        found = read_mask(path)
+    except UserError as error:
+        raise UserError(f"{error}; {again(stage)}") from None
+    if found.shape != record.size:
+        raise UserError(f"{path}: is of {found.shape}, but the image is of {record.size}; {again(stage)}")
+    return found
 
 
 def read_truth(dataset: Dataset, record: Record) -> np.ndarray:
@@ -96,3 +112,9 @@ def write_mask(path: Path, mask: np.ndarray, scratch: Path | None = None) -> Non
     image.putpalette(voc_palette().tobytes())
     with whole_file(path, scratch) as temporary:
         image.save(temporary, format="PNG", optimize=False)
+
+
+def write_confidence(path: Path, confidence: np.ndarray, scratch: Path | None = None) -> None:
+    """Write a confidence map uint8 (H, W), 255 for 100 %; `scratch` as in `whole_file`."""
+    with whole_file(path, scratch) as temporary:
+        Image.fromarray(confidence).save(temporary, format="PNG", optimize=False)

@@ -9,15 +9,16 @@ PAGE_COLORS = {"#010203": "var(--soft)", "#010204": "var(--rule)", "#010205": "v
 INK, RULE, CURVE = PAGE_COLORS
 
 
-def line_chart(steps: Sequence[float], values: Sequence[float]) -> str:
+def line_chart(steps: Sequence[float], values: Sequence[float], *, ideal: bool = False) -> str:
     """Content of an SVG of 302 x 151 points: a curve over its steps, from zero where no value is negative.
 
-    It needs at least one point. Equal input gives equal bytes.
+    It needs at least one point. `ideal`: a dashed line where a value equals its step, and axes in percent. Equal input
+    gives equal bytes.
     """
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
-    if len(steps) == 1:  # a curve needs two ends
+    if len(steps) == 1 and not ideal:  # a curve needs two ends
         steps, values = [steps[0] - 0.5, steps[0] + 0.5], [values[0], values[0]]
     stream = io.BytesIO()
     with context({"svg.fonttype": "none", "svg.hashsalt": "cpal"}):
@@ -25,6 +26,9 @@ def line_chart(steps: Sequence[float], values: Sequence[float]) -> str:
         axes = figure.add_subplot()
         axes.plot(steps, values, color=CURVE, linewidth=1.8)
         axes.set_ylim(bottom=min(0.0, *values), top=1.04 * max(0.0, *values) or 1.0)
+        if ideal:
+            axes.plot((0, 100), (0, 100), color=INK, linewidth=1, linestyle="--")
+            axes.set(xlim=(0, 100), ylim=(0, 104))
         axes.locator_params(nbins=5)
         axes.grid(axis="y", color=RULE)
         axes.tick_params(labelcolor=INK, bottom=False, left=False, labelsize=9)

@@ -111,6 +111,7 @@ class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
+    `reliability` is the accuracy over the confidence of the model's pixels, None where no validation image has a mask;
     `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class."""
 
     classes: Sequence[str]
@@ -126,6 +127,7 @@ class Report:
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
     times: Mapping[str, Taken] = field(default_factory=dict)
+    reliability: Curve | None = None
     prototypes: Sequence[Prototypes] | None = None
     sources: Mapping[tuple[str, int], Layer] = field(default_factory=dict)
 

@@ -17,6 +17,19 @@ def read_step(folder: Path, name: str) -> Scores:
     return Scores(*read_scores(folder, name))
 
 
+def read_reliability(folder: Path) -> Curve | None:
+    """Accuracy over confidence of the segmentation model's pixels, in percent; None where it was not scored.
+
+    Raises UserError when the metrics are missing or damaged.
+    """
+    figures, _ = read_scores(folder, "segmentation")
+    if "ece" not in figures:
+        return None
+    with reading(folder / "segmentation_details.json", stage="evaluate_segmentation"):
+        confidence, accuracy = (figures[f"reliability_{part}"] for part in ("confidence", "accuracy"))
+        return Curve("reliability", [float(value) for value in confidence.values()], [accuracy[n] for n in confidence])
+
+
 def read_labels(folder: Path) -> dict[str, Any]:
     """The classifier's metrics, as evaluate_labels wrote them.
 

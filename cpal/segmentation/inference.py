@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpal.data.masks import VOID
 from cpal.data.views import image_views, resize_image
+from cpal.maps.confidence import confidence
 from cpal.maps.crf import refine_probabilities
 from cpal.segmentation.deeplab import Segmentor, probabilities
 from cpal.settings.config import FinalTestConfig, Pairwise
@@ -20,25 +22,34 @@ CRF_PIXELS = 2**20  # the CRF sees larger photographs at this size, or at the ne
 
 @dataclass(frozen=True)
 class Labeled:
-    """labels uint8 (H, W), and two arrays (K,) in percent: share and confidence.
+    """labels and certainty uint8 (H, W), and two arrays (K,) in percent: share and confidence.
 
-    share: percentage of the pixels with each label. confidence: mean probability of the pixels with this label; 0 for a
+    certainty: confidence of each pixel's label, 255 for 100 %; also of pixels that are void because it is too low.
+    share: percentage of the pixels with each label. confidence: mean confidence of the pixels with this label; 0 for a
     class without pixels. crf_size: (H, W) of the image for the CRF, or None if that is the image size or there was no
     CRF.
     """
 
     labels: np.ndarray
+    certainty: np.ndarray
     share: np.ndarray
     confidence: np.ndarray
     crf_size: tuple[int, int] | None
 
 
-def label_photo(segmentor: Segmentor, image: np.ndarray, settings: FinalTestConfig, *, long_side: int) -> Labeled:
+def label_photo(
+    segmentor: Segmentor,
+    image: np.ndarray,
+    settings: FinalTestConfig,
+    *,
+    long_side: int,
+    min_confidence: float = 0.0,
+) -> Labeled:
     """Label an image uint8 (H, W, 3); if its long side exceeds `long_side`, the network sees it at that size.
 
     The network has learned objects at that size; final_test.scales and flip apply on top of it. For any other image,
     the labels equal those of the predict_segmentation stage. With final_test.crf.iterations, labels and confidence come
-    from the CRF, see `refined`.
+    from the CRF, see `refined`. Pixels of a confidence below `min_confidence`, 0 to 1, become void.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     height, width = image.shape[:2]
@@ -48,17 +59,20 @@ def label_photo(segmentor: Segmentor, image: np.ndarray, settings: FinalTestConf
     small = probabilities(segmentor, size, views).cpu()
     if settings.crf.iterations:
         small = refined(small, pixels, settings.crf)
-    labels = np.empty((height, width), np.uint8)
+    labels, certainty = np.empty((2, height, width), np.uint8)
     pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
     for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
-        best, label = band.max(dim=0)
-        flat = label.flatten().numpy()
-        pixels_of += np.bincount(flat, minlength=len(small))
-        sums += np.bincount(flat, weights=best.flatten().double().numpy(), minlength=len(small))
-        labels[top : top + len(label)] = label.numpy().astype(np.uint8)
-    confidence = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
+        best, likeliest = band.max(dim=0)
+        label, sure = likeliest.numpy().astype(np.uint8), confidence(band, best, settings.temperature).numpy()
+        label[sure < min_confidence] = VOID
+        seen = label != VOID
+        pixels_of += np.bincount(label[seen], minlength=len(small))
+        sums += np.bincount(label[seen], weights=sure[seen], minlength=len(small))
+        rows = slice(top, top + len(label))
+        labels[rows], certainty[rows] = label, np.rint(255 * sure)
+    means = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
     crf_size = (small.shape[1], small.shape[2]) if settings.crf.iterations and small.shape[1:] != labels.shape else None
-    return Labeled(labels, 100 * pixels_of / labels.size, 100 * confidence, crf_size)
+    return Labeled(labels, certainty, 100 * pixels_of / labels.size, 100 * means, crf_size)
 
 
 def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cpal.data.images import ENDINGS, passed_over, read_image
-from cpal.data.masks import voc_palette, write_mask
+from cpal.data.masks import VOID, voc_palette, write_confidence, write_mask
 from cpal.errors import UserError
 from cpal.files import file_sha256, whole_file
 from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
@@ -18,6 +18,7 @@ from cpal.maps.fonts import drawable
 from cpal.segmentation.inference import Labeled
 from cpal.settings.config import FinalTestConfig
 
+FOLDERS = ("masks", "confidence", "overlays")  # of the results
 OVERLAY_SIDE = 1600  # largest long side of an overlay, in pixels
 
 
@@ -96,7 +97,7 @@ def check_folder(out: Path, *, also: Collection[str] = ()) -> None:
     if not out.exists():
         return
     held = {entry.name for entry in out.iterdir() if not entry.name.startswith(".") and entry.suffix != ".onnx"}
-    if held - {"masks", "overlays", "summary.json", *also} or ("masks" in held) != ("overlays" in held):
+    if held - {*FOLDERS, "summary.json", *also} or ("masks" in held) != ("overlays" in held):
         raise UserError(f"{out}: holds files that this command did not write; give --out a new folder")
 
 
@@ -109,7 +110,7 @@ def label_photos(
     photos: Iterable[tuple[Path, str]], out: Path, label: Callable[[np.ndarray], Labeled], classes: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Label photographs and write the results -> rows of the summary: labeled photographs, unreadable files."""
-    for name in ("masks", "overlays"):
+    for name in FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
     rows, failed = [], []
     with warnings.catch_warnings():
@@ -151,9 +152,10 @@ def summary(
 
 
 def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, classes: Sequence[str]) -> dict[str, Any]:
-    """Write out/masks/NAME.png and out/overlays/NAME.png of a photograph uint8 (H, W, 3) -> its row of the summary."""
-    mask, drawn = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.png"
+    """Write NAME.png of a photograph uint8 (H, W, 3) into each of FOLDERS below `out` -> its row of the summary."""
+    mask, sure, drawn = (out / folder / f"{name}.png" for folder in FOLDERS)
     write_mask(mask, labeled.labels, out)
+    write_confidence(sure, labeled.certainty, out)
     present = [int(n) for n in np.flatnonzero(labeled.share) if n]
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
@@ -166,8 +168,10 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
         "width": image.shape[1],
         "height": image.shape[0],
         "mask": utf8(mask),
+        "confidence_map": utf8(sure),
         "overlay": utf8(drawn),
         "crf_size": labeled.crf_size and labeled.crf_size[::-1],
+        "void_percent_of_pixels": round(100 * float((labeled.labels == VOID).mean()), 3),
         "classes": {
             ("background", *classes)[n]: {
                 "percent_of_pixels": round(float(labeled.share[n]), 3),

@@ -166,10 +166,12 @@ class SegmentationConfig(FinetuningSection):
 
 
 class FinalTestConfig(Section):
-    """How the segmentation model labels an image: the views of the image, and a DenseCRF on the probabilities."""
+    """How the segmentation model labels an image: the views of the image, a DenseCRF on the probabilities, and how
+    sure it says it is."""
 
     scales: Scales
     flip: bool
+    temperature: Annotated[float, Field(ge=0.1, le=10)]
     crf: Pairwise
 
 

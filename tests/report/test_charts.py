@@ -35,6 +35,16 @@ def test_points_lie_by_the_scale_of_the_grid(values: list[float]) -> None:
     assert np.diff([x for x, _ in points]) == pytest.approx([(points[-1][0] - points[0][0]) / 3] * 3, abs=0.11)
 
 
+def test_the_ideal_line_has_equal_value_and_step() -> None:
+    svg = ElementTree.fromstring(line_chart([10.0, 60.0, 100.0], [0.0, 60.0, 100.0], ideal=True))
+    (ideal,) = [path for path in svg.iter("path") if "dasharray" in path.get("style", "")]
+    (curve,) = [path for path in svg.iter("path") if "--accent" in path.get("style", "") and len(_points(path)) == 3]
+    (left, bottom), (right, top) = _points(ideal)
+    (_, lowest), middle, last = _points(curve)
+    assert lowest == pytest.approx(bottom, abs=0.11) and last == pytest.approx((right, top), abs=0.11)
+    assert middle == pytest.approx((left + 0.6 * (right - left), bottom + 0.6 * (top - bottom)), abs=0.11)
+
+
 def test_a_single_point_is_a_level_line() -> None:
     _, points = _parse([5.0], [0.25])
     assert len(points) == 2 and points[0][1] == points[1][1]

@@ -51,7 +51,7 @@ METRICS: dict[str, dict[str, Any]] = {
     "seed": {"miou": 51.234, "pixel_accuracy": 81.2, "cam": 41.987, "pacam": 51.234, "taught": 51.234},
     "crf": {"miou": 55.55, "pixel_accuracy": 84.4},
     "pseudo_mask": {"miou": 57.77, "pixel_accuracy": 86.6, "void": 12.34},
-    "segmentation": {"miou": 60.01, "pixel_accuracy": 88.8, "train": 63.33},
+    "segmentation": {"miou": 60.01, "pixel_accuracy": 88.8, "train": 63.33, "ece": 12.34},
 }
 DETAILS: dict[str, dict[str, dict[str, Any]]] = {
     "seed": TRAIN
@@ -77,6 +77,9 @@ DETAILS: dict[str, dict[str, dict[str, Any]]] = {
     "segmentation": {
         "scored": {"split": "val_list"},
         "on_train": {"miou": 63.33, "pixel_accuracy": 89.9, "split": "train_official"},
+        "reliability_pixels": {"50-60": 25.0, "90-100": 75.0},
+        "reliability_confidence": {"50-60": 55.5, "90-100": 97.5},
+        "reliability_accuracy": {"50-60": 40.25, "90-100": 99.0},
     },
 }
 FREE = {"images": 5, "coverage": 33.3, "void": 0.0, "labels_found": 88.9, "label_f1": 77.7}
@@ -277,8 +280,11 @@ def test_page_shows_all_images_in_layers_of_one_size_and_curves(run_folder: Path
     pictures = page.images()
     assert len({picture.shape for picture in pictures[-8:]}) == 1 and max(pictures[-1].shape) == 360
     names = [page.tags[i + 1][0] for i, (tag, _) in enumerate(page.tags) if tag == "figcaption"]
-    assert names == ["b"] * 4, "two losses and two diagnostics; learning rates and what has no number are left out"
+    assert names == ["b"] * 5, "calibration, two losses, two diagnostics; rates and what has no number are left out"
+    labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg" and "aria-label" in attributes]
+    assert labels[0] == "accuracy 40 at confidence 56, accuracy 99 at confidence 98"
     text = page.text.partition("params.yaml")[0]
+    assert "Accuracy by confidence, % ECE 12.3" in " ".join(text.split())
     assert text.count("train/loss") == 2 and "learning_rate" not in text
     assert "Purity of CAM's instances" in text and "Likeness of image and prototype" in text
     assert "The same after alignment" not in text
@@ -442,6 +448,7 @@ def test_data_without_ground_truth_begins_with_what_to_doubt(run_folder: Path) -
     page = report_page()
     assert page.text.count("Not scored: the data set has no ground truth") == 4
     assert page.text.index("Judged without ground truth") < page.text.index("Otsu's threshold is")
+    assert "Accuracy by confidence" not in page.text
     assert "whose masks are most doubtful" in page.text and "lowest mIoU" not in page.text
     assert len(page.images()) == 5 * 7 + 2 * 2 and "Ground truth" not in page.layers()
     doubts = [-float(a["data-sure"] or 0) for _, a in page.tags if "data-sure" in a]

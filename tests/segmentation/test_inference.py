@@ -122,6 +122,8 @@ def test_same_masks_as_predict_segmentation(
     for path in compared:
         mask = read_mask(path)
         np.testing.assert_array_equal(read_mask(Path("out/masks") / path.name), mask)
+        ours, theirs = (read_mask(Path(folder, "confidence", path.name)).astype(int) for folder in ("out", "data"))
+        assert np.abs(ours - theirs).max() <= 1 and ours.min() >= 255 / 4 - 1
         size, views = views_of(Path("data/dataset/images") / path.name, settings())
         changed += int((predict(segmentor, size, views) != mask).sum())
     # Folded batch norms round otherwise than this unfolded network, which may turn a pixel whose classes are level.
@@ -180,6 +182,38 @@ def test_confidence_is_the_crfs_probability(here: Path, settings: Callable[..., 
     np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
     before = [found.max(axis=0)[found.argmax(axis=0) == n] for n in range(3)]
     assert not np.allclose(labeled.confidence, [100 * mean(of) for of in before], atol=1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_each_pixel_tells_how_sure_it_is(here: Path, settings: Callable[..., Config], temperature: float) -> None:
+    config = settings(**{"final_test.temperature": temperature})
+    segmentor, image = segmentor_of(config), read_image(Path("photos/a.jpg"))
+    found = probabilities(segmentor, *views_of(Path("photos/a.jpg"), config))
+    expected = (found.log() / temperature).softmax(dim=0).amax(dim=0).numpy()
+    labeled = label_photo(segmentor, image, config.final_test, long_side=64)
+    np.testing.assert_array_equal(labeled.labels, found.argmax(dim=0).numpy())
+    np.testing.assert_allclose(labeled.certainty, 255 * expected, atol=0.51)
+    own = [expected[labeled.labels == n] for n in range(3)]
+    np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
+    limit = float(np.median(expected))
+    strict = label_photo(segmentor, image, config.final_test, long_side=64, min_confidence=limit)
+    np.testing.assert_array_equal(strict.labels, np.where(expected < limit, 255, labeled.labels))
+    np.testing.assert_array_equal(strict.certainty, labeled.certainty)
+    assert strict.share == pytest.approx([100 * (strict.labels == n).mean() for n in range(3)])
+
+
+def test_unsure_pixels_are_void_in_masks_and_exports(here: Path) -> None:
+    sure = run("photos/a.jpg")["images"][0]
+    certainty = read_mask(Path("out/confidence/a.png"))
+    assert Path(sure["confidence_map"]) == Path("out/confidence/a.png") and sure["void_percent_of_pixels"] == 0
+    limit = float(np.median(certainty)) / 255
+    (row,) = run("photos/a.jpg", min_confidence=limit, format=Format.png)["images"]
+    mask = read_mask(Path("out/masks/a.png"))
+    void = mask == 255
+    assert 0.1 < void.mean() < 0.9 and row["void_percent_of_pixels"] == pytest.approx(100 * void.mean(), abs=1e-3)
+    assert certainty[void].max() <= certainty[~void].min()
+    (exported,) = Path("out/png").rglob("a.png")
+    np.testing.assert_array_equal(read_mask(exported), mask)
 
 
 def mean(values: np.ndarray) -> float:
