@@ -31,13 +31,17 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, *, verify: bool = False) -> np.ndarray:
     """Label map uint8 (H, W).
 
-    Raises UserError if the file is missing, cannot be read, or does not hold 8-bit labels.
+    With `verify`, the checksums of a PNG must be right: Pillow reads pixels without them, and other programs write wrong
+    ones. Raises UserError if the file is missing, cannot be read, or does not hold 8-bit labels.
     """
     check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
+        if verify:
+            with open_image(path) as image:
+                image.verify()
         with open_image(path) as image:
             if image.mode not in ("P", "L"):
                 cure = ", or name the table of its colors in data.mask_colors" if image.mode.startswith("RGB") else ""
@@ -93,7 +97,7 @@ def _read_written(path: Path, record: Record, *, stage: str) -> np.ndarray:
     if not path.exists():
         raise UserError(f"{path}: no such file; run the {stage} stage first: dvc repro {stage}")
     try:
-        found = read_mask(path)
+        found = read_mask(path, verify=True)
     except UserError as error:
         raise UserError(f"{error}; {again(stage)}") from None
     if found.shape != record.size:

@@ -104,3 +104,24 @@ class TestAgainstTheRecord:
     def test_ground_truth(self, tiny_dataset: Dataset) -> None:
         (record,) = (record for record in tiny_dataset.records if record.image_id == "a")
         assert set(np.unique(read_truth(tiny_dataset, record))) == {0, 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_of_a_written_map_is_noticed(tmp_path: Path, tiny_dataset: Dataset, seed: int) -> None:
+    """Pillow decodes without the checksums, and shows other labels for one flipped bit in nine."""
+    record, path = tiny_dataset.records[0], tmp_path / f"{tiny_dataset.records[0].image_id}.png"
+    rng = np.random.default_rng(seed)
+    mask = rng.choice([0, *record.labels, VOID], record.size).astype(np.uint8)
+    write_mask(path, mask)
+    whole = path.read_bytes()
+    refused = 0
+    for place in rng.choice(len(whole), 100, replace=False).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            np.testing.assert_array_equal(LabelMaps(tmp_path, "make").read(record), mask)
+        except UserError as error:
+            assert str(error).startswith(str(path)) and "dvc repro -f -s make" in str(error)
+            refused += 1
+    assert refused > 90
