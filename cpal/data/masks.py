@@ -34,8 +34,8 @@ def voc_palette() -> np.ndarray:
 def read_mask(path: Path, *, verify: bool = False) -> np.ndarray:
     """Label map uint8 (H, W).
 
-    With `verify`, the checksums of a PNG must be right: Pillow reads pixels without them, and other programs write wrong
-    ones. Raises UserError if the file is missing, cannot be read, or does not hold 8-bit labels.
+    With `verify`, the checksums of a PNG must be right: Pillow reads pixels without them, and other programs write
+    wrong ones. Raises UserError if the file is missing, cannot be read, or does not hold 8-bit labels.
     """
     check_readable(path, missing="no such mask file; put it there, or run the stage that writes it again")
     try:
