@@ -70,6 +70,7 @@ def _trained(job: Job) -> bool:
 def _figures(job: Job) -> dict[str, Any]:
     """What the page shows besides images, by the names of Report's fields."""
     lock = PIPELINE.with_suffix(".lock")
+    notes = {"seed": f"made from {SEED_SOURCE[job.config.seeds.source]}"}
     curves, prototypes = {"Segmentation": read_curves(SEGMENTATION_CURVES)}, None
     if _trained(job):
         images = {record.image_id for record in job.dataset.split("train")}
@@ -77,8 +78,7 @@ def _figures(job: Job) -> dict[str, Any]:
         diagnostics = read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json")
         curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
     return {
-        "seed_source": SEED_SOURCE[job.config.seeds.source],
-        "scores": {name: read_step(METRICS, name) for name in STEPS},
+        "scores": {name: read_step(METRICS, name, note=notes.get(name, "")) for name in STEPS},
         "reliability": read_reliability(METRICS),
         "labels": read_labels(METRICS) if _trained(job) else None,
         "curves": curves,

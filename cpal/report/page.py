@@ -6,7 +6,7 @@ Equal input gives equal bytes. Charts are SVG in the page; the only script is te
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from PIL import Image
 
 from cpal.data.dataset import Dataset
 from cpal.evaluation.doubt import SIGNALS, ClassDoubt
-from cpal.maps.cams import MAP_NAMES
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.method.groups import Group
 from cpal.report import words
@@ -65,10 +64,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scores:
-    """`metrics` as evaluate writes them, without `miou` where there is no ground truth; `iou` in percent by class."""
+    """`metrics` as evaluate writes them, without `miou` where there is no ground truth; `iou` in percent by class;
+    `rows` of the table of scores."""
 
     metrics: Mapping[str, Any]
     iou: Mapping[str, float]
+    rows: Sequence["ScoreRow"] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,6 @@ class Report:
 
     classes: Sequence[str]
     sentence: str
-    seed_source: str
     scores: Mapping[str, Scores]
     labels: Mapping[str, Any] | None
     verdicts: Sequence[ClassDoubt]
@@ -153,7 +153,7 @@ class Report:
 
     @property
     def score_rows(self) -> list[ScoreRow]:
-        return [row for step in STEPS for row in _score_rows(step, self.scores[step].metrics, self.seed_source)]
+        return [row for step in STEPS for row in self.scores[step].rows]
 
 
 def summarize(dataset: Dataset) -> str:
@@ -252,24 +252,3 @@ def embedded(picture: np.ndarray, *, quality: int = 75, method: int = 2) -> Laye
 def data_uri(webp: bytes) -> str:
     """The content of a WebP file as an address."""
     return f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
-
-
-def _score_rows(step: str, metrics: Mapping[str, Any], seed_source: str) -> Iterator[ScoreRow]:
-    """A step, and within the seeds each map at each threshold."""
-    note = f"made from {seed_source}" if step == "seed" else ""
-    if "miou" not in metrics:
-        yield ScoreRow("step", STEPS[step], note)
-        return
-    split = metrics["scored"]["split"]
-    if "void" in metrics:
-        note = f"{metrics['void']:.1f}% of the pixels void"
-    yield ScoreRow("step", STEPS[step], note, metrics["miou"], metrics["pixel_accuracy"], split)
-    for source, name in {**MAP_NAMES, "walk": "WALK"}.items():
-        part = metrics.get(source)
-        for kind, title in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
-            if isinstance(part, dict):
-                yield ScoreRow(
-                    "part", name, f"{title} {part[f'threshold{kind}']:.4g}", part[f"miou{kind}"], None, split
-                )
-    if part := metrics.get("on_train"):
-        yield ScoreRow("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])

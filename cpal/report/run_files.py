@@ -2,19 +2,46 @@
 
 import csv
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cpal.errors import reading
 from cpal.evaluation.score_files import Figure, read_metrics, read_scores
-from cpal.report.page import Curve, Scores
+from cpal.maps.cams import MAP_NAMES
+from cpal.report.page import STEPS, Curve, ScoreRow, Scores
 
 LABEL_FIGURES = ("map", "f1", "f1_micro", "images", "classes", "split")  # of `image_labels.score_labels`
 
 
-def read_step(folder: Path, name: str) -> Scores:
-    """All figures of one step and its IoU by class. Raises UserError when they are missing or damaged."""
-    return Scores(*read_scores(folder, name))
+def read_step(folder: Path, name: str, *, note: str = "") -> Scores:
+    """All figures of one step, its IoU by class, and its rows of the table of scores, the first with a note.
+
+    Raises UserError when they are missing or damaged.
+    """
+    figures, by_class = read_scores(folder, name)
+    with reading(folder / f"{name}_details.json", stage=f"evaluate_{name}"):
+        return Scores(figures, by_class, list(_score_rows(name, figures, note)))
+
+
+def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[ScoreRow]:
+    """A step, and within the seeds each map at each threshold."""
+    if "miou" not in metrics:
+        yield ScoreRow("step", STEPS[step], note)
+        return
+    split = metrics["scored"]["split"]
+    if "void" in metrics:
+        note = f"{metrics['void']:.1f}% of the pixels void"
+    yield ScoreRow("step", STEPS[step], note, metrics["miou"], metrics["pixel_accuracy"], split)
+    for source, name in {**MAP_NAMES, "walk": "WALK"}.items():
+        part = metrics.get(source)
+        for kind, title in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
+            if isinstance(part, dict):
+                yield ScoreRow(
+                    "part", name, f"{title} {part[f'threshold{kind}']:.4g}", part[f"miou{kind}"], None, split
+                )
+    if part := metrics.get("on_train"):
+        yield ScoreRow("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
 
 
 def read_reliability(folder: Path) -> Curve | None:

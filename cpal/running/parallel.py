@@ -1,6 +1,7 @@
 """Parallel work on images: in several processes of this machine, or on a cluster."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -20,4 +21,10 @@ def processes(workers: int, **options: Any) -> Callable[[Iterable[Any]], Iterato
         return partial(on_cluster, address)
     from joblib import Parallel  # importing it takes as long as the rest of a stage without a network
 
-    return Parallel(n_jobs=max(1, workers), return_as="generator", idle_worker_timeout=IDLE, **options)
+    lasting = {"idle_worker_timeout": IDLE, "initializer": _ignore_interrupts}
+    return Parallel(n_jobs=max(1, workers), return_as="generator", **lasting, **options)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches all processes of a terminal. The first one ends the others, which would print their tracebacks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

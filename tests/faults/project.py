@@ -33,7 +33,10 @@ RANDOM = re.compile(
     r"\d{8}_\d{6}|(?<![0-9a-z])[0-9a-f]{16,}|(?<=\.)\d+(\.[0-9a-f]{8})?(?=\.tmp)"
 )  # in .cache: a time, hash, process
 # Of .cache, beside what an undisturbed run leaves there: mmengine's folder of a training that was killed at once.
-MAY_STAY: tuple[re.Pattern[str], ...] = (re.compile(r"^\.cache/[a-z_]+/\*/(checkpoints|mmengine)/\*$"),)
+MAY_STAY: tuple[re.Pattern[str], ...] = (
+    re.compile(r"^\.cache/[a-z_]+/\*/(checkpoints|mmengine)/\*$"),
+    re.compile(r"^\.cache(/times)?$"),  # on a full disk: without the file that says what the stage took
+)
 CHEAP = ("write_pseudo_masks",)  # takes seconds for all images and does not go on
 ON_PROCESSOR = {"prepare", "refine_crf", "write_pseudo_masks", "report"} | {
     f"evaluate_{name}" for name in ("seed", "crf", "pseudo_mask", "segmentation")

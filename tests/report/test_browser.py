@@ -10,7 +10,7 @@ from PIL import Image
 
 from cpal.evaluation.doubt import Seen, judge_classes
 from cpal.method.groups import Group, Likeness
-from cpal.report.page import Card, Curve, Layer, Prototypes, Report, Scores, render_page
+from cpal.report.page import Card, Curve, Layer, Prototypes, Report, ScoreRow, Scores, render_page
 from cpal.running.times import Taken
 from in_browser import SCREENS, Visit, violations
 
@@ -24,7 +24,7 @@ def report(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
     cards = [_card(tmp_path, i, ["a", "b", "c", "d"][i], ((1,), (2,), (1, 2), (2,))[i]) for i in range(4)]
     scores = {
-        step: Scores({"without_truth": FREE, "miou": 50.0, "pixel_accuracy": 80.0, "scored": {"split": "t"}}, {})
+        step: Scores({"without_truth": FREE, "ece": 5.0}, {}, [ScoreRow("step", step, "", 50.0, 80.0, "t")])
         for step in ("seed", "crf", "pseudo_mask", "segmentation")
     }
     curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
@@ -34,8 +34,14 @@ def report(tmp_path: Path) -> Path:
     prototypes = [Prototypes(1, groups), Prototypes(0, [])]
     sources = {key: cards[0].layers["CAM"] for row in prototypes for key in row.sources}
     times = {"prepare": Taken(30.0, 45.0, 200_000_000, 1)}
-    content = Report(["cat", "dog"], "A run.", "CAM", scores, *rest)
-    content = replace(content, times=times, prototypes=prototypes, sources=sources)
+    content = Report(["cat", "dog"], "A run.", scores, *rest)
+    content = replace(
+        content,
+        reliability=Curve("reliability", [30, 90], [25, 95]),
+        times=times,
+        prototypes=prototypes,
+        sources=sources,
+    )
     (tmp_path / "index.html").write_text(render_page(content), encoding="utf-8")
     return tmp_path / "index.html"
 

@@ -427,6 +427,7 @@ def test_missing_metrics_name_their_stage(run_folder: Path, name: str, maker: st
     [
         ("seed.json", "evaluate_seed"),
         ("crf_iou.json", "evaluate_crf"),
+        ("segmentation_details.json", "evaluate_segmentation"),
         ("classifier.json", "evaluate_labels"),
         ("train_cam/diagnostics.json", "train_cam"),
         ("train_segmentation/plots/metrics/train/loss.tsv", "train_segmentation"),
@@ -436,6 +437,13 @@ def test_damaged_metrics_name_their_stage(run_folder: Path, path: str, maker: st
     damaged = Path("data/metrics", path)
     damaged.write_bytes(damaged.read_bytes()[:-3] if damaged.suffix == ".json" else b"step\n1\n")
     with pytest.raises(UserError, match=f"{path}: damaged; .*dvc repro -f -s {maker}$"):
+        make_report()
+
+
+def test_metrics_with_a_wrong_name_are_damaged(run_folder: Path) -> None:
+    path = Path("data/metrics/segmentation_details.json")
+    path.write_text(path.read_text(encoding="utf-8").replace("pixel_accuracy", "pixel_accurbcy"), encoding="utf-8")
+    with pytest.raises(UserError, match="segmentation_details.json: damaged; .*dvc repro -f -s evaluate_segmentation$"):
         make_report()
 
 
@@ -558,7 +566,7 @@ def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
     nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
     scores = nothing | {"crf": Scores(METRICS["crf"] | DETAILS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
     rest: Any = (LABELS, [], {"Classifier": []}, [], "No image.", "x: <1>", {"k": "<v>"}, [])
-    report = Report(["<b>&'"], "a < b", "CAM", scores, *rest)
+    report = Report(["<b>&'"], "a < b", scores, *rest)
     page = Page(render_page(report))
     assert ["<b>&'", "–", "–", "–", "–"] in page.rows and ["k", "<v>"] in page.rows
     assert "a < b" in page.text and "x: <1>" in page.text and "No curve was recorded" in page.text

@@ -123,7 +123,7 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
         if section.trained and steps < STEPS:
             key = f"hosts.{section.name}.epochs"
             text = f"{images} images and {key} {section.epochs} make {steps} steps"
-            cure = f"that teaches little; set {key} to {-(-STEPS // an_epoch)}"
+            cure = f"where the metric map of the labels ends below 90, set {key} to {-(-STEPS // an_epoch)}"
             yield Finding("note", "short", text, (), cure)
 
 
