@@ -1,5 +1,6 @@
 """Atomic writes and checked reads: files get a temporary name until they are complete; arrays are checked when read."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ import numpy as np
 from cpal.errors import UserError, again, reading
 
 HOST = re.sub(r"\W", "-", platform.node()) or "host"  # part of temporary names: several machines can write to one disk
+
+TRIES = 10  # to remove a folder that another process changes
 
 
 def temporary_name() -> str:
@@ -44,11 +47,24 @@ def _runs(pid: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Remove a file, a link or a whole folder, if it is there; another process may remove it too, or write into it."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for left in reversed(range(TRIES)):
+        try:
+            return shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or not left:
+                raise
+
+
+def modified(path: Path) -> float:
+    """Time of the last change, as of `os.stat`; 0 when another process has just removed the path."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextmanager

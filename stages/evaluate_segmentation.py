@@ -7,7 +7,6 @@ import numpy as np
 
 from cpal.data.dataset import Record
 from cpal.data.masks import LabelMaps, read_confidence
-from cpal.evaluation.calibration import score_confidence
 from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step
 from cpal.evaluation.without_truth import describe_masks
@@ -22,7 +21,7 @@ def main(job: Job) -> None:
     label = LabelMaps(PREDICTIONS, "predict_segmentation", foreground).read
     pseudo = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
-    def certainty(record: Record) -> np.ndarray:
+    def confidence(record: Record) -> np.ndarray:
         return read_confidence(CONFIDENCE, record, stage="predict_segmentation")
 
     seen = [record for record in job.predicted if record.split == "train"]
@@ -30,14 +29,13 @@ def main(job: Job) -> None:
     both = describe_masks(seen, label, num_foreground=foreground, workers=workers, other=pseudo)
     free["agreement"] = both["agreement"]
     val = dataset.scored("val", job.limit)
-    metrics, rows, details = score_step(dataset, val, label, workers=workers)
-    calibration, bins = score_confidence(dataset, val, label, certainty, workers=workers)
+    metrics, rows, details = score_step(dataset, val, label, workers=workers, confidence=confidence)
     scored = [record for record in seen if record.scored]
     on_train, _, _ = score_step(dataset, scored, label, workers=workers)
     if on_train:
         metrics["train"] = on_train["miou"]
         details["on_train"] = on_train | {"split": dataset.splits["score"], "images": len(scored)}
-    write_scores(folder, "segmentation", metrics | calibration, rows, details | bins | {"without_truth": free})
+    write_scores(folder, "segmentation", metrics, rows, details | {"without_truth": free})
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main(job: NetworkJob) -> None:
     write_cams(classifier, progress(loader, total=len(records), what="make CAMs"), folder / "cams")
     job.publish_images(folder, {"cams": target}, job.train, ".npz")
     if job.out is None:
-        forget()
+        forget(classifier.host)
 
 
 if __name__ == "__main__":

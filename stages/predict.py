@@ -76,6 +76,8 @@ def main(
     if side is None:
         raise UserError(f"{weights}: does not say how large its training images were; add --long-side, such as 500")
     if export is not None:
+        if format is not None or min_confidence:
+            raise UserError("--export writes a model and labels nothing; leave --format and --min-confidence out")
         target = out if out.suffix == ".onnx" and not out.is_dir() else out / "model.onnx"
         resize = {"long_side": side, "scale": float(np.median(final.scales))}
         share, images = export_checked(target, segmentor, meta, [path for path, _ in photos], resize)
@@ -94,10 +96,11 @@ def main(
         lambda image: label_photo(segmentor, image, final, long_side=side, min_confidence=min_confidence),
         meta["classes"],
     )
-    write_json(out / "summary.json", summary(weights, meta, final, rows, failed, long_side=side))
+    how = {"long_side": side, "min_confidence": min_confidence}
+    write_json(out / "summary.json", summary(weights, meta, final, rows, failed) | how)
     if numbers := note(meta["classes"]):
         print(f"note: {numbers}")
-    print(f"{out / 'summary.json'}: {len(rows)} image(s); masks and overlays beside it")
+    print(f"{out / 'summary.json'}: {len(rows)} image(s); masks, confidence and overlays beside it")
     if format is not None and rows:
         export_for_tool(format, out / format, *read_predicted(out), Options(tolerance, min_area, pictures=True))
     if reduced := sum(row["crf_size"] is not None for row in rows):

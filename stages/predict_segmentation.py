@@ -12,7 +12,7 @@ from cpal.data.dataset import Record
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, read_confidence, write_confidence, write_mask
 from cpal.data.views import pyramid_loader
-from cpal.maps.confidence import confidence
+from cpal.maps.confidence import at_temperature
 from cpal.maps.crf import refine_probabilities
 from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
@@ -37,19 +37,19 @@ def main(job: NetworkJob) -> None:
         maps.read(record)
         read_confidence(sure, record, stage=job.name)
 
-    def write(record: Record, label: np.ndarray, certainty: np.ndarray) -> None:
-        write_confidence(sure / f"{record.image_id}.png", certainty, folder)
+    def write(record: Record, label: np.ndarray, confidence: np.ndarray) -> None:
+        write_confidence(sure / f"{record.image_id}.png", confidence, folder)
         write_mask(done / f"{record.image_id}.png", label, folder)
 
-    records = job.left(job.share(job.predicted), done, read)
+    records = job.left(job.share(job.predicted), done, read, bytes_per_pixel=0.3)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
 
     def refine_one(record: Record, image: Path, probability: np.ndarray) -> None:
         refined = refine_probabilities(read_record_image(image, record), probability, settings.crf)
-        certainty = confidence(refined, refined.max(axis=0), settings.temperature)
-        write(record, refined.argmax(axis=0).astype(np.uint8), np.rint(255 * certainty).astype(np.uint8))
+        confidence = at_temperature(refined, refined.max(axis=0), settings.temperature)
+        write(record, refined.argmax(axis=0).astype(np.uint8), np.rint(255 * confidence).astype(np.uint8))
 
     if settings.crf.iterations:
         tasks = (
@@ -64,8 +64,8 @@ def main(job: NetworkJob) -> None:
         for record, size, views in progress(loader, total=len(records), what="predict"):
             probability = probabilities(segmentor, size, views)
             best, label = probability.max(dim=0)
-            certainty = (255 * confidence(probability, best, settings.temperature)).round()
-            write(record, *(map_.byte().cpu().numpy() for map_ in (label, certainty)))
+            confidence = (255 * at_temperature(probability, best, settings.temperature)).round()
+            write(record, *(map_.byte().cpu().numpy() for map_ in (label, confidence)))
     job.publish_images(folder, outs, job.predicted, ".png")
 
 

@@ -39,15 +39,16 @@ def main(job: NetworkJob) -> None:
         assert classifier.learner is not None
         channels = classifier.learner.shift.shape[1]
         records = some_of_each_class(job.train, settings.images, seed=config.seed)
+        own = job.share(records)
         lesson = plan_lessons(
             settings,
             config.crf,
             config.cam.scales,
             images=len(records),
+            own=len(own),
             seed=config.seed,
             workers=job.workers,
         )
-        own = job.share(records)
         loader = pyramid_loader(
             dataset,
             own,

@@ -1,11 +1,13 @@
 """Write pseudo-masks as palette PNG; pixels of low confidence become void, corrected masks are used unchanged."""
 
+from pathlib import Path
+
+from cpal.data.dataset import Record
 from cpal.data.masks import write_mask
 from cpal.maps.corrected import corrected_ids, read_corrected
 from cpal.maps.refined import pseudo_mask
 from cpal.maps.walked import read_labels
 from stages.job.job import Job, run_stage
-from stages.job.options import progress
 from stages.job.paths import AFFINITY, CORRECTED_MASKS, PSEUDO_MASKS
 
 
@@ -17,7 +19,8 @@ def main(job: Job) -> None:
         corrected = corrected_ids(CORRECTED_MASKS, {record.image_id for record in job.dataset.split("train")})
     folder = job.work(settings.model_dump())
     records = job.train
-    for record in progress(records, total=len(records), what="write pseudo-masks"):
+
+    def write_one(record: Record, _: Path) -> None:
         if record.image_id in corrected:
             mask = read_corrected(CORRECTED_MASKS, record)
         else:
@@ -26,6 +29,8 @@ def main(job: Job) -> None:
             )
             mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
+
+    job.each("write pseudo-masks", write_one, records)
     job.publish_images(folder, {"pseudo_masks": target}, records, ".png")
     if corrected:
         print(f"{target}: {len(corrected & {record.image_id for record in records})} of {len(records)} masks corrected")

@@ -1,6 +1,8 @@
 """Whole files or none, and nothing left of a process that is gone."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +80,31 @@ def test_a_full_disk_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "b.json", {1, 2})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTEMPTY])
+def test_a_folder_that_another_process_changes_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder, rmtree, calls = tmp_path / "folder", shutil.rmtree, 0
+
+    def disturbed(path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise OSError(number, "another process was there", str(path))
+        rmtree(path)
+
+    (folder / "deep").mkdir(parents=True)
+    monkeypatch.setattr("cpal.files.shutil.rmtree", disturbed)
+    remove(folder)
+    assert not folder.exists() and calls == 3
+
+
+def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise OSError(errno.EACCES, "denied", str(path))
+
+    monkeypatch.setattr("cpal.files.shutil.rmtree", refused)
+    with pytest.raises(OSError, match="denied"):
+        remove(tmp_path)

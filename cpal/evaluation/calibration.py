@@ -3,43 +3,22 @@
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017: reliability diagram (Section 2), ECE (Equation 3).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID
-from cpal.evaluation.scoring import sum_over_images
 
 BINS = 10  # of confidence, all of one width
-Read = Callable[[Record], np.ndarray]
 
 
-def score_confidence(
-    dataset: Dataset, records: list[Record], label: Read, certainty: Read, *, workers: int
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The metric `ece` and the details `reliability` of label maps and their certainty, as `read_confidence` gives it.
+def count_bins(truth: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """int64 (BINS, 3): pixels of each bin, those with the right label, and the sum of their confidence in 1/255.
 
-    Without records, both results are empty.
-    """
-    if not records:
-        return {}, {}
-
-    def count(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
-        return {"bins": count_bins(truth, label(record), certainty(record))}
-
-    bins = sum_over_images(count, dataset, records, workers=workers)["bins"]
-    return {"ece": round(calibration_error(bins), 3)}, reliability(bins)
-
-
-def count_bins(truth: np.ndarray, label: np.ndarray, certainty: np.ndarray) -> np.ndarray:
-    """int64 (BINS, 3): pixels of each bin of confidence, those with the right label, and the sum of their certainty.
-
-    All arguments are uint8 (H, W); certainty is 255 for 100 %. Pixels with void ground truth do not count.
+    All arguments are uint8 (H, W); a confidence of 255 is 100 %. Pixels with void ground truth do not count.
     """
     counted = truth != VOID
-    sure, right = certainty[counted].astype(np.int64), truth[counted] == label[counted]
+    sure, right = confidence[counted].astype(np.int64), truth[counted] == label[counted]
     place = np.minimum(sure * BINS // 255, BINS - 1)
     sums = [np.bincount(place, weights=weights, minlength=BINS) for weights in (None, right, sure)]
     return np.stack(sums, axis=1).astype(np.int64)

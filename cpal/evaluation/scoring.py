@@ -9,16 +9,17 @@ from joblib import delayed
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, read_record_mask
+from cpal.evaluation.calibration import calibration_error, count_bins, reliability
 from cpal.evaluation.metrics import class_rows, confusion_matrix, mean_iou, summary, void_percent
 from cpal.maps.cams import CamFile, read_maps, resize_maps
 from cpal.maps.seeds import SeedRule, seed_map
 from cpal.maps.walked import read_walk
 from cpal.running.parallel import processes
 
+Read = Callable[[Record], np.ndarray]
 
-def score_masks(
-    dataset: Dataset, records: list[Record], read: Callable[[Record], np.ndarray], *, workers: int
-) -> np.ndarray:
+
+def score_masks(dataset: Dataset, records: list[Record], read: Read, *, workers: int) -> np.ndarray:
     """Confusion matrix (K, K + 1) of the label maps that `read` gives for the records."""
 
     classes = dataset.num_classes  # joblib sends a task all variables of its function: keep the data set out of it
@@ -32,21 +33,35 @@ def score_masks(
 def score_step(
     dataset: Dataset,
     records: list[Record],
-    read: Callable[[Record], np.ndarray],
+    read: Read,
     *,
     workers: int,
     void: bool = False,
+    confidence: Read | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Metrics, rows by class and details of the label maps that `read` gives for records of one split.
 
-    With `void`, the metrics include the percentage of void pixels. Without records, all three results are empty.
+    With `void`, the metrics include the percentage of void pixels; with `confidence`, which reads as `read_confidence`
+    does, they include `ece`, and the details `reliability`. Without records, and where the ground truth is void
+    throughout, all three results are empty.
     """
-    if not records:
+    classes = dataset.num_classes
+
+    def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
+        label = read(record)
+        bins = {} if confidence is None else {"bins": count_bins(truth, label, confidence(record))}
+        return {"confusion": confusion_matrix(truth, label, classes)} | bins
+
+    total = sum_over_images(score, dataset, records, workers=workers)
+    if not records or not total["confusion"].any():
         return {}, [], {}
-    confusion = score_masks(dataset, records, read, workers=workers)
+    confusion, name = total["confusion"], {"train": "score", "val": "val"}[records[0].split]
     metrics = summary(confusion) | ({"void": void_percent(confusion)} if void else {})
-    name = {"train": "score", "val": "val"}[records[0].split]
-    return metrics, class_rows(confusion, dataset.classes), {"scored": {"split": dataset.splits[name]}}
+    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits[name]}}
+    if confidence is not None:
+        metrics["ece"] = round(calibration_error(total["bins"]), 3)
+        details |= reliability(total["bins"])
+    return metrics, class_rows(confusion, dataset.classes), details
 
 
 def score_seeds(
@@ -57,7 +72,7 @@ def score_seeds(
     Each map is scored at three thresholds: its fixed threshold; Otsu's threshold, which needs neither ground truth nor
     a choice; and the best threshold of a grid with spacing `step`. The best threshold is chosen with the ground truth,
     so its score is an upper bound that cannot be used in practice. Only maps in the files are scored; imported maps are
-    stored as `cam`.
+    stored as `cam`. Where the ground truth is void throughout, all three results are empty.
     """
     names = read_maps(folder, records[0]).maps
     fixed = {name: rule.thresholds[name] for name in names}
@@ -70,6 +85,8 @@ def score_seeds(
         return {"seed": seeds} | count_maps(truth, content, grid, classes)
 
     total = sum_over_images(score, dataset, records, workers=workers)
+    if not total["seed"].any():
+        return {}, [], {}
     details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits["score"]}}
     metrics = summary(total["seed"])
     for name, value in fixed.items():

@@ -1,6 +1,7 @@
 """A trained host whose outputs stay on disk: later passes over the same images need no forward pass of the network."""
 
 import hashlib
+import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,18 +20,28 @@ from cpal.networks.weights import read_tensors, write_tensors
 class RememberedHost(nn.Module):
     """Stores the merged outputs of `host` for the views of an image; outputs from disk are equal to the last bit.
 
-    `weights`: the file that the host was loaded from; other weights use another sub-folder of `folder`. Maps of stages
+    `weights`: the file that the host was loaded from, `settings`: what else its outputs depend on. Other weights, other
+    settings and other code of the host use another sub-folder of `folder`. Maps of stages
     that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the largest.
     At most `room` bytes are written. After that, or when the disk is full, the host computes outputs that are not
     stored.
     """
 
     def __init__(
-        self, host: nn.Module, weights: Path, stages: Sequence[int], folder: Path, *, room: float = math.inf
+        self,
+        host: nn.Module,
+        weights: Path,
+        settings: str,
+        stages: Sequence[int],
+        folder: Path,
+        *,
+        room: float = math.inf,
     ) -> None:
         super().__init__()
         self.host, self.stages, self.room = host, stages, room
-        self.folder = folder / f"{file_sha256(weights)[:16]}-{'-'.join(map(str, stages))}"
+        parts = file_sha256(weights), file_sha256(Path(inspect.getfile(type(host)))), settings
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        self.folder = folder / f"{key[:16]}-{'-'.join(map(str, stages))}"
         sweep(self.folder)
 
     def forward(self, views: Tensor, image_label: Tensor) -> HostOutput:

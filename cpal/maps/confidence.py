@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 
-def confidence(probability: Array, best: Array, temperature: float) -> Array:
+def at_temperature(probability: Array, best: Array, temperature: float) -> Array:
     """Probability (H, W) of the likeliest class, in 0..1, of probabilities (K, H, W) at a temperature above 0.
 
     `best` (H, W) is the highest of them. All become p^(1 / temperature), brought to the sum 1 again, so that no label

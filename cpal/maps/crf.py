@@ -55,11 +55,12 @@ def sure_labels(
 def refine_probabilities(image: np.ndarray, probability: np.ndarray, settings: Pairwise) -> np.ndarray:
     """A model's probabilities (K, H, W) after mean-field inference on the image, uint8 (H, W, 3).
 
-    Only classes that reach POSSIBLE at some pixel take part; all others get 0. With 81 classes, they would take most of
-    the time. The image is used unchanged. Common implementations subtract the mean and cast to bytes, so that dark
-    colors become bright.
+    Only classes that reach POSSIBLE at some pixel, or are the likeliest there, take part; all others get 0. With 81
+    classes, they would take most of the time. The image is used unchanged. Common implementations subtract the mean and
+    cast to bytes, so that dark colors become bright.
     """
-    possible = np.flatnonzero(probability.max(axis=(1, 2)) >= POSSIBLE)
+    likely = np.flatnonzero(probability.max(axis=(1, 2)) >= POSSIBLE)
+    possible = np.union1d(likely, np.unique(probability.argmax(axis=0)))
     refined = np.zeros_like(probability)
     if len(possible) == 1:
         refined[possible] = 1

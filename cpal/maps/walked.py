@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from cpal.data.dataset import Record
-from cpal.files import read_arrays
+from cpal.errors import UserError, again
+from cpal.files import Arrays, read_arrays
 from cpal.maps.cams import map_size, read_classes, resize_maps
 from cpal.maps.refined import Refined, read_crf
 
@@ -30,7 +31,10 @@ class WalkFile:
         return self.scores.shape[1] > len(self.classes)
 
     def at(self, power: float) -> np.ndarray:
-        """Scores (K, h, w) or (K + 1, h, w) of one power."""
+        """Scores (K, h, w) or (K + 1, h, w) of one power. Raises UserError if the walk was made without it."""
+        if power not in self.powers:
+            powers = ", ".join(map(str, self.powers))
+            raise UserError(f"the walk has the powers {powers}, not {power}; {again('propagate_affinity')}")
         return self.scores[self.powers.index(power)]
 
 
@@ -67,7 +71,14 @@ def read_walk(folder: Path, record: Record) -> WalkFile:
 
     Raises UserError if the file is missing or damaged, or does not match the size and labels of the record.
     """
-    stored = read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity")
+    return _take_walk(_stored(folder, record), record)
+
+
+def _stored(folder: Path, record: Record) -> Arrays:
+    return read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity")
+
+
+def _take_walk(stored: Arrays, record: Record) -> WalkFile:
     classes = read_classes(stored, record)
     scores = stored.take("scores", np.float16, (None, None, *map_size(record.size)))
     if scores.shape[1] not in (len(classes), len(classes) + 1):
@@ -81,7 +92,7 @@ def is_walk(folder: Path, record: Record) -> bool:
 
     Raises UserError if the file is missing or damaged.
     """
-    return "scores" in read_arrays(folder / f"{record.image_id}.npz", stage="propagate_affinity").content
+    return "scores" in _stored(folder, record).content
 
 
 def read_labels(folder: Path, record: Record, *, power: float, background_threshold: float) -> Refined:
@@ -89,6 +100,6 @@ def read_labels(folder: Path, record: Record, *, power: float, background_thresh
 
     Raises UserError as `read_walk` and `read_crf`.
     """
-    if is_walk(folder, record):
-        return walked_labels(read_walk(folder, record), power, background_threshold)
+    if "scores" in (stored := _stored(folder, record)).content:
+        return walked_labels(_take_walk(stored, record), power, background_threshold)
     return read_crf(folder, record, stage="propagate_affinity")

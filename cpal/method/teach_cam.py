@@ -78,13 +78,22 @@ class Lesson:
 
 
 def plan_lessons(
-    settings: TaughtCamConfig, crf: CrfConfig, scales: Sequence[float], *, images: int, seed: int, workers: int
+    settings: TaughtCamConfig,
+    crf: CrfConfig,
+    scales: Sequence[float],
+    *,
+    images: int,
+    own: int,
+    seed: int,
+    workers: int,
 ) -> Lesson:
-    """Lessons from this many images at these scales: settings.cells are shared evenly, the CRF sees scale one."""
+    """Lessons from this many images at these scales: settings.cells are shared evenly, the CRF sees scale one.
+
+    `own` of the images are those of this process.
+    """
     nearest = min(range(len(scales)), key=lambda index: abs(math.log(scales[index])))
-    views = images * len(scales)
-    share = -(-settings.cells // views)
-    return Lesson(settings, crf, share, share * views, nearest, seed, workers)
+    share = -(-settings.cells // (images * len(scales)))
+    return Lesson(settings, crf, share, share * own * len(scales), nearest, seed, workers)
 
 
 class Cells(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
-from cpal.hosts import Host
+from cpal.hosts import Host, HostOutput
 from cpal.hosts.build import build_host
 from cpal.method.classifier import Diagnose, Diagnosis
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
@@ -44,12 +44,17 @@ class CpalLoss(LossModel):
         assert mode == "loss"
         output, losses = self.host.training_step(image, image_label, mask)
         if self.learner is not None:
-            padding = F.adaptive_max_pool2d(padding.float()[:, None], output.cam.shape[2:])[:, 0] > 0
-            features = select(output.features, self.settings)
-            probability = output.logits.detach().sigmoid()
-            _, self_loss = self.learner(features, output.cam, image_label, padding=padding, probability=probability)
-            losses["loss_self"] = self.settings.self_weight * self_loss * self.warm
+            losses["loss_self"] = self.settings.self_weight * self._self_loss(output, image_label, padding) * self.warm
         return losses
+
+    def _self_loss(self, output: HostOutput, image_label: Tensor, padding: Tensor) -> Tensor:
+        """L_Self. Prototypes and maps are computed in full precision, also where the host trains with amp."""
+        assert self.learner is not None
+        padding = F.adaptive_max_pool2d(padding.float()[:, None], output.cam.shape[2:])[:, 0] > 0
+        features = [map_.float() for map_ in select(output.features, self.settings)]
+        cam, probability = output.cam.float(), output.logits.detach().float().sigmoid()
+        with torch.autocast(cam.device.type, enabled=False):
+            return self.learner(features, cam, image_label, padding=padding, probability=probability)[1]
 
 
 class DiagnoseEachEpoch(Hook):

@@ -18,7 +18,7 @@ def line_chart(steps: Sequence[float], values: Sequence[float], *, ideal: bool =
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
-    if len(steps) == 1 and not ideal:  # a curve needs two ends
+    if len(steps) == 1:  # a curve needs two ends
         steps, values = [steps[0] - 0.5, steps[0] + 0.5], [values[0], values[0]]
     stream = io.BytesIO()
     with context({"svg.fonttype": "none", "svg.hashsalt": "cpal"}):

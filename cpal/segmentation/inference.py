@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpal.data.masks import VOID
 from cpal.data.views import image_views, resize_image
-from cpal.maps.confidence import confidence
+from cpal.maps.confidence import at_temperature
 from cpal.maps.crf import refine_probabilities
 from cpal.segmentation.deeplab import Segmentor, probabilities
 from cpal.settings.config import FinalTestConfig, Pairwise
@@ -22,18 +22,18 @@ CRF_PIXELS = 2**20  # the CRF sees larger photographs at this size, or at the ne
 
 @dataclass(frozen=True)
 class Labeled:
-    """labels and certainty uint8 (H, W), and two arrays (K,) in percent: share and confidence.
+    """labels and confidence uint8 (H, W), and two arrays (K,) in percent: share and class_confidence.
 
-    certainty: confidence of each pixel's label, 255 for 100 %; also of pixels that are void because it is too low.
-    share: percentage of the pixels with each label. confidence: mean confidence of the pixels with this label; 0 for a
-    class without pixels. crf_size: (H, W) of the image for the CRF, or None if that is the image size or there was no
+    confidence: of each pixel's label, 255 for 100 %; also of pixels that are void because it is too low. share:
+    percentage of the pixels with each label. class_confidence: mean confidence of these pixels; 0 for a class without
+    pixels. crf_size: (H, W) of the image for the CRF, or None if that is the image size or there was no
     CRF.
     """
 
     labels: np.ndarray
-    certainty: np.ndarray
-    share: np.ndarray
     confidence: np.ndarray
+    share: np.ndarray
+    class_confidence: np.ndarray
     crf_size: tuple[int, int] | None
 
 
@@ -59,20 +59,20 @@ def label_photo(
     small = probabilities(segmentor, size, views).cpu()
     if settings.crf.iterations:
         small = refined(small, pixels, settings.crf)
-    labels, certainty = np.empty((2, height, width), np.uint8)
+    labels, confidence = np.empty((2, height, width), np.uint8)
     pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
     for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
         best, likeliest = band.max(dim=0)
-        label, sure = likeliest.numpy().astype(np.uint8), confidence(band, best, settings.temperature).numpy()
+        label, sure = likeliest.numpy().astype(np.uint8), at_temperature(band, best, settings.temperature).numpy()
         label[sure < min_confidence] = VOID
-        seen = label != VOID
-        pixels_of += np.bincount(label[seen], minlength=len(small))
-        sums += np.bincount(label[seen], weights=sure[seen], minlength=len(small))
+        kept = label != VOID
+        pixels_of += np.bincount(label[kept], minlength=len(small))
+        sums += np.bincount(label[kept], weights=sure[kept], minlength=len(small))
         rows = slice(top, top + len(label))
-        labels[rows], certainty[rows] = label, np.rint(255 * sure)
+        labels[rows], confidence[rows] = label, np.rint(255 * sure)
     means = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
     crf_size = (small.shape[1], small.shape[2]) if settings.crf.iterations and small.shape[1:] != labels.shape else None
-    return Labeled(labels, certainty, 100 * pixels_of / labels.size, 100 * means, crf_size)
+    return Labeled(labels, confidence, 100 * pixels_of / labels.size, 100 * means, crf_size)
 
 
 def refined(maps: Tensor, pixels: Tensor, crf: Pairwise) -> Tensor:

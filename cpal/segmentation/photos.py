@@ -132,18 +132,12 @@ def summary(
     final: FinalTestConfig,
     rows: list[dict[str, Any]],
     failed: list[dict[str, str]],
-    *,
-    long_side: int,
 ) -> dict[str, Any]:
-    """Content of summary.json: weights, their description `meta`, settings, and the rows of `label_photos`.
-
-    long_side: size in pixels to which the long side of larger photographs is reduced for the network.
-    """
+    """Content of summary.json: weights, their description `meta`, settings, and the rows of `label_photos`."""
     return {
         "weights": utf8(weights),
         "sha256": file_sha256(weights),
         "backbone": meta["backbone"],
-        "long_side": long_side,
         "final_test": final.model_dump(),
         "classes": class_colors(meta["classes"]),
         "images": rows,
@@ -155,12 +149,12 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
     """Write NAME.png of a photograph uint8 (H, W, 3) into each of FOLDERS below `out` -> its row of the summary."""
     mask, sure, drawn = (out / folder / f"{name}.png" for folder in FOLDERS)
     write_mask(mask, labeled.labels, out)
-    write_confidence(sure, labeled.certainty, out)
+    write_confidence(sure, labeled.confidence, out)
     present = [int(n) for n in np.flatnonzero(labeled.share) if n]
     width = max(1, round(image.shape[1] * min(1.0, OVERLAY_SIDE / max(image.shape[:2]))))
     small = fit(image, width=width)
     picture = overlay(small, fit(labeled.labels, width=width), class_palette())
-    named = [f"{drawable(classes[n - 1], n)} {labeled.confidence[n]:.0f}%" for n in present]
+    named = [f"{drawable(classes[n - 1], n)} {labeled.class_confidence[n]:.0f}%" for n in present]
     with whole_file(drawn, out) as temporary:
         page = stack([picture, legend(named, class_palette()[present], width=width)]) if named else picture
         Image.fromarray(page).save(temporary, format="PNG")
@@ -175,7 +169,7 @@ def write_result(out: Path, name: str, image: np.ndarray, labeled: Labeled, clas
         "classes": {
             ("background", *classes)[n]: {
                 "percent_of_pixels": round(float(labeled.share[n]), 3),
-                "confidence": round(float(labeled.confidence[n]), 3),
+                "confidence": round(float(labeled.class_confidence[n]), 3),
             }
             for n in np.flatnonzero(labeled.share)
         },

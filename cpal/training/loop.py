@@ -250,6 +250,10 @@ def train(
         autotune  # which the Runner switches off; cuDNN stays with deterministic algorithms
     )
     runner.train()
+    if is_distributed():
+        for buffer in model.buffers():  # a batch norm's statistics are those of each process's own images
+            if buffer.is_floating_point():
+                torch.distributed.broadcast(buffer, src=0)
     return model.eval()
 
 

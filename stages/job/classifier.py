@@ -22,7 +22,11 @@ def trained_host(job: NetworkJob) -> tuple[Host, Classifier]:
     )
     job.in_half(host)
     # Outputs on disk are those of full precision.
-    seen = host if job.amp != "off" else remembering(host, CLASSIFIER, config.cpal.features, job.device)
+    seen = (
+        host
+        if job.amp != "off"
+        else remembering(host, CLASSIFIER, config.chosen_host, config.cpal.features, job.device)
+    )
     return host, Classifier(seen, job.dataset.num_foreground, learner)
 
 

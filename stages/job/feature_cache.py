@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from cpal.errors import UserError
-from cpal.files import remove
+from cpal.files import modified, remove
 from cpal.hosts import Host
 from cpal.hosts.cached import RememberedHost
+from cpal.settings.hosts import HostSection
 from stages.job.launch import PROCESSES, RANK
 from stages.job.paths import CACHE
 
@@ -24,25 +25,27 @@ ROOM = 8.0  # GB by default; the 420 animals need 1.7, as maps of two stages of 
 UNUSED = 86_400  # seconds after which outputs of another training are removed
 
 
-def remembering(host: Host, weights: Path, features: Sequence[int], device: torch.device) -> nn.Module:
+def remembering(
+    host: Host, weights: Path, settings: HostSection, features: Sequence[int], device: torch.device
+) -> nn.Module:
     """The host, with its outputs kept on disk; on a GPU without CPAL_FEATURES the host itself, which is faster there.
 
     Raises UserError if CPAL_FEATURES_GB is not a number.
     """
     if kept := os.environ.get("CPAL_FEATURES"):
-        return RememberedHost(host, weights, features, Path(kept))
+        return RememberedHost(host, weights, settings.model_dump_json(), features, Path(kept))
     room = _room() if device.type == "cpu" else 0
     if room <= 0:
         return host
     _drop_unused()
-    used = sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors"))
-    return RememberedHost(host, weights, features, FOLDER, room=max(0.0, room - used) / PROCESSES)
+    room = max(0.0, room - sum(map(_size, FOLDER.rglob("*.safetensors")))) / PROCESSES
+    return RememberedHost(host, weights, settings.model_dump_json(), features, FOLDER, room=room)
 
 
-def forget() -> None:
-    """Remove the outputs, unless CPAL_FEATURES keeps them in another folder."""
-    if RANK == 0:
-        remove(FOLDER)
+def forget(host: nn.Module) -> None:
+    """Remove this host's outputs, unless CPAL_FEATURES keeps them."""
+    if RANK == 0 and "CPAL_FEATURES" not in os.environ and isinstance(host, RememberedHost):
+        remove(host.folder)
 
 
 def _room() -> float:
@@ -57,5 +60,13 @@ def _room() -> float:
 def _drop_unused() -> None:
     """Remove old outputs of trainings whose make_cams never ran; they would stay forever."""
     for folder in FOLDER.iterdir() if FOLDER.exists() else ():
-        if time.time() - folder.stat().st_mtime > UNUSED:
+        if time.time() - modified(folder) > UNUSED:
             remove(folder)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 when another experiment has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

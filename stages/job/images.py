@@ -16,7 +16,7 @@ from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.publishing import publish
 from stages.job.workdir import check_room, work_folder
 
-BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, maps 0.45
+BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, confidence 0.25, maps 0.45
 T = TypeVar("T")
 
 
@@ -67,7 +67,14 @@ class Job:
         values = {"seeds.maps": self.config.seeds.maps, "host": self.config.host}
         return work_folder(self.name, [settings, self.limit], values=values, inputs=inputs)
 
-    def left(self, records: Iterable[Record], done: Path, read: Callable[[Record], Any]) -> list[Record]:
+    def left(
+        self,
+        records: Iterable[Record],
+        done: Path,
+        read: Callable[[Record], Any],
+        *,
+        bytes_per_pixel: float = BYTES_PER_PIXEL,
+    ) -> list[Record]:
         """The records whose file is not in the folder `done` yet; the folder is made.
 
         `read` reads a record's file as the next stage does. A file that it refuses is damaged, as by a loss of power
@@ -76,7 +83,7 @@ class Job:
         done.mkdir(parents=True, exist_ok=True)
         present = {path.stem for path in done.iterdir()}
         left = [record for record in records if record.image_id not in present or not _reads(read, record)]
-        check_room(done, BYTES_PER_PIXEL * sum(record.width * record.height for record in left))
+        check_room(done, bytes_per_pixel * sum(record.width * record.height for record in left))
         return left
 
     def each(self, what: str, function: Callable[[Record, Path], Any], records: Sequence[Record]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cpal.errors import UserError
-from cpal.files import HOST, remove, sweep, write_json
+from cpal.files import HOST, modified, remove, sweep, write_json
 from stages.job.fingerprint import fingerprint
 from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import CACHE
@@ -107,7 +107,7 @@ def give_back(folder: Path) -> None:
 def drop_old_works(folder: Path, kept: int) -> None:
     """Remove other works of the stage, except the `kept` newest works and works that another process uses."""
     works = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
-    for work in sorted(works, key=lambda path: path.stat().st_mtime, reverse=True)[kept:]:
+    for work in sorted(works, key=modified, reverse=True)[kept:]:
         lock = _lock(work)
         try:
             lock.acquire(timeout=0)

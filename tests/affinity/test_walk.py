@@ -86,6 +86,12 @@ def test_labels_with_a_constant_background() -> None:
     assert (walked_labels(content, 1.0, 0.15).label[:, 0] == 2).all()
 
 
+def test_labels_of_a_power_that_was_not_walked() -> None:
+    content = WalkFile(CLASSES, np.ones((1, 2, 2, 2), np.float32), (8, 8), (1.0,))
+    with pytest.raises(UserError, match=r"the walk has the powers 1.0, not 1.5; .*dvc repro -f -s propagate_affinity"):
+        walked_labels(content, 1.5, 0.25)
+
+
 def test_labels_with_a_walked_background_need_no_threshold() -> None:
     scores = np.array([0.5, 0.2, 0.3], np.float32)[None, :, None, None] * np.ones((1, 3, 3, 3), np.float32)
     for threshold in (0.01, 0.99):

@@ -10,8 +10,9 @@ from sklearn.calibration import calibration_curve
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, read_truth
-from cpal.evaluation.calibration import BINS, calibration_error, count_bins, reliability, score_confidence
-from cpal.maps.confidence import confidence
+from cpal.evaluation.calibration import BINS, calibration_error, count_bins, reliability
+from cpal.evaluation.scoring import score_step
+from cpal.maps.confidence import at_temperature
 
 
 @pytest.fixture
@@ -69,10 +70,12 @@ def test_images_of_a_data_set(tiny_dataset: Dataset, workers: int) -> None:
     def half_sure(record: Record) -> np.ndarray:
         return np.full(record.size, 128, np.uint8)
 
-    metrics, details = score_confidence(tiny_dataset, records, truth, half_sure, workers=workers)
-    assert metrics == {"ece": round(100 - 100 * 128 / 255, 3)}
+    metrics, _, details = score_step(tiny_dataset, records, truth, workers=workers, confidence=half_sure)
+    assert metrics == {"miou": 100, "pixel_accuracy": 100, "ece": round(100 - 100 * 128 / 255, 3)}
     assert details["reliability_accuracy"] == {"50-60": 100.0}
-    assert score_confidence(tiny_dataset, [], truth, half_sure, workers=workers) == ({}, {})
+    plain, _, details = score_step(tiny_dataset, records, truth, workers=workers)
+    assert plain == {"miou": 100, "pixel_accuracy": 100} and list(details) == ["scored"]
+    assert score_step(tiny_dataset, [], truth, workers=workers, confidence=half_sure) == ({}, [], {})
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
@@ -81,10 +84,10 @@ def test_temperature_divides_the_logits(temperature: float, kind: Callable[[np.n
     logits = np.random.default_rng(1).normal(size=(5, 6, 7)) * 4
     softmax = np.exp(logits) / np.exp(logits).sum(axis=0)
     expected = (np.exp(logits / temperature) / np.exp(logits / temperature).sum(axis=0)).max(axis=0)
-    found = confidence(kind(softmax), kind(softmax.max(axis=0)), temperature)
+    found = at_temperature(kind(softmax), kind(softmax.max(axis=0)), temperature)
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-6)
 
 
 def test_temperature_of_a_certain_pixel() -> None:
     certain = np.array([[[1.0]], [[0.0]]], np.float32)
-    assert confidence(certain, certain.max(axis=0), 5.0) == 1
+    assert at_temperature(certain, certain.max(axis=0), 5.0) == 1

@@ -1,12 +1,13 @@
 """Seeds scored at every threshold in one pass, against scoring each threshold on its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cpal.data.dataset import Dataset
-from cpal.data.masks import VOID, read_mask
+from cpal.data.dataset import Dataset, Record
+from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.evaluation.scoring import (
     count_maps,
@@ -14,6 +15,7 @@ from cpal.evaluation.scoring import (
     score_histogram,
     score_masks,
     score_seeds,
+    score_step,
     score_walk,
     sweep,
     sweep_counts,
@@ -140,3 +142,16 @@ def test_walk_is_scored_as_its_labels_are(tiny_dataset: Dataset, tmp_path: Path)
     total = np.sum(matrices, axis=0)
     assert found["threshold"] == 0.37 and found["miou"] == pytest.approx(mean_iou(total), abs=0.3)  # stored in float16
     assert found["miou_oracle"] >= max(found["miou"], found["miou_otsu"])
+
+
+def test_truth_that_is_void_throughout_gives_no_score(tiny_dataset: Dataset, cam_folder: Path, tmp_path: Path) -> None:
+    records = tiny_dataset.scored("train")
+    void = replace(tiny_dataset, mask_root=tmp_path)
+    for record in records:
+        write_mask(void.mask_path(record), np.full(record.size, VOID, np.uint8))
+
+    def background(record: Record) -> np.ndarray:
+        return np.zeros(record.size, np.uint8)
+
+    assert score_step(void, records, background, workers=1, confidence=background) == ({}, [], {})
+    assert score_seeds(void, records, cam_folder, RULE, step=0.1, workers=1) == ({}, [], {})

@@ -93,3 +93,11 @@ def test_labels_against_plain_loops() -> None:
 def test_labels_that_nobody_has(count: int) -> None:
     metrics, rows = score_labels(np.zeros((count, 2)), np.zeros((count, 2)), ["x", "y"], "val")
     assert rows == [] and metrics["map"] is None and metrics["f1"] is None and metrics["images"] == count
+
+
+def test_f1_where_one_class_occurs() -> None:
+    """One hit, one image too many, one too few: F1 is 50, as a mean and over all pairs."""
+    truth, probability = np.zeros((10, 2)), np.zeros((10, 2))
+    truth[:2, 1], probability[1:3, 1] = 1, 1
+    metrics, rows = score_labels(truth, probability, ["x", "y"], "val")
+    assert (metrics["f1"], metrics["f1_micro"], metrics["classes"], len(rows)) == (50.0, 50.0, 1, 1)

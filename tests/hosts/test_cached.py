@@ -32,8 +32,8 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def remembered(host: IrnHost, weights: Path, stages: tuple[int, ...] = (3, 4)) -> RememberedHost:
-    return RememberedHost(host, weights, stages, weights.parent / "features")
+def remembered(host: IrnHost, weights: Path, stages: tuple[int, ...] = (3, 4), settings: str = "{}") -> RememberedHost:
+    return RememberedHost(host, weights, settings, stages, weights.parent / "features")
 
 
 def picture(seed: int = 0) -> Tensor:
@@ -67,7 +67,7 @@ def test_what_is_computed_lies_in_memory_as_what_is_read(host: IrnHost, weights:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "label"])
+@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "settings", "label"])
 def test_the_host_is_asked_about_what_is_new(
     host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -78,7 +78,8 @@ def test_the_host_is_asked_about_what_is_new(
     views = {"picture": picture(1), "shape": picture().transpose(-1, -2).reshape(2, 3, 64, 48)}.get(change, picture())
     label = 1 - LABEL if change == "label" else LABEL
     with pytest.raises(AssertionError, match="asked again"):
-        remembered(host, weights, (4,) if change == "stages" else (3, 4))(views, label)
+        stages, settings = (4,) if change == "stages" else (3, 4), "{1}" if change == "settings" else "{}"
+        remembered(host, weights, stages, settings)(views, label)
 
 
 @torch.no_grad()

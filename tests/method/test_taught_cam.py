@@ -176,7 +176,9 @@ def teach(
     workers: int = 1,
 ) -> TaughtCam:
     """The taught CAM after so many lessons."""
-    lesson = plan_lessons(config.taught_cam, config.crf, scales, images=len(loader), seed=0, workers=workers)
+    lesson = plan_lessons(
+        config.taught_cam, config.crf, scales, images=len(loader), own=len(loader), seed=0, workers=workers
+    )
     for _ in range(lessons):
         classifier = replace(classifier, taught=teach_cam(classifier, loader, lesson))
     assert classifier.taught is not None
@@ -320,7 +322,7 @@ def test_lessons_share_the_cells_evenly_and_the_crf_sees_scale_one(
     settings: Settings, scales: tuple[float, ...], nearest: int
 ) -> None:
     config = settings(**{"taught_cam.cells": 100})
-    lesson = plan_lessons(config.taught_cam, config.crf, scales, images=7, seed=5, workers=2)
+    lesson = plan_lessons(config.taught_cam, config.crf, scales, images=7, own=7, seed=5, workers=2)
     assert lesson.nearest == nearest and (lesson.seed, lesson.workers) == (5, 2)
     assert (lesson.share - 1) * 7 * len(scales) < 100 <= lesson.share * 7 * len(scales)
 

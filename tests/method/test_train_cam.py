@@ -85,6 +85,23 @@ class TestLoss:
         assert expected > 0
         torch.testing.assert_close(loss(image, label, mask, padding)["loss_self"], 2.5 * expected)
 
+    def test_with_amp_the_method_stays_in_full_precision(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In half precision, a quarter of the neighbors would be others, and a sum over a large mask infinite."""
+        learner, told = loss.learner, []
+
+        def spy(features: list[Tensor], cam: Tensor, *arguments: Any, **options: Any) -> Any:
+            told.extend([*features, cam, options["probability"]])
+            told.append(features[0].flatten(1) @ features[0].flatten(1).T)
+            return forward(features, cam, *arguments, **options)
+
+        assert learner is not None
+        forward = learner.forward
+        monkeypatch.setattr(learner, "forward", spy)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = loss(*batch())
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16, "autocast is on for the host"
+        assert {tensor.dtype for tensor in told} == {torch.float32} and torch.isfinite(losses["loss_self"])
+
     def test_a_cell_with_any_padding_is_padding(self, loss: CpalLoss, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[Tensor] = []
 

@@ -45,9 +45,11 @@ def test_the_ideal_line_has_equal_value_and_step() -> None:
     assert middle == pytest.approx((left + 0.6 * (right - left), bottom + 0.6 * (top - bottom)), abs=0.11)
 
 
-def test_a_single_point_is_a_level_line() -> None:
-    _, points = _parse([5.0], [0.25])
-    assert len(points) == 2 and points[0][1] == points[1][1]
+@pytest.mark.parametrize("ideal", [False, True])
+def test_a_single_point_is_a_level_line(ideal: bool) -> None:
+    svg = ElementTree.fromstring(line_chart([5.0], [0.25], ideal=ideal))
+    (points,) = [_points(part) for part in svg.iter("path") if "--accent" in part.get("style", "")]
+    assert len(points) == 2 and points[0][1] == points[1][1] and points[0][0] < points[1][0]
 
 
 def test_equal_input_gives_equal_bytes_without_ids_and_addresses() -> None:

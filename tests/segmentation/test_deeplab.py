@@ -211,6 +211,15 @@ class TestCrfAtTest:
         found = refine_probabilities(np.zeros((5, 6, 3), np.uint8), probability, settings().final_test.crf)
         assert found.shape == probability.shape and (found[2] == 1).all() and found.sum() == 30
 
+    def test_of_many_classes_the_likeliest_takes_part_however_small(self, settings: Settings) -> None:
+        image = np.zeros((5, 6, 3), np.uint8)
+        level = np.full((150, 5, 6), 1 / 150, np.float32)  # no class reaches 1 %
+        assert np.isfinite(refine_probabilities(image, level, settings().final_test.crf)).all()
+        level[0], level[0, 2, 3], level[7, 2, 3] = 0.9, 0.0, 0.009
+        crf = settings(**{"final_test.crf.gaussian_compat": 0.0, "final_test.crf.bilateral_compat": 0.0}).final_test.crf
+        found = refine_probabilities(image, level, crf).argmax(axis=0)
+        assert found[2, 3] == 7 and (found == 0).sum() == 29
+
 
 class TestVocServer:
     @pytest.fixture

@@ -147,7 +147,7 @@ def test_confidence_by_a_plain_loop(here: Path, settings: Callable[..., Config])
     probability = F.interpolate(logits, size=(50, 64), mode="bilinear", align_corners=False).softmax(1)[0].numpy()
     for n in range(3):
         own = [probability[n, y, x] for y in range(50) for x in range(64) if labeled.labels[y, x] == n]
-        assert labeled.confidence[n] == pytest.approx(100 * np.mean(own) if own else 0, abs=1e-3)
+        assert labeled.class_confidence[n] == pytest.approx(100 * np.mean(own) if own else 0, abs=1e-3)
         assert labeled.share[n] == pytest.approx(100 * len(own) / 3200)
 
 
@@ -179,9 +179,9 @@ def test_confidence_is_the_crfs_probability(here: Path, settings: Callable[..., 
     best = refine_probabilities(image, found, config.final_test.crf).max(axis=0)
     labeled = label_photo(segmentor, image, config.final_test, long_side=64)
     own = [best[labeled.labels == n] for n in range(3)]
-    np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
+    np.testing.assert_allclose(labeled.class_confidence, [100 * mean(of) for of in own], atol=1e-3)
     before = [found.max(axis=0)[found.argmax(axis=0) == n] for n in range(3)]
-    assert not np.allclose(labeled.confidence, [100 * mean(of) for of in before], atol=1)
+    assert not np.allclose(labeled.class_confidence, [100 * mean(of) for of in before], atol=1)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -192,13 +192,13 @@ def test_each_pixel_tells_how_sure_it_is(here: Path, settings: Callable[..., Con
     expected = (found.log() / temperature).softmax(dim=0).amax(dim=0).numpy()
     labeled = label_photo(segmentor, image, config.final_test, long_side=64)
     np.testing.assert_array_equal(labeled.labels, found.argmax(dim=0).numpy())
-    np.testing.assert_allclose(labeled.certainty, 255 * expected, atol=0.51)
+    np.testing.assert_allclose(labeled.confidence, 255 * expected, atol=0.51)
     own = [expected[labeled.labels == n] for n in range(3)]
-    np.testing.assert_allclose(labeled.confidence, [100 * mean(of) for of in own], atol=1e-3)
+    np.testing.assert_allclose(labeled.class_confidence, [100 * mean(of) for of in own], atol=1e-3)
     limit = float(np.median(expected))
     strict = label_photo(segmentor, image, config.final_test, long_side=64, min_confidence=limit)
     np.testing.assert_array_equal(strict.labels, np.where(expected < limit, 255, labeled.labels))
-    np.testing.assert_array_equal(strict.certainty, labeled.certainty)
+    np.testing.assert_array_equal(strict.confidence, labeled.confidence)
     assert strict.share == pytest.approx([100 * (strict.labels == n).mean() for n in range(3)])
 
 
@@ -428,3 +428,10 @@ def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pyte
     with pytest.raises(UserError, match="agree on 50.00% of the pixels only"):
         stage.main([], out=Path("out"), export=stage.Export.onnx, device="cpu")
     assert list(Path("out").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{"format": Format.png}, {"min_confidence": 0.5}])
+def test_an_exported_model_labels_nothing(here: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="--export writes a model and labels nothing; leave --format and"):
+        stage.main([], out=Path("out"), device="cpu", export=stage.Export.onnx, **options)
+    assert not Path("out").exists()

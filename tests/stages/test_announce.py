@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
 from cpal.data.dataset import Dataset, read_dataset
-from cpal.data.masks import read_mask, write_mask
+from cpal.data.masks import read_mask, write_confidence, write_mask
 from cpal.settings.config import Config
 from stages.job.announce import first_line, pipeline
 from stages.job.job import Job
@@ -36,6 +37,7 @@ def project(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPat
     for record in tiny_dataset.records:
         for folder in ("pseudo_masks", "predictions"):
             write_mask(Path(f"data/{folder}/{record.image_id}.png"), read_mask(tiny_dataset.mask_path(record)))
+        write_confidence(Path(f"data/confidence/{record.image_id}.png"), np.full(record.size, 200, np.uint8))
     return tmp_path
 
 

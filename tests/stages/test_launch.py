@@ -34,7 +34,7 @@ STAGES = {  # and what each of them writes
     "teach_cam": ["taught_cam.safetensors"],
     "make_cams": ["cams"],
     "propagate_affinity": ["affinity"],
-    "predict_segmentation": ["predictions"],
+    "predict_segmentation": ["predictions", "confidence"],
     "evaluate_labels": ["metrics/classifier.json"],
 }
 ALL = [
