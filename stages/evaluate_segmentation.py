@@ -10,8 +10,9 @@ from cpal.data.masks import LabelMaps, read_confidence
 from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step
 from cpal.evaluation.without_truth import describe_masks
+from cpal.maps.confidence import FOLDER
 from stages.job.job import Job, run_stage
-from stages.job.paths import CONFIDENCE, METRICS, PREDICTIONS, PSEUDO_MASKS
+from stages.job.paths import METRICS, PREDICTIONS, PSEUDO_MASKS
 
 
 def main(job: Job) -> None:
@@ -22,7 +23,7 @@ def main(job: Job) -> None:
     pseudo = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read
 
     def confidence(record: Record) -> np.ndarray:
-        return read_confidence(CONFIDENCE, record, stage="predict_segmentation")
+        return read_confidence(PREDICTIONS / FOLDER, record, stage="predict_segmentation")
 
     seen = [record for record in job.predicted if record.split == "train"]
     free = describe_masks(dataset.split("val", job.limit), label, num_foreground=foreground, workers=workers)

@@ -28,7 +28,7 @@ def main(job: NetworkJob) -> None:
         workers=job.loaders,
     )
     write_cams(classifier, progress(loader, total=len(records), what="make CAMs"), folder / "cams")
-    job.publish_images(folder, {"cams": target}, job.train, ".npz")
+    job.publish_images(folder, "cams", target, job.train, ".npz")
     if job.out is None:
         forget(classifier.host)
 

@@ -12,25 +12,26 @@ from cpal.data.dataset import Record
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, read_confidence, write_confidence, write_mask
 from cpal.data.views import pyramid_loader
-from cpal.maps.confidence import at_temperature
+from cpal.maps.confidence import FOLDER, at_temperature
 from cpal.maps.crf import refine_probabilities
 from cpal.running.parallel import processes
 from stages.job.job import NetworkJob, run_stage
 from stages.job.options import progress
-from stages.job.paths import CONFIDENCE, PREDICTIONS, SEGMENTATION
+from stages.job.paths import PREDICTIONS, SEGMENTATION
 
 
 def main(job: NetworkJob) -> None:
     from cpal.segmentation.deeplab import load_segmentor, probabilities  # takes seconds, unlike --help
 
     dataset, model, settings = job.dataset, job.config.segmentation, job.config.final_test
-    outs = {path.name: job.target(path) for path in (PREDICTIONS, CONFIDENCE)}
+    target = job.target(PREDICTIONS)
     segmentor, _ = load_segmentor(SEGMENTATION, model, dataset.classes)
     segmentor.to(job.device)
     job.in_half(segmentor)
     folder = job.work([model.model_dump(), settings.model_dump()])
-    done, sure = folder / PREDICTIONS.name, folder / CONFIDENCE.name
-    sure.mkdir(exist_ok=True)
+    done = folder / PREDICTIONS.name
+    sure = done / FOLDER
+    sure.mkdir(parents=True, exist_ok=True)
     maps = LabelMaps(done, job.name, dataset.num_foreground)
 
     def read(record: Record) -> None:
@@ -66,7 +67,7 @@ def main(job: NetworkJob) -> None:
             best, label = probability.max(dim=0)
             confidence = (255 * at_temperature(probability, best, settings.temperature)).round()
             write(record, *(map_.byte().cpu().numpy() for map_ in (label, confidence)))
-    job.publish_images(folder, outs, job.predicted, ".png")
+    job.publish_images(folder, PREDICTIONS.name, target, job.predicted, ".png", within=("", FOLDER))
 
 
 if __name__ == "__main__":

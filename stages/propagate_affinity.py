@@ -39,7 +39,7 @@ def main(job: NetworkJob) -> None:
             read_crf(CRF, record)  # raises if the file is damaged
             with whole_file(done / source.name, folder) as temporary:
                 shutil.copyfile(source, temporary)
-        job.publish_images(folder, {"affinity": target}, job.train, ".npz")
+        job.publish_images(folder, "affinity", target, job.train, ".npz")
         return
     maps = job.maps
     network = load_affinity_net(AFFINITY_NET, affinity, device=job.device)
@@ -66,7 +66,7 @@ def main(job: NetworkJob) -> None:
     with torch.no_grad():
         for _ in progress(walks, total=len(left), what="random walk"):
             pass
-    job.publish_images(folder, {"affinity": target}, job.train, ".npz")
+    job.publish_images(folder, "affinity", target, job.train, ".npz")
 
 
 if __name__ == "__main__":

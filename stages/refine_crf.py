@@ -27,7 +27,7 @@ def main(job: Job) -> None:
             write_crf(temporary, refined)
 
     job.each("refine CRF", refine_one, job.left(job.train, done, partial(read_crf, done)))
-    job.publish_images(folder, {"crf": target}, job.train, ".npz")
+    job.publish_images(folder, "crf", target, job.train, ".npz")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(job: Job) -> None:
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
 
     job.each("write pseudo-masks", write_one, records)
-    job.publish_images(folder, {"pseudo_masks": target}, records, ".png")
+    job.publish_images(folder, "pseudo_masks", target, records, ".png")
     if corrected:
         print(f"{target}: {len(corrected & {record.image_id for record in records})} of {len(records)} masks corrected")
 

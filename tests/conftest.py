@@ -182,7 +182,9 @@ def finished_run(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
         for record in dataset.records:
             mask = read_truth(dataset, record)
             write_mask(Path(f"data/predictions/{record.image_id}.png"), np.where(mask == 3, 1, mask))
-            write_confidence(Path(f"data/confidence/{record.image_id}.png"), np.full(mask.shape, 204, np.uint8))
+            write_confidence(
+                Path(f"data/predictions/confidence/{record.image_id}.png"), np.full(mask.shape, 204, np.uint8)
+            )
         for name in RUN_STAGES:
             main = importlib.import_module(f"stages.{name}").main
             job = Job(name, config, workers=1)

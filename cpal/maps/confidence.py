@@ -7,6 +7,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 

@@ -111,10 +111,22 @@ class Job:
         """Make folder/NAME the output of each name, see `publishing.publish`."""
         publish(folder, outs, scratch=self.scratch, keep=keep)
 
-    def publish_images(self, folder: Path, outs: dict[str, Path], records: Sequence[Record], ending: str) -> None:
-        """Make folder/NAME the output of each name: the files of these images, all of them and nothing else."""
-        files = {f"{record.image_id}{ending}" for record in records}
-        publish(folder, outs, scratch=self.scratch, files=files)
+    def publish_images(
+        self,
+        folder: Path,
+        name: str,
+        out: Path,
+        records: Sequence[Record],
+        ending: str,
+        *,
+        within: Sequence[str] = ("",),
+    ) -> None:
+        """Make folder/NAME the output: the files of these images, all of them and nothing else.
+
+        `within`: the folders below NAME that hold a file of each image; "" is NAME itself.
+        """
+        files = {(Path(part) / f"{record.image_id}{ending}").as_posix() for record in records for part in within}
+        publish(folder, {name: out}, scratch=self.scratch, files=files)
 
 
 def in_parallel(workers: int, what: str, function: Callable[..., T], *items: Sequence[Any]) -> list[T]:

@@ -69,11 +69,20 @@ class NetworkJob(Job):
             super().publish(folder, outs, keep=keep)
         meet()
 
-    def publish_images(self, folder: Path, outs: dict[str, Path], records: Sequence[Record], ending: str) -> None:
+    def publish_images(
+        self,
+        folder: Path,
+        name: str,
+        out: Path,
+        records: Sequence[Record],
+        ending: str,
+        *,
+        within: Sequence[str] = ("",),
+    ) -> None:
         """As a job of one process, once all processes have done their share."""
         meet()
         if self.first:
-            super().publish_images(folder, outs, records, ending)
+            super().publish_images(folder, name, out, records, ending, within=within)
         meet()
 
     @cached_property

@@ -26,7 +26,6 @@ PSEUDO_MASKS = Path("data/pseudo_masks")
 CORRECTED_MASKS = Path("data/corrected_masks")
 SEGMENTATION = Path("data/segmentation.safetensors")
 PREDICTIONS = Path("data/predictions")
-CONFIDENCE = Path("data/confidence")  # of the predictions
 METRICS = Path("data/metrics")
 PROTOTYPE_METRICS = METRICS / "prototypes.json"
 LABEL_METRICS = METRICS / "classifier.json"
@@ -35,8 +34,8 @@ CLASSIFIER_CURVES = METRICS / "train_cam"
 SEGMENTATION_CURVES = METRICS / "train_segmentation"
 REPORT = Path("data/report")
 OUTPUTS = (
-    *(DATASET, FIRST_ROUND, CAMS, IMPORTED_CAMS, CRF, AFFINITY, PSEUDO_MASKS, CORRECTED_MASKS, PREDICTIONS),
-    *(CONFIDENCE, METRICS, REPORT),
+    *(DATASET, FIRST_ROUND, CAMS, IMPORTED_CAMS, CRF, AFFINITY, PSEUDO_MASKS, CORRECTED_MASKS, PREDICTIONS, METRICS),
+    REPORT,
 )
 
 

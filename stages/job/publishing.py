@@ -17,9 +17,9 @@ def publish(
 ) -> None:
     """Move folder/NAME to each output, then remove the folder and the oldest other works of the stage.
 
-    files: names that each output folder must hold; other files are not published. scratch: a folder on the disk of the
-    outputs, for unfinished copies. With `keep`, the outputs are copies, so that a later run with the same fingerprint
-    finds the finished work. Works that another process uses stay. Raises UserError if a file is missing.
+    files: paths below each output folder that it must hold; other files are not published. scratch: a folder on the
+    disk of the outputs, for unfinished copies. With `keep`, the outputs are copies, so that a later run with the same
+    fingerprint finds the finished work. Works that another process uses stay. Raises UserError if a file is missing.
     """
     for name in outs:
         if files is not None:
@@ -60,7 +60,7 @@ def _put(source: Path, out: Path, scratch: Path, *, keep: bool) -> None:
 
 
 def _check_files(folder: Path, files: Collection[str]) -> None:
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if missing := sorted(set(files) - found):
         raise UserError(
             f"{folder}: lacks {len(missing)} of {len(files)} files, such as {missing[0]}, which something else has "

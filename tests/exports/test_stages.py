@@ -49,7 +49,7 @@ def write_masks(*, corrected: bool) -> dict[str, np.ndarray]:
     work.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "work_folder", lambda *_, **__: work)
-        write_pseudo_masks.main(Job("write_pseudo_masks", load_config(Path("params.yaml"))))
+        write_pseudo_masks.main(Job("write_pseudo_masks", load_config(Path("params.yaml")), workers=1))
     return {path.stem: read_mask(path) for path in Path("data/pseudo_masks").glob("*.png")}
 
 

@@ -1,6 +1,5 @@
 """Crashes: a stage dies just before one of its changes to files, and is started again as `dvc repro` would."""
 
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -101,9 +100,11 @@ def _inputs(project: Path, stage: str) -> dict[str, tuple[int, int]]:
 def _complete(tiny: Tiny, project: Path, stage: str, crashed: Ending) -> set[str]:
     """Work that cost time and was complete at the crash, wherever it lies: its place in .cache in the undisturbed run.
 
-    A map or mask is complete when it has an output's bytes, a checkpoint when other changes followed it.
+    A map or mask is complete when it has an output's bytes, of an image with two files when both have; a checkpoint
+    when other changes followed it.
     """
     found: set[str] = set()
+    whole: dict[str, set[str]] = {}
     written = {RANDOM.sub("*", c["path"]) for c in tiny.changes[stage] if c["path"].startswith(f"{CACHE}/")}
     outs = {(Path(name).name, sha) for name, sha in tiny.outs[stage].items()}
     later = {c["path"] for c in crashed.changes[:-3]} - {c["path"] for c in crashed.changes[-3:]}
@@ -118,5 +119,8 @@ def _complete(tiny: Tiny, project: Path, stage: str, crashed: Ending) -> set[str
         elif any(place.endswith(f"/{path.name}") for place in written):
             sha = content(project, [name])[name]
             if (path.name, sha) in outs:
-                found |= {place for place in written if re.search(rf"/{re.escape(path.name)}$", place)}
+                whole.setdefault(path.name, set()).add(sha)
+    for file, shas in whole.items():
+        if shas == {sha for name, sha in outs if name == file}:
+            found |= {place for place in written if place.endswith(f"/{file}")}
     return found

@@ -35,7 +35,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "data/pseudo_masks/train_0000.png": ("train_segmentation", "evaluate_pseudo_mask"),
     "data/segmentation.safetensors": ("predict_segmentation",),
     "data/predictions/val_0000.png": ("evaluate_segmentation",),
-    "data/confidence/val_0000.png": ("evaluate_segmentation",),
+    "data/predictions/confidence/val_0000.png": ("evaluate_segmentation",),
     "data/metrics/seed.json": ("report",),
     "data/metrics/segmentation_details.json": ("report",),
     "data/metrics/classifier.json": ("report",),

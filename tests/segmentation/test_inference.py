@@ -122,7 +122,9 @@ def test_same_masks_as_predict_segmentation(
     for path in compared:
         mask = read_mask(path)
         np.testing.assert_array_equal(read_mask(Path("out/masks") / path.name), mask)
-        ours, theirs = (read_mask(Path(folder, "confidence", path.name)).astype(int) for folder in ("out", "data"))
+        ours, theirs = (
+            read_mask(Path(folder, "confidence", path.name)).astype(int) for folder in ("out", "data/predictions")
+        )
         assert np.abs(ours - theirs).max() <= 1 and ours.min() >= 255 / 4 - 1
         size, views = views_of(Path("data/dataset/images") / path.name, settings())
         changed += int((predict(segmentor, size, views) != mask).sum())

@@ -37,7 +37,9 @@ def project(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPat
     for record in tiny_dataset.records:
         for folder in ("pseudo_masks", "predictions"):
             write_mask(Path(f"data/{folder}/{record.image_id}.png"), read_mask(tiny_dataset.mask_path(record)))
-        write_confidence(Path(f"data/confidence/{record.image_id}.png"), np.full(record.size, 200, np.uint8))
+        write_confidence(
+            Path(f"data/predictions/confidence/{record.image_id}.png"), np.full(record.size, 200, np.uint8)
+        )
     return tmp_path
 
 

@@ -34,7 +34,7 @@ STAGES = {  # and what each of them writes
     "teach_cam": ["taught_cam.safetensors"],
     "make_cams": ["cams"],
     "propagate_affinity": ["affinity"],
-    "predict_segmentation": ["predictions", "confidence"],
+    "predict_segmentation": ["predictions"],
     "evaluate_labels": ["metrics/classifier.json"],
 }
 ALL = [
