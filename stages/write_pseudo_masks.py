@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from cpal.data.dataset import Record
 from cpal.data.masks import write_mask
 from cpal.maps.corrected import corrected_ids, read_corrected
@@ -20,17 +22,19 @@ def main(job: Job) -> None:
     folder = job.work(settings.model_dump())
     records = job.train
 
-    def write_one(record: Record, _: Path) -> None:
-        if record.image_id in corrected:
-            mask = read_corrected(CORRECTED_MASKS, record)
-        else:
-            refined = read_labels(
-                AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
-            )
-            mask = pseudo_mask(refined, min_confidence=settings.min_confidence)
+    def write(record: Record, mask: np.ndarray) -> None:
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
 
-    job.each("write pseudo-masks", write_one, records)
+    def write_one(record: Record, _: Path) -> None:
+        refined = read_labels(
+            AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
+        )
+        write(record, pseudo_mask(refined, min_confidence=settings.min_confidence))
+
+    for record in records:
+        if record.image_id in corrected:
+            write(record, read_corrected(CORRECTED_MASKS, record))
+    job.each("write pseudo-masks", write_one, [record for record in records if record.image_id not in corrected])
     job.publish_images(folder, "pseudo_masks", target, records, ".png")
     if corrected:
         print(f"{target}: {len(corrected & {record.image_id for record in records})} of {len(records)} masks corrected")
