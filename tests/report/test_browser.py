@@ -24,7 +24,9 @@ def report(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
     cards = [_card(tmp_path, i, ["a", "b", "c", "d"][i], ((1,), (2,), (1, 2), (2,))[i]) for i in range(4)]
     scores = {
-        step: Scores({"without_truth": FREE, "ece": 5.0}, {}, [ScoreRow("step", step, "", 50.0, 80.0, "t")])
+        step: Scores(
+            {"without_truth": FREE, "miou": 50.0, "ece": 5.0}, {}, [ScoreRow("step", step, "", 50.0, 80.0, "t")]
+        )
         for step in ("seed", "crf", "pseudo_mask", "segmentation")
     }
     curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
@@ -89,7 +91,11 @@ def test_all_pictures_can_be_loaded_and_changed_at_once(page: Any) -> None:
     page.select_option("#show", "CAM")
     assert shown() == ["CAM"] * 4
     page.locator("#cards").scroll_into_view_if_needed()  # far below, they are loaded when someone comes near
-    page.wait_for_function("[...document.querySelectorAll('#cards img:not([hidden])')].every(i => i.naturalWidth)")
+    for _ in range(100):  # not wait_for_function, whose eval the page's policy forbids
+        if page.eval_on_selector_all("#cards img:not([hidden])", "all => all.every(i => i.naturalWidth)"):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("some pictures are not loaded")
 
 
 def test_the_enlarged_view_works_by_keyboard_alone(page: Any) -> None:
