@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps
-from cpal.evaluation.scoring import count_maps, otsu, score_masks, sum_over_images, sweep, threshold_grid
+from cpal.evaluation.scoring import count_maps, count_masks, otsu, sum_over_images, sweep, threshold_grid
 from cpal.maps.cams import MAP_NAMES, read_maps
 from cpal.method.groups import Origins
 from cpal.method.learner import ContextPrototypeLearner, Instances
@@ -113,7 +113,7 @@ def spread_of_bank(learner: ContextPrototypeLearner, classes: Sequence[str]) -> 
 
 def confusion_rows(dataset: Dataset, records: list[Record], maps: LabelMaps, *, workers: int) -> Rows:
     """Pixels of each true class by predicted class; the last column is void, which no class predicts."""
-    confusion = score_masks(dataset, records, maps.read, workers=workers)
+    confusion = count_masks(dataset, records, maps.read, workers=workers)["confusion"]
     names = ["background", *dataset.classes]
     return [
         {"truth": name, **dict(zip([*names, "void"], row.tolist(), strict=True))}

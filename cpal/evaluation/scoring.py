@@ -19,15 +19,19 @@ from cpal.running.parallel import processes
 Read = Callable[[Record], np.ndarray]
 
 
-def score_masks(dataset: Dataset, records: list[Record], read: Read, *, workers: int) -> np.ndarray:
-    """Confusion matrix (K, K + 1) of the label maps that `read` gives for the records."""
-
+def count_masks(
+    dataset: Dataset, records: list[Record], read: Read, *, workers: int, confidence: Read | None = None
+) -> dict[str, np.ndarray]:
+    """`confusion` (K, K + 1) of the label maps that `read` gives for the records; with `confidence`, also `bins`, see
+    `count_bins`. Without records, the result is empty."""
     classes = dataset.num_classes  # joblib sends a task all variables of its function: keep the data set out of it
 
     def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
-        return {"confusion": confusion_matrix(truth, read(record), classes)}
+        label = read(record)
+        bins = {} if confidence is None else {"bins": count_bins(truth, label, confidence(record))}
+        return {"confusion": confusion_matrix(truth, label, classes)} | bins
 
-    return sum_over_images(score, dataset, records, workers=workers)["confusion"]
+    return sum_over_images(score, dataset, records, workers=workers)
 
 
 def score_step(
@@ -45,14 +49,7 @@ def score_step(
     does, they include `ece`, and the details `reliability`. Without records, and where the ground truth is void
     throughout, all three results are empty.
     """
-    classes = dataset.num_classes
-
-    def score(record: Record, truth: np.ndarray) -> dict[str, np.ndarray]:
-        label = read(record)
-        bins = {} if confidence is None else {"bins": count_bins(truth, label, confidence(record))}
-        return {"confusion": confusion_matrix(truth, label, classes)} | bins
-
-    total = sum_over_images(score, dataset, records, workers=workers)
+    total = count_masks(dataset, records, read, workers=workers, confidence=confidence)
     if not records or not total["confusion"].any():
         return {}, [], {}
     confusion, name = total["confusion"], {"train": "score", "val": "val"}[records[0].split]

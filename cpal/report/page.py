@@ -65,11 +65,12 @@ class Curve:
 @dataclass(frozen=True)
 class Scores:
     """`metrics` as evaluate writes them, without `miou` where there is no ground truth; `iou` in percent by class;
-    `rows` of the table of scores."""
+    `rows` of the table of scores; `reliability`: accuracy over confidence of the pixels in percent, where scored."""
 
     metrics: Mapping[str, Any]
     iou: Mapping[str, float]
     rows: Sequence["ScoreRow"] = ()
+    reliability: Curve | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,6 @@ class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
-    `reliability` is the accuracy over the confidence of the model's pixels, None where no validation image has a mask;
     `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class."""
 
     classes: Sequence[str]
@@ -127,7 +127,6 @@ class Report:
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
     times: Mapping[str, Taken] = field(default_factory=dict)
-    reliability: Curve | None = None
     prototypes: Sequence[Prototypes] | None = None
     sources: Mapping[tuple[str, int], Layer] = field(default_factory=dict)
 

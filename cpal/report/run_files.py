@@ -21,7 +21,7 @@ def read_step(folder: Path, name: str, *, note: str = "") -> Scores:
     """
     figures, by_class = read_scores(folder, name)
     with reading(folder / f"{name}_details.json", stage=f"evaluate_{name}"):
-        return Scores(figures, by_class, list(_score_rows(name, figures, note)))
+        return Scores(figures, by_class, list(_score_rows(name, figures, note)), _reliability(figures))
 
 
 def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[ScoreRow]:
@@ -44,17 +44,11 @@ def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[Sc
         yield ScoreRow("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
 
 
-def read_reliability(folder: Path) -> Curve | None:
-    """Accuracy over confidence of the segmentation model's pixels, in percent; None where it was not scored.
-
-    Raises UserError when the metrics are missing or damaged.
-    """
-    figures, _ = read_scores(folder, "segmentation")
-    if "ece" not in figures:
+def _reliability(metrics: Mapping[str, Any]) -> Curve | None:
+    if "ece" not in metrics:
         return None
-    with reading(folder / "segmentation_details.json", stage="evaluate_segmentation"):
-        confidence, accuracy = (figures[f"reliability_{part}"] for part in ("confidence", "accuracy"))
-        return Curve("reliability", [float(value) for value in confidence.values()], [accuracy[n] for n in confidence])
+    confidence, accuracy = (metrics[f"reliability_{part}"] for part in ("confidence", "accuracy"))
+    return Curve("reliability", [float(value) for value in confidence.values()], [accuracy[n] for n in confidence])
 
 
 def read_labels(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A stage's settings and data set, its unfinished work, its images in parallel, and the publishing of its results."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,9 +107,11 @@ class Job:
         """A folder on the outputs' disk, and no output, for what is not whole yet."""
         return self.out or DATA
 
-    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
+    def publish(
+        self, folder: Path, outs: dict[str, Path], *, keep: bool = False, files: Collection[str] | None = None
+    ) -> None:
         """Make folder/NAME the output of each name, see `publishing.publish`."""
-        publish(folder, outs, scratch=self.scratch, keep=keep)
+        publish(folder, outs, scratch=self.scratch, keep=keep, files=files)
 
     def publish_images(
         self,
@@ -126,7 +128,7 @@ class Job:
         `within`: the folders below NAME that hold a file of each image; "" is NAME itself.
         """
         files = {(Path(part) / f"{record.image_id}{ending}").as_posix() for record in records for part in within}
-        publish(folder, {name: out}, scratch=self.scratch, files=files)
+        self.publish(folder, {name: out}, files=files)
 
 
 def in_parallel(workers: int, what: str, function: Callable[..., T], *items: Sequence[Any]) -> list[T]:

@@ -1,6 +1,6 @@
 """The job of a stage with a network: its device, and its share of the images when torchrun starts several processes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,27 +62,13 @@ class NetworkJob(Job):
         """The records that this process works on."""
         return share(records)
 
-    def publish(self, folder: Path, outs: dict[str, Path], *, keep: bool = False) -> None:
-        """As a job of one process, once all processes have done their share."""
-        meet()
-        if self.first:
-            super().publish(folder, outs, keep=keep)
-        meet()
-
-    def publish_images(
-        self,
-        folder: Path,
-        name: str,
-        out: Path,
-        records: Sequence[Record],
-        ending: str,
-        *,
-        within: Sequence[str] = ("",),
+    def publish(
+        self, folder: Path, outs: dict[str, Path], *, keep: bool = False, files: Collection[str] | None = None
     ) -> None:
         """As a job of one process, once all processes have done their share."""
         meet()
         if self.first:
-            super().publish_images(folder, name, out, records, ending, within=within)
+            super().publish(folder, outs, keep=keep, files=files)
         meet()
 
     @cached_property

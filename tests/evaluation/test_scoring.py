@@ -11,9 +11,9 @@ from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.evaluation.scoring import (
     count_maps,
+    count_masks,
     otsu,
     score_histogram,
-    score_masks,
     score_seeds,
     score_step,
     score_walk,
@@ -101,7 +101,9 @@ def test_workers_do_not_change_scores(tiny_dataset: Dataset, cam_folder: Path) -
 
 def test_perfect_masks_score_a_hundred(tiny_dataset: Dataset) -> None:
     records = tiny_dataset.scored("val")
-    confusion = score_masks(tiny_dataset, records, lambda r: read_mask(tiny_dataset.mask_path(r)), workers=1)
+    confusion = count_masks(tiny_dataset, records, lambda r: read_mask(tiny_dataset.mask_path(r)), workers=1)[
+        "confusion"
+    ]
     assert mean_iou(confusion) == 100
 
 

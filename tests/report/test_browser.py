@@ -23,9 +23,10 @@ def report(tmp_path: Path) -> Path:
     """The page of four images of two classes, whose pictures lie in a folder beside it."""
     (tmp_path / "images").mkdir()
     cards = [_card(tmp_path, i, ["a", "b", "c", "d"][i], ((1,), (2,), (1, 2), (2,))[i]) for i in range(4)]
+    curve = Curve("reliability", [30, 90], [25, 95])
     scores = {
         step: Scores(
-            {"without_truth": FREE, "miou": 50.0, "ece": 5.0}, {}, [ScoreRow("step", step, "", 50.0, 80.0, "t")]
+            {"without_truth": FREE, "miou": 50.0, "ece": 5.0}, {}, [ScoreRow("step", step, "", 50.0, 80.0, "t")], curve
         )
         for step in ("seed", "crf", "pseudo_mask", "segmentation")
     }
@@ -39,7 +40,6 @@ def report(tmp_path: Path) -> Path:
     content = Report(["cat", "dog"], "A run.", scores, *rest)
     content = replace(
         content,
-        reliability=Curve("reliability", [30, 90], [25, 95]),
         times=times,
         prototypes=prototypes,
         sources=sources,
