@@ -55,6 +55,8 @@ def remove(path: Path) -> None:
         try:
             return shutil.rmtree(path)
         except OSError as error:
+            if not path.exists():
+                return
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or not left:
                 raise
 

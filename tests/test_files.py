@@ -101,6 +101,22 @@ def test_a_folder_that_another_process_changes_is_removed(
     assert not folder.exists() and calls == 3
 
 
+def test_two_processes_remove_one_folder(tmp_path: Path) -> None:
+    code = "import sys, pathlib, cpal.files; sys.stdin.read(1); cpal.files.remove(pathlib.Path(sys.argv[1]))"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / str(number)).touch()
+    command = [sys.executable, "-c", code, str(folder)]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("x")
+        process.stdin.flush()
+    assert [process.communicate()[1] for process in running] == ["", ""]
+    assert not folder.exists()
+
+
 def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path) -> None:
         raise OSError(errno.EACCES, "denied", str(path))
