@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from cpal.errors import UserError, again, reading
 
 HOST = re.sub(r"\W", "-", platform.node()) or "host"  # part of temporary names: several machines can write to one disk
 
-TRIES = 10  # to remove a folder that another process changes
+TRIES = 10  # to remove a folder that another process writes into
 
 
 def temporary_name() -> str:
@@ -53,12 +54,23 @@ def remove(path: Path) -> None:
         return
     for left in reversed(range(TRIES)):
         try:
-            return shutil.rmtree(path)
+            return _remove_tree(path)
         except OSError as error:
-            if not path.exists():
-                return
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or not left:
+            if error.errno != errno.ENOTEMPTY or not left:
                 raise
+
+
+def _remove_tree(path: Path) -> None:
+    """shutil.rmtree, which passes over what another process has just removed."""
+
+    def pass_over(_: Any, __: str, error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=pass_over)
+    else:
+        shutil.rmtree(path, onerror=lambda function, name, info: pass_over(function, name, info[1]))
 
 
 def modified(path: Path) -> float:
