@@ -13,7 +13,7 @@ IMAGES = 12
 def thresholds(images: int, size: tuple[int, int], count: int, classes: int) -> Pair:
     """mIoU at this many thresholds from stored maps (quarter size); every pass resizes the maps, as it reads them."""
     from cpal.evaluation.metrics import confusion_matrix, mean_iou
-    from cpal.evaluation.scoring import sweep, sweep_counts
+    from cpal.evaluation.scoring import sweep_counts, sweep_curve
     from cpal.maps.cams import map_size, resize_maps
 
     rng, small = np.random.default_rng(0), map_size(size)
@@ -27,7 +27,7 @@ def thresholds(images: int, size: tuple[int, int], count: int, classes: int) -> 
     def once() -> list[float]:
         total = sum(sweep_counts(truth, resize_maps(maps, size), shown, grid, classes) for truth, maps, shown in data)
         assert isinstance(total, np.ndarray)
-        return sweep(total)
+        return sweep_curve(total)
 
     def passes() -> list[float]:
         curve = []

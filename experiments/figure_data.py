@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps
-from cpal.evaluation.scoring import count_maps, count_masks, otsu, sum_over_images, sweep, threshold_grid
+from cpal.evaluation.scoring import count_maps, count_masks, otsu, sum_over_images, sweep_curve, threshold_grid
 from cpal.maps.cams import MAP_NAMES, read_maps
 from cpal.method.groups import Origins
 from cpal.method.learner import ContextPrototypeLearner, Instances
@@ -146,7 +146,7 @@ def threshold_rows(
     total = sum_over_images(count, dataset, records, workers=workers)
     rows: Rows = []
     for name, thresholds in grid.items():
-        curve = sweep(total[name])
+        curve = sweep_curve(total[name])
         marks: dict[int, list[str]] = {}
         for mark, index in (
             ("fixed", int(np.flatnonzero(thresholds == fixed[name])[0])),

@@ -14,7 +14,7 @@ from cpal.report.looks import Results
 from cpal.report.page import STEPS
 from cpal.report.prototypes import NEAREST, arrange
 from cpal.report.provenance import commit, locked_outs, versions
-from cpal.report.run_files import read_curves, read_diagnostics, read_labels, read_step
+from cpal.report.run_files import read_curves, read_diagnostics, read_label_scores, read_step
 from cpal.report.words import SEED_SOURCE
 from cpal.running.times import read_taken
 from stages.job.announce import pipeline
@@ -79,7 +79,7 @@ def _figures(job: Job) -> dict[str, Any]:
         curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
     return {
         "scores": {name: read_step(METRICS, name, note=notes.get(name, "")) for name in STEPS},
-        "labels": read_labels(METRICS) if _trained(job) else None,
+        "labels": read_label_scores(METRICS) if _trained(job) else None,
         "curves": curves,
         "prototypes": prototypes,
         "params": job.params.read_text(encoding="utf-8"),

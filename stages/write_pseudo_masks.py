@@ -8,7 +8,7 @@ from cpal.data.dataset import Record
 from cpal.data.masks import write_mask
 from cpal.maps.corrected import corrected_ids, read_corrected
 from cpal.maps.refined import pseudo_mask
-from cpal.maps.walked import read_labels
+from cpal.maps.walked import read_walk_or_crf
 from stages.job.job import Job, run_stage
 from stages.job.paths import AFFINITY, CORRECTED_MASKS, PSEUDO_MASKS
 
@@ -26,7 +26,7 @@ def main(job: Job) -> None:
         write_mask(folder / "pseudo_masks" / f"{record.image_id}.png", mask, folder)
 
     def write_one(record: Record, _: Path) -> None:
-        refined = read_labels(
+        refined = read_walk_or_crf(
             AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
         )
         write(record, pseudo_mask(refined, min_confidence=settings.min_confidence))

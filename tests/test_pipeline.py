@@ -20,7 +20,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cpal.evaluation.score_files import read_scores
-from cpal.report.run_files import read_labels
+from cpal.report.run_files import read_label_scores
 from cpal.settings.profiles import merged, plain_yaml
 
 pytestmark = pytest.mark.slow
@@ -146,7 +146,7 @@ def test_metrics_share_their_keys(clone: Path) -> None:
     seed, _ = read_scores(clone / "data" / "metrics", "seed")
     for map_name in ("cam", "pacam", "taught"):
         assert {"miou", "miou_oracle", "threshold_oracle"} <= set(seed[map_name])
-    assert read_labels(clone / "data" / "metrics").keys() >= {"map", "f1", "split"}
+    assert read_label_scores(clone / "data" / "metrics").keys() >= {"map", "f1", "split"}
 
 
 def test_git_sees_metrics_and_no_output(clone: Path) -> None:

@@ -21,7 +21,7 @@ def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, b
     label starts with its confidence, and the other labels share the rest evenly.
     """
     if isinstance(source, Refined):
-        scores = crf_scores(source, classes)
+        scores = label_scores(source, classes)
         scores = F.interpolate(scores[None], size=map_size(source.label.shape), mode="area")[0]
         return scores if background == "walk" else scores[1:]
     maps = [(source.maps[name], rule.thresholds[name]) for name in rule.maps]
@@ -32,7 +32,7 @@ def start_maps(source: CamFile | Refined, classes: np.ndarray, rule: SeedRule, b
     return mean if background != "walk" else torch.cat([1 - strongest, mean])
 
 
-def crf_scores(refined: Refined, classes: np.ndarray) -> Tensor:
+def label_scores(refined: Refined, classes: np.ndarray) -> Tensor:
     """Probability of background and of each class, float32 (K + 1, H, W), estimated from label and confidence."""
     sure = refined.confidence.astype(np.float32) / 255
     rest = (1 - sure) / max(1, len(classes))

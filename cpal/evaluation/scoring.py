@@ -153,7 +153,7 @@ def sum_over_images(
 
 def at_thresholds(counts: np.ndarray, pixels: np.ndarray, grid: np.ndarray, fixed: float) -> dict[str, Any]:
     """mIoU at the fixed, Otsu's and the best threshold, from sums of `sweep_counts` and of `score_histogram`."""
-    curve, free = sweep(counts), otsu(pixels, grid)
+    curve, free = sweep_curve(counts), otsu(pixels, grid)
     best = int(np.argmax(curve))
     return {
         "miou": round(curve[int(np.flatnonzero(grid == fixed)[0])], 3),
@@ -205,7 +205,7 @@ def otsu(pixels: np.ndarray, thresholds: np.ndarray) -> int:
     return int(np.argmax(below * above * apart**2))
 
 
-def sweep(counts: np.ndarray) -> list[float]:
+def sweep_curve(counts: np.ndarray) -> list[float]:
     """mIoU at each threshold, from the sum of `sweep_counts` over all images."""
     above = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]  # pixels with at least j thresholds below their score
     curve = []

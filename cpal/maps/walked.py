@@ -95,7 +95,7 @@ def is_walk(folder: Path, record: Record) -> bool:
     return "scores" in _stored(folder, record).content
 
 
-def read_labels(folder: Path, record: Record, *, power: float, background_threshold: float) -> Refined:
+def read_walk_or_crf(folder: Path, record: Record, *, power: float, background_threshold: float) -> Refined:
     """Label and confidence from a file of the stage propagate_affinity, which holds maps after a walk or labels.
 
     Raises UserError as `read_walk` and `read_crf`.

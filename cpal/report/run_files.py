@@ -51,7 +51,7 @@ def _reliability(metrics: Mapping[str, Any]) -> Curve | None:
     return Curve("reliability", [float(value) for value in confidence.values()], [accuracy[n] for n in confidence])
 
 
-def read_labels(folder: Path) -> dict[str, Any]:
+def read_label_scores(folder: Path) -> dict[str, Any]:
     """The classifier's metrics, as evaluate_labels wrote them.
 
     Raises UserError when they are missing or damaged.

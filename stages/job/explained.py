@@ -12,7 +12,7 @@ from cpal.explain.steps import Published
 from cpal.maps.cams import read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
-from cpal.maps.walked import read_labels
+from cpal.maps.walked import read_walk_or_crf
 from cpal.method.classifier import Classifier, load_classifier
 from cpal.method.fit_prototypes import load_bank
 from cpal.method.groups import check_images
@@ -48,7 +48,7 @@ def read_published(job: NetworkJob, record: Record) -> Published:
     walk = None
     maps, crf = read_maps(job.maps, record, rule.maps), read_crf(CRF, record)
     if config.affinity.method != "none":
-        walk = read_labels(
+        walk = read_walk_or_crf(
             AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
         )
     return Published(

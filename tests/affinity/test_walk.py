@@ -13,7 +13,7 @@ from cpal.errors import UserError
 from cpal.maps.cams import CamFile
 from cpal.maps.refined import Refined, write_crf
 from cpal.maps.seeds import SeedRule
-from cpal.maps.walked import WalkFile, is_walk, read_labels, read_walk, walked_labels, write_walk
+from cpal.maps.walked import WalkFile, is_walk, read_walk, read_walk_or_crf, walked_labels, write_walk
 from cpal.settings.config import Config, WalkConfig
 
 CLASSES = np.array([2, 5])
@@ -142,12 +142,12 @@ def test_labels_come_from_either_kind_of_file(tmp_path: Path, power: float) -> N
     scores = np.zeros((2, 2, 2, 2), np.float32)
     scores[0, 0], scores[1, 1] = 0.75, 0.5
     write_walk(tmp_path / "walk.npz", WalkFile(CLASSES, scores, (8, 8), (1.0, 2.0)))
-    found = read_labels(tmp_path, walk, power=power, background_threshold=0.25)
+    found = read_walk_or_crf(tmp_path, walk, power=power, background_threshold=0.25)
     assert (found.label == {1.0: 2, 2.0: 5}[power]).all()
     assert (found.confidence == round(255 * {1.0: 0.75, 2.0: 2 / 3}[power])).all()
     passed_on = Refined(np.full((8, 8), 5, np.uint8), np.full((8, 8), 99, np.uint8))
     write_crf(tmp_path / "crf.npz", passed_on)
-    found = read_labels(tmp_path, crf, power=power, background_threshold=0.25)
+    found = read_walk_or_crf(tmp_path, crf, power=power, background_threshold=0.25)
     assert np.array_equal(found.label, passed_on.label) and np.array_equal(found.confidence, passed_on.confidence)
     assert is_walk(tmp_path, walk) and not is_walk(tmp_path, crf)
 
@@ -157,4 +157,4 @@ def test_a_file_that_cannot_be_read_names_its_stage(tmp_path: Path, content: byt
     if content is not None:
         (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(UserError, match="a.npz: .*propagate_affinity"):
-        read_labels(tmp_path, picture("a"), power=1.0, background_threshold=0.25)
+        read_walk_or_crf(tmp_path, picture("a"), power=1.0, background_threshold=0.25)

@@ -17,8 +17,8 @@ from cpal.evaluation.scoring import (
     score_seeds,
     score_step,
     score_walk,
-    sweep,
     sweep_counts,
+    sweep_curve,
     threshold_grid,
 )
 from cpal.maps.cams import MAP_NAMES, CamFile, resize_maps, write_cam
@@ -50,7 +50,7 @@ def test_sweep_is_each_threshold_on_its_own(void: bool) -> None:
     if void:
         truth[::3] = VOID
     thresholds = np.array([0.1, 0.35, 0.5, 0.9])
-    curve = sweep(sweep_counts(truth, maps, classes, thresholds, 4))
+    curve = sweep_curve(sweep_counts(truth, maps, classes, thresholds, 4))
     for threshold, value in zip(thresholds, curve, strict=True):
         predicted = np.where(maps.max(axis=0) > threshold, classes[maps.argmax(axis=0)], 0).astype(np.uint8)
         assert value == pytest.approx(mean_iou(confusion_matrix(truth, predicted, 4)))
