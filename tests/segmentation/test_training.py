@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmseg.evaluation import IoUMetric
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset
 from cpal.data.masks import VOID, LabelMaps, read_mask
@@ -20,13 +20,13 @@ from cpal.errors import UserError
 from cpal.evaluation.metrics import class_iou, confusion_matrix
 from cpal.segmentation.deeplab import (
     BalancedCrossEntropy,
-    DeepLabV2Head,
     SegmentationLoss,
     Segmentor,
     build_segmentor,
     predict,
     train_segmentation,
 )
+from cpal.segmentation.heads import DeepLabV2Head
 from cpal.settings.config import Config, SegmentationConfig
 from cpal.training import loop
 from cpal.training.loop import Run
@@ -127,15 +127,48 @@ def test_resnet101_is_the_papers_at_stride_eight(small: SegmentationConfig) -> N
     assert norms and not any(norm.training for norm in norms)
 
 
-def test_deeplabv3plus_sees_the_first_stage(small: SegmentationConfig) -> None:
-    """Maps at a quarter of the image, and gradients that reach the first stage past the other stages."""
-    settings = small.model_copy(update={"weights": "none", "head": "deeplabv3plus", "head_channels": 32})
-    model = build_segmentor(settings, 5).eval()
-    stages = [stage.detach().requires_grad_() for stage in model.backbone(torch.rand(1, 3, 64, 80))]
-    logits = model.decode_head(stages)
-    assert logits.shape == (1, 5, 16, 20)
-    first, last = torch.autograd.grad(logits.abs().sum(), (stages[0], stages[-1]))
-    assert first.abs().sum() > 0 and last.abs().sum() > 0
+class TestDeepLabV3PlusHead:
+    @pytest.fixture
+    def model(self, small: SegmentationConfig) -> Segmentor:
+        settings = {"weights": "none", "head": "deeplabv3plus", "head_channels": 32, "dilations": (2, 3)}
+        return build_segmentor(small.model_copy(update=settings), 5).eval()
+
+    def test_sees_the_second_stage(self, model: Segmentor) -> None:
+        """Maps at an eighth of the image, and gradients that reach the second stage past the other stages."""
+        stages = [stage.detach().requires_grad_() for stage in model.backbone(torch.rand(1, 3, 64, 80))]
+        logits = model.decode_head(stages)
+        assert logits.shape == (1, 5, 8, 10)
+        second, last = torch.autograd.grad(logits.abs().sum(), (stages[1], stages[-1]))
+        assert second.abs().sum() > 0 and last.abs().sum() > 0
+
+    def test_against_plain_torch(self, model: Segmentor) -> None:
+        second, last = torch.randn(2, 40, 8, 10), torch.randn(2, 320, 4, 5)
+        weights = iter(model.decode_head.state_dict().values())
+        final, final_bias = next(weights), next(weights)
+
+        def normed(maps: Tensor) -> Tensor:
+            """1x1 convolution as a matrix product, mean 0 and variance 1 in each of 16 groups, ReLU."""
+            maps = torch.einsum("oc,bchw->bohw", next(weights).flatten(1), maps)
+            groups = maps.reshape(2, 16, -1)
+            groups = (groups - groups.mean(-1, keepdim=True)) / (
+                groups.var(-1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
+            scale, shift = (next(weights).view(-1, 1, 1) for _ in range(2))
+            return (groups.view_as(maps) * scale + shift).relu()
+
+        def depthwise(maps: Tensor, dilation: int) -> Tensor:
+            return F.conv2d(maps, next(weights), padding=dilation, dilation=dilation, groups=maps.shape[1])
+
+        parts = [normed(last), normed(depthwise(last, 2)), normed(depthwise(last, 3))]
+        whole = last.mean((2, 3)) @ next(weights).flatten(1).T + next(weights)
+        parts.append(whole.relu()[:, :, None, None].expand_as(parts[0]))
+        joined = F.interpolate(normed(torch.cat(parts, 1)), (8, 10), mode="bilinear")
+        joined = torch.cat([joined, normed(second)], 1)
+        for _ in range(2):
+            joined = normed(depthwise(joined, 1))
+        expected = torch.einsum("oc,bchw->bohw", final.flatten(1), joined) + final_bias.view(-1, 1, 1)
+        torch.testing.assert_close(model.decode_head([None, second, None, last]), expected, atol=1e-4, rtol=1e-4)
+        assert next(weights, None) is None
 
 
 class TestImageHead:
