@@ -49,8 +49,10 @@ def main(job: NetworkJob) -> None:
 
     def refine_one(record: Record, image: Path, probability: np.ndarray) -> None:
         refined = refine_probabilities(read_record_image(image, record), probability, settings.crf)
-        confidence = at_temperature(refined, refined.max(axis=0), settings.temperature)
-        write(record, refined.argmax(axis=0).astype(np.uint8), np.rint(255 * confidence).astype(np.uint8))
+        label = refined.argmax(axis=0)
+        chosen = np.take_along_axis(probability, label[None], axis=0)[0]
+        confidence = at_temperature(probability, chosen, settings.temperature)
+        write(record, label.astype(np.uint8), np.rint(255 * confidence).astype(np.uint8))
 
     if settings.crf.iterations:
         tasks = (

@@ -8,15 +8,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
+SMALLEST = 1e-12  # probability that counts as 0: a CRF can choose a class that the network excludes
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 
-def at_temperature(probability: Array, best: Array, temperature: float) -> Array:
-    """Probability (H, W) of the likeliest class, in 0..1, of probabilities (K, H, W) at a temperature above 0.
+def at_temperature(probability: Array, chosen: Array, temperature: float) -> Array:
+    """Probability (H, W) of the chosen class, in 0..1, of probabilities (K, H, W) at a temperature above 0.
 
-    `best` (H, W) is the highest of them. All become p^(1 / temperature), brought to the sum 1 again, so that no label
-    changes (Guo et al., ICML 2017, Section 4.2, whose logits are log p).
+    `chosen` (H, W) is that class's among them. All become p^(1 / temperature), brought to the sum 1 again, so that
+    their order stays (Guo et al., ICML 2017, Section 4.2, whose logits are log p).
     """
     if temperature == 1:
-        return best
-    return 1 / ((probability / best) ** (1 / temperature)).sum(0)
+        return chosen
+    return 1 / ((probability / chosen.clip(min=SMALLEST)) ** (1 / temperature)).sum(0)

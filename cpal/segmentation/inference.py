@@ -48,8 +48,9 @@ def label_photo(
     """Label an image uint8 (H, W, 3); if its long side exceeds `long_side`, the network sees it at that size.
 
     The network has learned objects at that size; final_test.scales and flip apply on top of it. For any other image,
-    the labels equal those of the predict_segmentation stage. With final_test.crf.iterations, labels and confidence come
-    from the CRF, see `refined`. Pixels of a confidence below `min_confidence`, 0 to 1, become void.
+    the labels equal those of the predict_segmentation stage. With final_test.crf.iterations, the labels come from the
+    CRF, see `refined`; the confidence is the network's in these labels, because a CRF's probabilities are near 0 and 1.
+    Pixels of a confidence below `min_confidence`, 0 to 1, become void.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     height, width = image.shape[:2]
@@ -57,13 +58,14 @@ def label_photo(
     seen = max(size) if size != (height, width) else None
     views = image_views(pixels, settings.scales, flip=settings.flip, long_side=seen)
     small = probabilities(segmentor, size, views).cpu()
-    if settings.crf.iterations:
-        small = refined(small, pixels, settings.crf)
+    after = refined(small, pixels, settings.crf) if settings.crf.iterations else small
     labels, confidence = np.empty((2, height, width), np.uint8)
     pixels_of, sums = np.zeros(len(small), np.int64), np.zeros(len(small))
-    for top, band in enlarged(small, (height, width), band=max(1, BAND // width)):
-        best, likeliest = band.max(dim=0)
-        label, sure = likeliest.numpy().astype(np.uint8), at_temperature(band, best, settings.temperature).numpy()
+    of_network, of_crf = (enlarged(maps, (height, width), band=max(1, BAND // width)) for maps in (small, after))
+    for top, band in of_network:
+        likeliest = (next(of_crf)[1] if settings.crf.iterations else band).argmax(dim=0)
+        sure = at_temperature(band, band.gather(0, likeliest[None])[0], settings.temperature).numpy()
+        label = likeliest.numpy().astype(np.uint8)
         label[sure < min_confidence] = VOID
         kept = label != VOID
         pixels_of += np.bincount(label[kept], minlength=len(small))
@@ -71,7 +73,7 @@ def label_photo(
         rows = slice(top, top + len(label))
         labels[rows], confidence[rows] = label, np.rint(255 * sure)
     means = np.divide(sums, pixels_of, out=np.zeros(len(sums)), where=pixels_of > 0)
-    crf_size = (small.shape[1], small.shape[2]) if settings.crf.iterations and small.shape[1:] != labels.shape else None
+    crf_size = (after.shape[1], after.shape[2]) if settings.crf.iterations and after.shape[1:] != labels.shape else None
     return Labeled(labels, confidence, 100 * pixels_of / labels.size, 100 * means, crf_size)
 
 
