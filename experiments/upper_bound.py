@@ -12,11 +12,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from filelock import FileLock, Timeout
 
 import stages.job.options
 from cpal.data.dataset import Dataset, Record, read_dataset
+from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
@@ -68,10 +70,11 @@ def outlook(seeds: int, left: int, images: int) -> str:
 def one_seed(
     config: Config, dataset: Dataset, records: list[Record], seed: int, key: str, *, device: str, loaders: int
 ) -> Scores:
-    """Train on the masks of the records, and score the validation images."""
+    """Train on the masks of the records, and score the validation images as predict_segmentation labels them."""
     from cpal.data.views import pyramid_loader
     from cpal.evaluation.scoring import score_step
-    from cpal.segmentation.deeplab import predict, train_segmentation
+    from cpal.maps.crf import refine_probabilities
+    from cpal.segmentation.deeplab import probabilities, train_segmentation
     from cpal.training.loop import Run
     from stages.job.device import torch_device
 
@@ -88,7 +91,12 @@ def one_seed(
     scored, test = dataset.scored("val"), config.final_test
     loader = pyramid_loader(dataset, scored, scales=test.scales, flip=test.flip, long_side=None, workers=loaders)
     views = progress(loader, total=len(scored), what=f"predict, seed {seed}")
-    labels = {record.image_id: predict(segmentor, size, looks) for record, size, looks in views}
+    labels = {}
+    for record, size, looks in views:
+        found = probabilities(segmentor, size, looks).cpu().numpy()
+        if test.crf.iterations:
+            found = refine_probabilities(read_record_image(dataset.image_path(record), record), found, test.crf)
+        labels[record.image_id] = found.argmax(axis=0).astype(np.uint8)
     metrics, rows, _ = score_step(dataset, scored, lambda record: labels[record.image_id], workers=1)
     remove(folder)
     return {"mIoU": metrics["miou"]} | {row["class"]: row["iou"] for row in rows}

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
-SMALLEST = 1e-12  # probability that counts as 0: a CRF can choose a class that the network excludes
+SMALLEST = (
+    1e-12  # stands for a probability of 0 where it divides; a CRF can choose a class to which the network gives 0
+)
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 

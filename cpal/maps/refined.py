@@ -54,8 +54,8 @@ def pseudo_mask(refined: Refined, *, min_confidence: float) -> np.ndarray:
 def void_unsure(mask: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Label map uint8 (H, W) with void for the background where a class scores more than the threshold.
 
-    scores (classes, H, W) are the seed's, without its background's: from 0.5 on they would have made a seed. Pixels
-    between say that refinement took a part of an object for background, or that a map is too large; ours.
+    scores (classes, H, W) are those of `seed_scores` without the background. A score above 0.5 makes a seed. Refinement
+    often cuts off parts of an object; there the mask says background, but the score is still high. Ours.
     """
     unsure = (mask == BACKGROUND) & (scores.max(axis=0, initial=0) > threshold)
     return np.where(unsure, np.uint8(VOID), mask)

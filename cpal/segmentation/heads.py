@@ -46,9 +46,9 @@ class DeepLabV2Head(BaseDecodeHead):
 class DeepLabV3PlusHead(BaseDecodeHead):
     """The head of DeepLabV3+, made for few images: a pyramid on the last map, refined with the map of the second stage.
 
-    Where it differs from Chen et al. 2018: group norm, because batches are small; no norm between a depthwise
-    convolution and its 1x1 convolution, because a norm over the whole map there takes away how strongly an image shows
-    a channel, and classes are confused; the second stage, at an eighth of the image, instead of the first.
+    Differences from Chen et al. 2018: group norm, because batches are small; no norm between a depthwise convolution
+    and its 1x1 convolution; the second stage, at an eighth of the image, instead of the first. With group norm at both
+    places and the first stage, MMSegmentation's head confused more classes (docs/results/notebook.md).
 
     in_channels: of the second and of the last stage.
     """

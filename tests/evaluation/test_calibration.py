@@ -91,3 +91,6 @@ def test_temperature_divides_the_logits(temperature: float, kind: Callable[[np.n
 def test_temperature_of_a_certain_pixel() -> None:
     certain = np.array([[[1.0]], [[0.0]]], np.float32)
     assert at_temperature(certain, certain.max(axis=0), 5.0) == 1
+    with np.errstate(all="raise"):  # a class of probability 0, chosen by a CRF
+        assert at_temperature(certain, certain.min(axis=0), 2.0) == pytest.approx(1e-6)
+    assert at_temperature(torch.from_numpy(certain), torch.zeros(1, 1), 2.0) == pytest.approx(1e-6)
