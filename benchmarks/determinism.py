@@ -36,6 +36,7 @@ crf: {{iterations: 2}}
 affinity: {{method: irn, backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32,
   radius: 3}}
 walk: {{steps: 8, radius: 3}}
+pseudo_mask: {{unsure_background: 0.3}}
 segmentation: {{backbone: test_efficientnet, weights: none, iterations: 4, checkpoint_interval: 2, batch_size: 2,
   crop_size: 32}}
 final_test: {{scales: [1.0]}}

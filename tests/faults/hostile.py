@@ -140,7 +140,7 @@ FILES: dict[str, dict[str, tuple[str, Prepare]]] = {
         "pickled weights": ("data/classifier.safetensors", lambda path: _save(path, pickle.dumps(Evil()))),
         "deep header": ("data/prototypes.safetensors", lambda p: _save(p, struct.pack("<Q", 9000) + b"[" * 9000)),
     },
-    "train_segmentation": {"mask is a bomb": ("data/pseudo_masks/train_0000.png", _png_bomb)},
+    "train_segmentation": {"mask is a bomb": ("data/pseudo_masks/training/train_0000.png", _png_bomb)},
 }
 
 
