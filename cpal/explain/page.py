@@ -133,6 +133,11 @@ def _step_words(title: str, shown: Explanation, settings: Config) -> str:
         void = void_percent(by_title["Pseudo-mask"].label)
         least = f"pseudo_mask: min_confidence ({settings.pseudo_mask.min_confidence:g})"
         return f"{void:.1f}% of the pixels: their confidence is below {least}."
+    if title == "Mask to learn from":
+        void, limit = void_percent(by_title[title].label), settings.pseudo_mask.unsure_background
+        return (
+            f"{void:.1f}% are void, also background whose seed scores exceed {limit:g} (pseudo_mask.unsure_background)."
+        )
     if title == "Pseudo-mask" and shown.found.corrected:
         return "Corrected by an annotator: data/corrected_masks."
     return LAYERS[title]

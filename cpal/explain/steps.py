@@ -19,7 +19,8 @@ class Published:
     """Results of one training image.
 
     walk is None where affinity.method is none: the CRF's labels are passed on. corrected: the pseudo-mask is one that
-    an annotator corrected. truth is None without ground truth.
+    an annotator corrected. to_learn is the mask that the segmentation model learns from, None where it is the
+    pseudo-mask. truth is None without ground truth.
     """
 
     maps: CamFile
@@ -28,6 +29,7 @@ class Published:
     walk: Refined | None
     pseudo_mask: np.ndarray
     corrected: bool
+    to_learn: np.ndarray | None
     truth: np.ndarray | None
 
 
@@ -62,14 +64,19 @@ def changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def steps(found: Published, classes: Sequence[int]) -> list[Step]:
-    """Seeds, CRF, random walk where there is one, pseudo-mask and ground truth, with figures of the classes."""
+    """Seeds, CRF, random walk, pseudo-mask, mask to learn from and ground truth, as far as they exist, with figures of
+    the classes."""
     labels = {"Seeds": seed_map(found.maps, found.rule), "CRF": found.crf.label}
     if found.walk is not None:
         labels["Random walk"] = found.walk.label
     labels["Pseudo-mask"] = found.pseudo_mask
+    if found.to_learn is not None:
+        labels["Mask to learn from"] = found.to_learn
     if found.truth is not None:
         labels["Ground truth"] = found.truth
-    alone = {"Ground truth"} if found.corrected else {"Ground truth", "Pseudo-mask"}  # which only adds void
+    alone = {"Ground truth", "Mask to learn from"}  # which only adds void
+    if not found.corrected:
+        alone.add("Pseudo-mask")  # likewise
     made: list[Step] = []
     for title, label in labels.items():
         change = changes(made[-1].label, label) if made and title not in alone else None

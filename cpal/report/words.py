@@ -6,7 +6,7 @@ LAYERS = {
     "PACAM": "CPAL's map from context prototypes. Good: bright on the whole object, not only on its most typical part.",
     "Taught CAM": "Map of a layer that learned from sure pixels. Good: the object, with the sharpest border.",
     "CRF": "The seeds after the CRF, which pulls borders to edges of the photograph. Good: borders follow the object.",
-    "Pseudo-mask": "What the segmentation model learns from. Hatched pixels are void and left out. Good: few.",
+    "Pseudo-mask": "The final mask of a training image. Hatched pixels are void: nothing is learned there. Good: few.",
     "Prediction": "What the trained model sees, without the labels. Good: as the pseudo-mask, with fewer slips.",
     "Ground truth": "The mask drawn by hand, used for scores only.",
 }

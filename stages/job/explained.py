@@ -10,7 +10,7 @@ from cpal.explain.neighbors import Fitted, fitted
 from cpal.explain.page import Explanation
 from cpal.explain.steps import Published
 from cpal.maps.cams import read_maps
-from cpal.maps.refined import read_crf
+from cpal.maps.refined import TRAINING, read_crf
 from cpal.maps.seeds import seed_rule
 from cpal.maps.walked import read_walk_or_crf
 from cpal.method.classifier import Classifier, load_classifier
@@ -45,21 +45,18 @@ def read_published(job: NetworkJob, record: Record) -> Published:
     config = job.config
     settings = config.pseudo_mask
     rule = seed_rule(config.seeds)
-    walk = None
+    corrected = settings.corrected and (CORRECTED_MASKS / f"{record.image_id}.png").exists()
+    walk = to_learn = None
     maps, crf = read_maps(job.maps, record, rule.maps), read_crf(CRF, record)
     if config.affinity.method != "none":
         walk = read_walk_or_crf(
             AFFINITY, record, power=settings.walk_power, background_threshold=settings.background_threshold
         )
-    return Published(
-        maps,
-        rule,
-        crf,
-        walk,
-        LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read(record),
-        settings.corrected and (CORRECTED_MASKS / f"{record.image_id}.png").exists(),
-        None if record.mask is None else read_truth(job.dataset, record),
-    )
+    mask = LabelMaps(PSEUDO_MASKS, "write_pseudo_masks").read(record)
+    if settings.unsure_background is not None and not corrected:
+        to_learn = LabelMaps(PSEUDO_MASKS / TRAINING, "write_pseudo_masks").read(record)
+    truth = None if record.mask is None else read_truth(job.dataset, record)
+    return Published(maps, rule, crf, walk, mask, corrected, to_learn, truth)
 
 
 def explain_image(job: NetworkJob, loaded: Fitted, record: Record, labels: Sequence[int]) -> Explanation:

@@ -17,7 +17,7 @@ from PIL import Image
 import stages.explain as stage
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.images import read_record_image
-from cpal.data.masks import VOID
+from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.explain.build import views_of
 from cpal.explain.choice import find_classes, find_record
@@ -230,6 +230,18 @@ def test_without_ground_truth(run_folder: Path) -> None:
     assert page.pictures[-1][0] == "Pseudo-mask"
 
 
+def test_the_mask_to_learn_from_is_shown_where_there_is_one(run_folder: Path) -> None:
+    set_params("^  unsure_background: ", "  unsure_background: 0.3 ")
+    mask = read_mask(Path("data/pseudo_masks/c.png"))
+    mask[:2] = VOID
+    Path("data/pseudo_masks/training").mkdir()
+    write_mask(Path("data/pseudo_masks/training/c.png"), mask)
+    stage.main("c", out=Path("shown"), device="cpu")
+    page = Page(Path("shown/c.html"))
+    assert [title for title, _ in page.pictures[-2:]] == ["Mask to learn from", "Ground truth"]
+    assert f"{100 * (mask == VOID).mean():.1f}% are void" in page.text and "exceed 0.3" in page.text
+
+
 def test_a_corrected_mask_is_named(run_folder: Path) -> None:
     set_params("^  corrected: false ", "  corrected: true ")
     shutil.copy("data/pseudo_masks/c.png", "data/corrected_masks/c.png")
@@ -308,7 +320,7 @@ def test_steps_of_hand_made_maps() -> None:
     crf = Refined(np.array([[1, 0], [1, 0]], np.uint8), np.full((2, 2), 200, np.uint8))
     mask = np.array([[1, 0], [VOID, 0]], np.uint8)
     truth = np.array([[1, 0], [0, 0]], np.uint8)
-    found = Published(maps, SeedRule("pacam", {"pacam": 0.5}), crf, None, mask, False, truth)
+    found = Published(maps, SeedRule("pacam", {"pacam": 0.5}), crf, None, mask, False, None, truth)
     made = {step.title: step for step in steps(found, [1])}
     assert list(made) == ["Seeds", "CRF", "Pseudo-mask", "Ground truth"]
     assert [made[title].area for title in made] == [[100.0], [50.0], [25.0], [25.0]]
