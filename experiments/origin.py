@@ -3,6 +3,7 @@
 import csv
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from cpal.files import whole_file
 from cpal.report.provenance import commit
 
+UP_TO_DATE = "Data and pipelines are up to date."  # of dvc status
 # What changes no measurement: results of the pipeline itself, pages and tests.
 BESIDE_THE_CODE = ("data", "dvc.lock", "params.yaml", "docs", "tests", "*.md", "mkdocs.yml")
 
@@ -29,6 +31,13 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+
+
+def changed_since_run(*targets: str) -> str:
+    """What `dvc status` says of the targets, or of all stages, and of what they need; empty if all is up to date."""
+    command = ["dvc", "status", *(["--with-deps", *targets] if targets else [])]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return "" if said == UP_TO_DATE else said
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

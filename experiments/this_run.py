@@ -4,7 +4,6 @@ python -m experiments.this_run toy --publish    # in docs/results
 """
 
 import json
-import subprocess
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
 from cpal.settings.config import load_config
 from experiments.ablations import PUBLISHED, RESULTS
-from experiments.origin import origin, write_rows
+from experiments.origin import changed_since_run, origin, write_rows
 from experiments.results import STEP_NAMES, Metrics, measured_values
 from experiments.tables import Row
 from stages.job.options import Params
@@ -26,9 +25,7 @@ def main(
     params: Params = PARAMS,
     publish: Annotated[bool, typer.Option("--publish", help="Write into docs/results.")] = False,
 ) -> None:
-    if (
-        stale := subprocess.run(["dvc", "status"], check=True, capture_output=True, text=True).stdout.strip()
-    ) != UP_TO_DATE:
+    if stale := changed_since_run():
         raise UserError(
             f"the scores are not of these settings and this code; run dvc repro first. dvc status says:\n{stale}"
         )
@@ -46,8 +43,6 @@ def main(
     write_rows(path, [value._asdict() | source for value in values])
     print(path)
 
-
-UP_TO_DATE = "Data and pipelines are up to date."
 
 if __name__ == "__main__":
     stages.job.options.run(main)

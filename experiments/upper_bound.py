@@ -3,10 +3,9 @@
 This is a yardstick, not a part of the pipeline: the pipeline never trains on ground truth. The training is that of
 train_segmentation, with the same settings, on the training images that have a mask. Writes results/upper_bound.json,
 and results/upper_bound.md with the share of this bound that the model trained on pseudo-masks reaches. A killed run
-continues, and a finished seed is not trained again.
+continues, and a finished seed is not trained again while settings, data and code stay the same.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from statistics import mean
@@ -22,13 +21,15 @@ from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
-from cpal.files import file_sha256, remove, write_json
+from cpal.files import remove, write_json
 from cpal.running.times import duration, read_taken
 from cpal.settings.config import Config, load_config
 from experiments.ablations import random_seeds
+from experiments.origin import changed_since_run
 from experiments.results import shown
+from stages.job.fingerprint import fingerprint
 from stages.job.options import Params, progress
-from stages.job.paths import CACHE, DATASET, METRICS, PARAMS, TIMES
+from stages.job.paths import CACHE, DATASET, METRICS, PARAMS, SEGMENTATION, TIMES
 
 RESULTS = Path("results")
 Scores = dict[str, float]  # mIoU under "mIoU", and the IoU of each class by name, in percent
@@ -40,12 +41,15 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     loaders: Annotated[int, typer.Option(min=0, help="Processes that read images ahead of the network.")] = 1,
 ) -> None:
+    from cpal.networks.state_dicts import given_files  # takes seconds, which --help need not wait for
+
     numbers, config, dataset = random_seeds(seeds), load_config(params), read_dataset(DATASET)
     records = [record for record in dataset.split("train") if record.mask is not None]
     if not records or not dataset.scored("val"):
         raise UserError("data.masks: training and validation images need ground-truth masks; name their folder")
-    settings = [config.segmentation.model_dump(), config.final_test.model_dump(), file_sha256(DATASET / "dataset.json")]
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    settings = [config.segmentation.model_dump(), config.final_test.model_dump()]
+    files = given_files(config.segmentation.weights)
+    key = fingerprint("predict_segmentation", settings, {}, files, without=[SEGMENTATION])  # its deps train it, too
     path = RESULTS / "upper_bound.json"
     done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found: dict[str, Scores] = done["seeds"] if done.get("settings") == key else {}
@@ -55,7 +59,11 @@ def main(
         found[str(seed)] = one_seed(config, dataset, records, seed, key, device=device, loaders=loaders)
         write_json(path, {"settings": key, "images": len(records), "seeds": found})
     page = path.with_suffix(".md")
-    page.write_text("\n".join(table({seed: found[str(seed)] for seed in numbers}, len(records), config)) + "\n")
+    own = own_scores()
+    if own and changed_since_run("evaluate_segmentation"):
+        own = {}
+        print("The scores in data/metrics are of other settings, data or code: dvc repro evaluate_segmentation")
+    page.write_text("\n".join(table({seed: found[str(seed)] for seed in numbers}, own, len(records), config)) + "\n")
     print(f"{page}:\n\n{page.read_text()}")
 
 
@@ -102,13 +110,17 @@ def one_seed(
     return {"mIoU": metrics["miou"]} | {row["class"]: row["iou"] for row in rows}
 
 
-def table(found: dict[int, Scores], images: int, config: Config) -> list[str]:
-    """Lines of Markdown: scores by seed and class, beside those of the model that the pipeline has trained."""
+def own_scores() -> Scores:
+    """Of the model that the pipeline has trained; none if there are none."""
     try:
         metrics, by_class = read_scores(METRICS, "segmentation")
     except UserError:  # the pipeline has not run
-        metrics, by_class = {}, {}
-    own = by_class | ({"mIoU": metrics["miou"]} if "miou" in metrics else {})
+        return {}
+    return by_class | ({"mIoU": metrics["miou"]} if "miou" in metrics else {})
+
+
+def table(found: dict[int, Scores], own: Scores, images: int, config: Config) -> list[str]:
+    """Lines of Markdown: scores by seed and class, beside the pipeline's `own`."""
     by_seed = " | ".join(f"seed {seed}" for seed in found)
     lines = [
         "# Upper bound: trained on ground-truth masks",

@@ -16,15 +16,17 @@ from cpal.hosts import HostOutput
 from cpal.hosts.outputs import view_output
 from cpal.networks.weights import read_tensors, write_tensors
 
+NETWORKS = Path(__file__).parents[1] / "networks"
+
 
 class RememberedHost(nn.Module):
     """Stores the merged outputs of `host` for the views of an image; outputs from disk are equal to the last bit.
 
     `weights`: the file that the host was loaded from, `settings`: what else its outputs depend on. Other weights, other
-    settings and other code of the host use another sub-folder of `folder`. Maps of stages
-    that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the largest.
-    At most `room` bytes are written. After that, or when the disk is full, the host computes outputs that are not
-    stored.
+    settings, other code of the host and the networks, and another torch use another sub-folder of `folder`. Maps of
+    stages that are not in `stages` (1 to 4) are returned as empty tensors, because the maps of early stages are the
+    largest. At most `room` bytes are written. After that, or when the disk is full, the host computes outputs that are
+    not stored.
     """
 
     def __init__(
@@ -39,7 +41,12 @@ class RememberedHost(nn.Module):
     ) -> None:
         super().__init__()
         self.host, self.stages, self.room = host, stages, room
-        parts = file_sha256(weights), file_sha256(Path(inspect.getfile(type(host)))), settings
+        code = [
+            Path(inspect.getfile(type(host))),
+            Path(__file__).with_name("outputs.py"),
+            *sorted(NETWORKS.glob("*.py")),
+        ]
+        parts = *map(file_sha256, [weights, *code]), torch.__version__, settings
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         self.folder = folder / f"{key[:16]}-{'-'.join(map(str, stages))}"
         sweep(self.folder)

@@ -187,9 +187,10 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
-        """Store the batch's instances, in a training those of all ranks; a running shift (`ema`, Eq. 12) follows.
+        """Store the batch's instances; in a training those of all ranks, and a running shift (`ema`, Eq. 12) follows.
 
-        The bank keeps them unshifted. With settings.min_probability the classes that `probability` (B, N) gives less
+        Outside a training the shift stays, so that no result depends on the order of the images. The bank keeps the
+        instances unshifted. With settings.min_probability the classes that `probability` (B, N) gives less
         are left out. Raises ValueError when that setting needs probabilities and there are none.
         """
         present = step.present
@@ -201,7 +202,7 @@ class ContextPrototypeLearner(nn.Module):
             present = present & self._with_background(probability >= self.settings.min_probability).bool()
         prototypes, present = self._gathered(step.prototypes.detach()), self._gathered(present)
         self.bank.enqueue(prototypes, present)
-        if self.settings.align == "ema":
+        if self.settings.align == "ema" and self.training:
             shift, measured = P.alignment_shift(prototypes, present, self.context, self.valid)
             rate = (1 - self.settings.align_momentum) * measured[:, None]
             self.shift += rate * (shift - self.shift)
@@ -286,12 +287,15 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def _gathered(self, batch: Tensor) -> Tensor:
-        """In a training, the batch of all ranks, so that every rank keeps the same bank."""
+        """In a training, the batch of all ranks in the order of one process, so that every rank keeps the same bank.
+
+        The sampler deals the images to the ranks in turn.
+        """
         if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
             return batch
         parts = [torch.empty_like(batch) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(parts, batch.contiguous())
-        return torch.cat(parts)
+        return torch.stack(parts, dim=1).flatten(0, 1)
 
     @staticmethod
     def _with_background(image_label: Tensor) -> Tensor:

@@ -166,11 +166,6 @@ def probabilities(segmentor: Segmentor, size: tuple[int, int], views: list[Tenso
     return total / sum(len(view) for view in views)
 
 
-def predict(segmentor: Segmentor, size: tuple[int, int], views: list[Tensor]) -> np.ndarray:
-    """Label map uint8 (H, W) of an image of this size."""
-    return probabilities(segmentor, size, views).argmax(dim=0).to(torch.uint8).cpu().numpy()
-
-
 def typical_side(dataset: Dataset) -> int:
     """Median of the training images' long sides in pixels; the network has learned objects at this image size."""
     return int(np.median([max(record.width, record.height) for record in dataset.split("train")]))

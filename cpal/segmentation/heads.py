@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 GROUPS = 16  # of channels that a group norm takes together
 LOW_CHANNELS = 48  # DeepLabV3+, Table 1
+DROPOUT = 0.1  # share of the channels that a training step leaves out before the last convolution; MMSegmentation's
 
 
 @MODELS.register_module()
@@ -60,6 +61,8 @@ class DeepLabV3PlusHead(BaseDecodeHead):
             in_channels,
             channels=channels,
             num_classes=num_classes,
+            out_channels=num_classes,
+            dropout_ratio=DROPOUT,
             in_index=(1, -1),
             input_transform="multiple_select",
             init_cfg=None,

@@ -27,25 +27,23 @@ def published_names() -> dict[str, str]:
 
 
 def convert(stored: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """State dict for our segmentor: `backbone.*` and, if the file has an ASPP, `decode_head.branches.*`.
+    """State dict of our backbone, as `backbone.*`.
 
-    The first convolution was trained on blue, green, red, so its input channels are reversed. A classifier `fc` is left
-    out; num_batches_tracked may be missing. Raises UserError, which names `source`, if tensors are missing or unknown.
+    The first convolution was trained on blue, green, red, so its input channels are reversed. Classifier and ASPP are
+    left out: they know other classes. num_batches_tracked may be missing. Raises UserError, which names `source`, if
+    tensors are missing or unknown.
     """
     plain = {_without_prefix(key): value for key, value in stored.items()}
     names = published_names()
-    head = {f"aspp.c{n}.{key}": f"branches.{n}.{key}" for n in range(4) for key in ("weight", "bias")}
     missing = [key for key in names if key not in plain and not key.endswith("num_batches_tracked")]
-    if any(key.startswith("aspp.") for key in plain):
-        missing += [key for key in head if key not in plain]
-    unknown = [key for key in plain if key not in names and key not in head and not key.startswith(HEAD)]
+    unknown = [key for key in plain if key not in names and not key.startswith(HEAD)]
     if missing or unknown:
         listed = [f"lacks {len(missing)} tensors, such as {missing[0]}"] if missing else []
         listed += [f"has {len(unknown)} that DeepLab's ResNet-101 has not, such as {unknown[0]}"] if unknown else []
         raise UserError(f"{source}: {' and '.join(listed)}; it must be deeplab-pytorch's ResNet-101")
     converted = {f"backbone.{ours}": plain[theirs] for theirs, ours in names.items() if theirs in plain}
     converted["backbone.conv1.weight"] = converted["backbone.conv1.weight"].flip(1)
-    return converted | {f"decode_head.{ours}": plain[theirs] for theirs, ours in head.items() if theirs in plain}
+    return converted
 
 
 def _without_prefix(name: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from cpal.settings.yaml_files import read_yaml
 from stages.job.paths import IMPORTED_CAMS, PIPELINE
 
 
-def fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Sequence[Path]) -> str:
+def fingerprint(
+    stage: str, settings: Any, values: Mapping[str, str], inputs: Sequence[Path], *, without: Collection[Path] = ()
+) -> str:
     """16 hexadecimal digits that change with the settings, and with the content of the stage's deps and of `inputs`.
 
-    `values` replace ${key} in the deps; a dep with an unknown key is left out. Raises UserError if dvc.yaml or an input
-    is missing.
+    The deps `without` do not count. `values` replace ${key} in the deps; a dep with an unknown key is left out. Raises
+    UserError if dvc.yaml or an input is missing.
     """
     missing = "no such file; run stages from the project's folder"
     pipeline = read_yaml(PIPELINE, missing=missing, cure="restore it with: git checkout dvc.yaml")
@@ -27,7 +29,8 @@ def fingerprint(stage: str, settings: Any, values: Mapping[str, str], inputs: Se
         deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
     except (TypeError, KeyError):
         raise UserError(f"{PIPELINE}: names no deps of {stage}; restore it with: git checkout dvc.yaml") from None
-    for dependency in sorted([*(name for name in deps if "${" not in name), *map(str, inputs)]):
+    known = (name for name in deps if "${" not in name and Path(name) not in without)
+    for dependency in sorted([*known, *map(str, inputs)]):
         digest.update(dependency.encode())
         digest.update(_content(Path(dependency), stage).encode())
     return digest.hexdigest()[:16]

@@ -63,7 +63,9 @@ def test_the_table_has_the_share_of_the_bound(
 ) -> None:
     monkeypatch.setattr(upper_bound, "METRICS", tmp_path)
     write_scores(tmp_path, "segmentation", {"miou": 57.0}, [{"class": "cat", "iou": 30.0}], {})
-    lines = upper_bound.table({0: {"mIoU": 60.0, "cat": 40.0}, 1: {"mIoU": 54.0, "cat": 80.0}}, 7, settings())
+    lines = upper_bound.table(
+        {0: {"mIoU": 60.0, "cat": 40.0}, 1: {"mIoU": 54.0, "cat": 80.0}}, upper_bound.own_scores(), 7, settings()
+    )
     assert "| mIoU | 60.0 | 54.0 | 57.0 ± 4.2 | 57.0 | 100.0 |" in lines
     assert "| cat | 40.0 | 80.0 | 60.0 ± 28.3 | 30.0 | 50.0 |" in lines
     assert any("7 training images" in line for line in lines)

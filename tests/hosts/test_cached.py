@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cpal.files import HOST
-from cpal.hosts import HostOutput
+from cpal.hosts import HostOutput, cached
 from cpal.hosts.cached import RememberedHost
 from cpal.hosts.irn import IrnHost, build_irn_host
 from cpal.hosts.outputs import merge_views
@@ -67,7 +67,7 @@ def test_what_is_computed_lies_in_memory_as_what_is_read(host: IrnHost, weights:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "settings", "label"])
+@pytest.mark.parametrize("change", ["picture", "shape", "stages", "weights", "settings", "label", "networks"])
 def test_the_host_is_asked_about_what_is_new(
     host: IrnHost, weights: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -75,6 +75,9 @@ def test_the_host_is_asked_about_what_is_new(
     monkeypatch.setattr(host, "forward", no_forward)
     if change == "weights":
         weights.write_bytes(b"second")
+    if change == "networks":  # the code of the backbones
+        (weights.parent / "backbones.py").touch()
+        monkeypatch.setattr(cached, "NETWORKS", weights.parent)
     views = {"picture": picture(1), "shape": picture().transpose(-1, -2).reshape(2, 3, 64, 48)}.get(change, picture())
     label = 1 - LABEL if change == "label" else LABEL
     with pytest.raises(AssertionError, match="asked again"):

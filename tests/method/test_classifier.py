@@ -15,7 +15,7 @@ from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
 from cpal.hosts.build import build_host
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
-from cpal.method.fit_prototypes import Former, fit_prototypes, load_bank, save_bank
+from cpal.method.fit_prototypes import Former, fill_bank, fit_prototypes, load_bank, save_bank
 from cpal.method.learner import ContextPrototypeLearner, build_learner
 from cpal.method.make_cams import write_cams
 from cpal.networks.weights import load_weights, save_weights
@@ -106,6 +106,19 @@ def test_a_pass_from_a_file_goes_on_as_if_none_had_been_cut(
     fit_prototypes(Classifier(Colors(), N, resumed), loader)
     assert all(torch.equal(value, states[1][key]) for key, value in resumed.state_dict().items())
     assert not torch.equal(states[0]["context"], states[1]["context"]), "the second pass is refined by the first"
+
+
+def test_a_pass_does_not_depend_on_the_order_of_the_images(settings: Settings, tiny_dataset: Dataset) -> None:
+    loader = loader_of(tiny_dataset)
+    for align in ("instance", "ema", "bank"):
+        learner = learner_of(settings, **{"cpal.align": align})
+        classifier = Classifier(Colors(), N, learner)
+        fit_prototypes(classifier, loader)
+        banks = []
+        for views in (loader, list(loader)[::-1]):
+            fill_bank(classifier, views)
+            banks.append([learner.bank.entries[k, : learner.bank.seen[k]].clone() for k in range(N + 1)])
+        assert all(torch.equal(one, other.flip(0)) for one, other in zip(*banks, strict=True)), align
 
 
 def test_each_pass_holds_every_image_once(settings: Settings, tiny_dataset: Dataset) -> None:

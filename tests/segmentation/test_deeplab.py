@@ -116,9 +116,10 @@ def published(num_classes: int | None = 21, prefix: str = "") -> dict[str, Tenso
 def test_published_names_map_one_to_one(paper: Callable[..., SegmentationConfig]) -> None:
     stored = published(prefix="base.")
     converted = convert(stored, "x")
-    assert len(converted) == len(stored) and len({id(value) for value in converted.values()}) == len(stored)
-    model = build_segmentor(paper("resnet101_caffe"), 21)
-    ours = {key.replace("backbone.body.", "backbone."): value.shape for key, value in model.state_dict().items()}
+    body = [key for key in stored if ".aspp." not in key]
+    assert len(converted) == len(body) and len({id(value) for value in converted.values()}) == len(body)
+    network = build_segmentor(paper("resnet101_caffe"), 21).backbone.body
+    ours = {f"backbone.{key}": value.shape for key, value in network.state_dict().items()}
     assert {key: value.shape for key, value in converted.items()} == ours
 
 
@@ -140,7 +141,6 @@ def test_converted_file_fills_the_backbone(
     ("change", "message"),
     [
         ({"layer4.block23.reduce.conv.weight": None}, "lacks 1 tensors, such as layer4.block23.reduce.conv.weight"),
-        ({"aspp.c3.bias": None}, "lacks 1 tensors, such as aspp.c3.bias"),
         ({"layer4.block24.reduce.conv.weight": torch.zeros(1)}, "has 1 that DeepLab's ResNet-101 has not, such as"),
     ],
 )

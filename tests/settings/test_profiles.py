@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config
-from cpal.settings.profiles import merged
+from cpal.settings.profiles import load_profile, merged, plain_yaml
 from stages import profile
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +118,28 @@ def test_long_comments_stay_on_their_line() -> None:
     assert comment in text
     assert changes == ["seed: 0 -> 7"]
     assert YAML(typ="safe", pure=True).load(text)["seed"] == 7
+
+
+@pytest.mark.parametrize("name", ["voc2012", "coco2014"])
+def test_the_papers_settings_do_not_depend_on_an_earlier_profile(name: str) -> None:
+    found = []
+    for names in ([name], ["photographs", name]):
+        text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        for each in names:
+            text, _ = merged(text, load_profile(ROOT / f"profiles/{each}.yaml"), name=each)
+        settings = plain_yaml(text)
+        assert settings["seeds"]["source"] == "pacam" and settings["taught_cam"]["decay"] == 0
+        del settings["taught_cam"], settings["seeds"]["taught_threshold"]  # not used then
+        crf = settings["final_test"]["crf"]
+        settings["final_test"]["crf"] = crf if crf["iterations"] else None
+        found.append(settings)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["literal", "sipe", "voc2012", "coco2014"])
+def test_unsure_background_is_for_the_taught_cam(name: str) -> None:
+    """On PACAM's scale 0.29 would void half of the background."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for each in ("voc-animals", name):
+        text, _ = merged(text, load_profile(ROOT / f"profiles/{each}.yaml"), name=each)
+    assert plain_yaml(text)["pseudo_mask"]["unsure_background"] is None

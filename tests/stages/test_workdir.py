@@ -16,6 +16,7 @@ from cpal.files import HOST
 from cpal.networks.state_dicts import given_files
 from cpal.settings.config import Config
 from cpal.training.loop import Run
+from stages.job.fingerprint import fingerprint
 from stages.job.job import NetworkJob
 from stages.job.publishing import KEPT, publish
 from stages.job.workdir import check_room, work_folder
@@ -47,6 +48,18 @@ def test_same_folder_for_the_same_work() -> None:
     (folder / "part").write_text("half")
     again = work_folder("grow", [1, {"a": None}])
     assert again == folder and (again / "part").read_text() == "half"
+
+
+def test_deps_left_out_do_not_count() -> None:
+    def found() -> tuple[str, str]:
+        return fingerprint("grow", [1], {}, []), fingerprint("grow", [1], {}, [], without=[Path("inputs")])
+
+    before = found()
+    Path("inputs/a").write_text("b")
+    after = found()
+    assert before[0] != after[0] and before[1] == after[1] and before[1] != before[0]
+    Path("code.py").write_text("2")
+    assert found()[1] != after[1]
 
 
 @pytest.mark.parametrize("change", ["settings", "code", "input", "new input", "renamed input", "stage"])
