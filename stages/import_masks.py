@@ -19,7 +19,7 @@ from stages.job.options import run
 from stages.job.paths import CORRECTED_MASKS, DATASET
 
 TRACKED = ("README.md", ".gitignore")  # by git: DVC needs the folder before the first import
-GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate_segmentation"
+GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate_segmentation report"
 
 
 def main(

@@ -1,4 +1,4 @@
-"""Train DeepLabV2 on the pseudo-masks, never on ground truth."""
+"""Train the segmentation model (DeepLab) on the pseudo-masks, never on ground truth."""
 
 from cpal.data.masks import LabelMaps
 from cpal.maps.refined import TRAINING

@@ -323,6 +323,15 @@ def test_no_plumbing_among_the_deps(stage: str) -> None:
     assert not [dep for dep in STAGES[stage]["deps"] if f"{dep}/".startswith(PLUMBING) or dep in PLUMBING]
 
 
+def test_params_yaml_says_which_stages_read_a_section() -> None:
+    stages_ = [stage for stage in STAGES if stage != "report"]
+    text, said = (ROOT / "params.yaml").read_text(encoding="utf-8"), dict[str, list[str]]()
+    for names, found in re.findall(r"^#   (\w+(?:, \w+)*)  +(.+)$", text, re.MULTILINE):
+        said |= dict.fromkeys(names.split(", "), found.split(", "))
+    every = Config.model_fields.keys() - {"seed", "report"}
+    assert said == {name: [stage for stage in stages_ if name in sections(stage)] for name in every}
+
+
 def test_a_changed_setting_reruns_what_reads_it() -> None:
     readers = {name: {stage for stage in STAGES if name in sections(stage)} for name in Config.model_fields}
     assert readers["report"] == {"report"}

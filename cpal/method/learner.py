@@ -41,7 +41,9 @@ class ContextPrototypeLearner(nn.Module):
     """Support bank, context prototypes and alignment shift, in buffers that checkpoints hold.
 
     `channels` are those of the feature maps handed in, which are joined to z; with settings.projection each passes a
-    1x1 convolution first and is detached, as in SIPE, so that L_Self reaches the network through M only.
+    1x1 convolution first and is detached, as in SIPE, so that L_Self reaches the network through M only. `features`,
+    `self_weight` and `self_start_epoch` of the settings are for the pipeline's training: here the caller picks the
+    maps, weighs L_Self and decides when it begins.
     """
 
     context: Tensor
