@@ -8,17 +8,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
-SMALLEST = (
-    1e-12  # stands for a probability of 0 where it divides; a CRF can choose a class to which the network gives 0
-)
+SMALLEST = 1e-12  # divides instead of a probability of 0, which the network can give to the class that a CRF chooses
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 
 def at_temperature(probability: Array, chosen: Array, temperature: float) -> Array:
-    """Probability (H, W) of the chosen class, in 0..1, of probabilities (K, H, W) at a temperature above 0.
+    """Probability (H, W), in 0..1, of each pixel's chosen class at a temperature above 0.
 
-    `chosen` (H, W) is that class's among them. All become p^(1 / temperature), brought to the sum 1 again, so that
-    their order stays (Guo et al., ICML 2017, Section 4.2, whose logits are log p).
+    probability (K, H, W): of all classes. chosen (H, W): of the chosen class. Each p becomes p^(1 / temperature), and
+    all are divided by their sum, so that their order stays (Guo et al., ICML 2017, Section 4.2; its logits are log p).
     """
     if temperature == 1:
         return chosen
