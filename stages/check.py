@@ -4,17 +4,21 @@ from dataclasses import asdict
 
 import typer
 
+from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.sources.dispatch import list_images
 from cpal.sources.health.health import examine, health_text, look_at_all
 from stages.job.job import Job, run_stage
 from stages.job.options import progress
 from stages.job.paths import DATASET, check_root
+from stages.job.profile_findings import unknown_backbones
 
 
 def main(job: Job) -> None:
     """Exit with code 2 if there are errors."""
     config = job.config
+    if unknown := unknown_backbones(config):
+        raise UserError("\n  - ".join(f"{key}: {name}: no such network" for key, name in unknown))
     if config.data.source == "toy":
         print("data.source: toy: prepare draws this data set; there is nothing to check")
         return

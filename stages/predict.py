@@ -101,6 +101,8 @@ def main(
     if numbers := note(meta["classes"]):
         print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks, confidence and overlays beside it")
+    if bare := sum(set(row["classes"]) <= {"background"} for row in rows):
+        print(f"{bare} of them show no class: the model found nothing there")
     if format is not None and rows:
         export_for_tool(format, out / format, *read_predicted(out), Options(tolerance, min_area, pictures=True))
     if reduced := sum(row["crf_size"] is not None for row in rows):

@@ -14,6 +14,7 @@ from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
 from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
+from cpal.sources.health.class_findings import short_trainings
 from stages.job.options import Params, run
 from stages.job.paths import DATASET, PARAMS, check_root
 
@@ -28,23 +29,30 @@ def main(
     yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
     params: Params = PARAMS,
 ) -> None:
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; name the folder that holds it and the photographs")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of your photographs")
     config, root = load_config(params), folder.resolve()
     found, failed = readings(root, config.data.model_dump(mode="json"), seed=config.seed)
     for reading in found:
         print(f"found: {reading.sentence}")
-    for line in failed:
-        print(f"not: {line}")
+    if found:
+        for line in failed:
+            print(f"not: {line}")
     reading = _chosen(found, failed, root, yes=yes)
     if masks := mask_folders(root):
         print(f"{' and '.join(masks)} may be ground truth: data.masks and data.mask_classes use it for scores")
-    path = PROFILES / f"{profile}.yaml"
-    values = load_profile(path) | {"data": reading.keys}
-    text, changes = merged(read_settings(params), values, name=f"{params} with profile {profile}")
-    check_root(parse_config(plain_yaml(text)).data, DATASET)
+    values = load_profile(PROFILES / f"{profile}.yaml") | {"data": reading.keys}
+    before, name = read_settings(params), f"{params} with profile {profile}"
+    draft = parse_config(plain_yaml(merged(before, values, name=name)[0]))
+    check_root(draft.data, DATASET)
+    for section, epochs in short_trainings(reading.training, draft):
+        values.setdefault("hosts", {}).setdefault(section.name, {})["epochs"] = epochs
+        print(f"hosts.{section.name}.epochs: {epochs}, since {reading.training} images make few steps an epoch")
+    text, changes = merged(before, values, name=name)
     for change in changes:
-        if change.startswith("data."):
+        if config.data.source != "toy" or change.startswith("data."):  # else they replace the settings of the toy
             print(change)
     if not yes and not typer.confirm(f"Write this and the profile {profile} into {params}?"):
         print("nothing was written")
@@ -64,10 +72,11 @@ def _chosen(found: list[Reading], failed: list[str], root: Path, *, yes: bool) -
             f"{root}: {asked[0]}; write it into the section data of params.yaml, and run this command again"
         )
     if not found:
+        why = "".join(f"\n  - {line}" for line in failed)
         raise UserError(
-            f"{root}: no labels could be read{': ' + failed[0] if failed else ''}; put a table labels.csv there, with "
-            "the line image,labels and a line for each photograph, or the photographs of each class into a folder of "
-            "its name"
+            f"{root}: no labels could be read; correct what is wrong, or put a table labels.csv there, with the line "
+            "image,labels and a line for each photograph, or the photographs of each class into a folder of its name"
+            f"{why}"
         )
     if len(found) == 1:
         return found[0]

@@ -99,6 +99,11 @@ SIGNALS = {
     ),
 }
 
+UNLEARNED = (
+    "Look at the maps first: where they show the surroundings, the classifier needs more epochs (see its mAP above). "
+    "Where they are right, raise segmentation.iterations."
+)
+
 
 def class_signals(label: int, ways: Mapping[str, np.ndarray], confidence: np.ndarray | None) -> dict[str, float]:
     """Signals of one class in one image, in percent; a signal that cannot be computed is left out.
@@ -193,6 +198,7 @@ class ClassDoubt:
 def judge_classes(images: Sequence[Seen], names: Sequence[str]) -> list[ClassDoubt]:
     """The verdict on each class, in the order of `names`."""
     inside, outside = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
+    asked = any(image.predicted is not None for image in images)
     for image in images:
         if image.predicted is not None:
             share = image.predicted / max(int(image.predicted.sum()), 1)
@@ -207,11 +213,14 @@ def judge_classes(images: Sequence[Seen], names: Sequence[str]) -> list[ClassDou
         areas = [signals["area"] for signals in found if signals["area"]]
         if len(areas) > 1:
             values["spread"] = 100 * float(np.std(areas) / np.mean(areas))
-        verdicts.append(_judge(label, name, len(found), {key: v for key, v in values.items() if not np.isnan(v)}))
+        known = {key: value for key, value in values.items() if not np.isnan(value)}
+        learned = not asked or bool(inside[label] + outside[label])
+        verdicts.append(_judge(label, name, len(found), known, learned=learned))
     return verdicts
 
 
-def _judge(label: int, name: str, images: int, values: Values) -> ClassDoubt:
+def _judge(label: int, name: str, images: int, values: Values, *, learned: bool) -> ClassDoubt:
+    """`learned`: whether the trained model draws the class anywhere."""
     marks = sorted((SIGNALS[key].mark(value), key) for key, value in values.items())
     score = float(np.mean([mark for mark, _ in marks[:WORST]])) if marks else 0.0
     verdict: Verdict = "trust"
@@ -222,6 +231,8 @@ def _judge(label: int, name: str, images: int, values: Values) -> ClassDoubt:
     limit = 0.5 if verdict == "trust" else DOUBTED  # the worst signal of a doubted class always has a mark below it
     reasons = [
         (SIGNALS[key].finding.format(name=name, value=values[key]), SIGNALS[key].cure)
+        if key != "model" or learned
+        else (f"The trained model draws {name} nowhere: it has not learned the class.", UNLEARNED)
         for mark, key in marks
         if mark < limit
     ]

@@ -198,7 +198,12 @@ def render(
         title=title,
         sentence=sentence,
         sections=sections,
-        words={"layers": words.LAYERS, "without_truth": words.WITHOUT_TRUTH, "curves": words.CURVES},
+        words={
+            "layers": words.LAYERS,
+            "without_truth": words.WITHOUT_TRUTH,
+            "curves": words.CURVES,
+            "good_map": words.GOOD_MAP,
+        },
         policy=policy(script),
         script=script,
         line_chart=line_chart,

@@ -11,6 +11,8 @@ LAYERS = {
     "Ground truth": "The mask drawn by hand, used for scores only.",
 }
 
+GOOD_MAP = 90  # mAP of the classifier, in percent
+
 WITHOUT_TRUTH = {
     "images": ("Images", "How many images the figures of this step are of."),
     "coverage": ("Pixels with a class", "Good: near the share that your objects take of a photograph, by eye."),

@@ -160,8 +160,10 @@ class SegmentationConfig(FinetuningSection):
     def _check(self) -> "SegmentationConfig":
         check_range("scale_range", self.scale_range)
         if self.iterations % self.checkpoint_interval:
+            least = next(n for n in range(self.checkpoint_interval, 0, -1) if self.iterations % n == 0)
             raise ValueError(
-                f"iterations {self.iterations} is no multiple of checkpoint_interval {self.checkpoint_interval}"
+                f"iterations {self.iterations} is no multiple of checkpoint_interval {self.checkpoint_interval}; "
+                f"set checkpoint_interval to {least}"
             )
         return self
 

@@ -39,14 +39,20 @@ class Reading:
     listing: Listing
 
     @property
+    def training(self) -> int:
+        """Number of training images."""
+        return sum(image.split == "train" for image in self.listing.images)
+
+    @property
     def sentence(self) -> str:
-        train = sum(image.split == "train" for image in self.listing.images)
+        train = self.training
         classes = self.listing.classes
         shown = ", ".join(classes[:6]) + (", ..." if len(classes) > 6 else "")
+        inside = "" if self.keys["images"] == "." else f" in {self.keys['images']}"
         tested = " of the split test" if self.keys["val_list"] == TEST else ""
         return (
             f"labels from {_where(self.keys)}: {train} training and {len(self.listing.images) - train} validation "
-            f"images{tested} in {self.keys['images']}, {len(classes)} classes ({shown})"
+            f"images{tested}{inside}, {len(classes)} classes ({shown})"
         )
 
 

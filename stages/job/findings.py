@@ -83,7 +83,7 @@ def disks() -> Iterator[Finding]:
 def project() -> Iterator[Finding]:
     here = commit(results=("data", str(PIPELINE.with_suffix(".lock"))))
     cure = COMMIT if here.startswith("unknown") else None
-    yield Finding("git", here[:120], cure, needed=True)
+    yield Finding("git", here.replace("clean", "code and settings as committed")[:120], cure, needed=True)
     links = _said(sys.executable, "-m", "dvc", "config", "cache.type") if Path(".dvc").is_dir() else None
     cure = None if links is not None else "dvc init, then git add .dvc"
     yield Finding("DVC", f"cache links: {links or 'copy'}" if links is not None else "no .dvc here", cure, needed=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cpal.evaluation.doubt import FEW, SIGNALS, Seen, Values, class_signals, doubt_image, judge_classes
+from cpal.evaluation.doubt import FEW, SIGNALS, UNLEARNED, Seen, Values, class_signals, doubt_image, judge_classes
 
 GOOD = {key: signal.good for key, signal in SIGNALS.items() if key not in ("stray", "spread")} | {"area": 20.0}
 
@@ -68,6 +68,18 @@ def test_what_the_model_sees_in_images_without_the_label() -> None:
     assert car.values["stray"] == pytest.approx(100 * 20 / (20 + 40)) and cow.values["stray"] == 0
     assert cow.verdict == "trust" and car.score < cow.score
     assert "33% of what the model calls car lies in images without this label." in car.reasons[0][0]
+
+
+def test_a_class_that_the_model_never_draws() -> None:
+    """A low agreement with the model then does not say that the masks contradict each other."""
+    images = [Seen((1,), {1: GOOD | {"model": 0.0}}, np.array([100, 0, 0])) for _ in range(FEW)]
+    images += _images(FEW)[FEW:]
+    car, cow = judge_classes(images, ["car", "cow"])
+    assert car.reasons == [("The trained model draws car nowhere: it has not learned the class.", UNLEARNED)]
+    assert cow.verdict == "trust"
+    unseen = [Seen(image.labels, image.signals, None) for image in images]
+    (reason,) = judge_classes(unseen, ["car", "cow"])[0].reasons
+    assert reason[1] == SIGNALS["model"].cure, "nobody asked the model"
 
 
 def test_masks_of_very_different_size() -> None:

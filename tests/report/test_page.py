@@ -291,6 +291,12 @@ def test_page_shows_all_images_in_layers_of_one_size_and_curves(run_folder: Path
     assert page.headings() == ["h1", *["h2"] * 10]
 
 
+def test_a_weak_classifier_is_told_beside_the_verdicts(run_folder: Path) -> None:
+    assert "confuses the classes" not in report_page().text
+    write_json(Path("data/metrics/classifier.json"), [LABELS | {"map": 86.2}])
+    assert "The classifier confuses the classes: mAP 86.2; good is 90 and more." in report_page().text
+
+
 def test_more_images_than_the_page_may_show(run_folder: Path) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(text.replace("images: 500", "images: 4"), encoding="utf-8")

@@ -83,6 +83,13 @@ def segmentor_of(config: Config, classes: tuple[str, ...] = CLASSES) -> Any:
     return segmentor
 
 
+def test_photographs_without_a_class_are_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("photos")
+    assert "no class" not in capsys.readouterr().out
+    run("photos", min_confidence=1.0)  # all is void
+    assert "2 of them show no class: the model found nothing there" in capsys.readouterr().out
+
+
 def test_files_and_figures(here: Path, settings: Callable[..., Config]) -> None:
     summary = run("photos")
     assert [row["file"] for row in summary["images"]] == ["photos/a.jpg", "photos/deep/b.PNG"]

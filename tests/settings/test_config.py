@@ -129,7 +129,7 @@ class TestProblems:
                 "cpal.metric: input should be 'dot', 'cosine', 'l1' or 'l2', got 'euclid'",
                 "cam.flip: input should be a valid boolean, got 1",
                 "cam.scales[1]: input should be a valid number, got 'x'",
-                "segmentation: iterations 7 is no multiple of checkpoint_interval 50",
+                "segmentation: iterations 7 is no multiple of checkpoint_interval 50; set checkpoint_interval to 7",
                 "crf: input should be a valid dictionary or instance of CrfConfig, got None",
                 "cams: unknown key (did you mean 'cam'?)",
             ]

@@ -125,7 +125,7 @@ def test_page(health: Callable[..., Health], root: Path) -> None:
         "Warnings",
         "  - classes with fewer than 10 training images: 3",
         "    cat (2), dog (2), person (3)",
-        "    -> too rare to learn; add images, or take them off data.classes",
+        "    -> too rare to learn; add images, or leave them out: list the other classes in data.classes",
         "",
         "Notes",
         "  - training images that show no kept class: 1",
@@ -460,6 +460,7 @@ def test_rare_classes(labeled: Callable[..., Health]) -> None:
     sizes = {"cpal.num_prototypes": 50, "cpal.topk": 20, "cpal.bank_length": 100}
     found = labeled({"few": 9, "some": 30, "enough": 50}, **sizes)
     assert one(found, "rare").names == ("few (9)",)
+    assert one(labeled({"enought": 3, "enough": 50, "cup": 50}), "rare").names == ("enought (3), did you mean enough?",)
     scarce = one(found, "scarce")
     assert scarce.names == ("some (30)",)
     assert scarce.text == "classes with fewer training images than context prototypes (cpal.num_prototypes: 50): 1"
@@ -537,6 +538,13 @@ def folder_health(configured: Callable[..., Config], root: Path) -> Callable[...
         return examine(listing, look_at_all(listing, workers=1), config)
 
     return run
+
+
+def test_the_table_of_labels_is_no_left_over(folder_health: Callable[..., Health], root: Path) -> None:
+    for name in ("labels.csv", "notes.txt"):
+        (root / "JPEGImages" / name).write_text("image,labels\na,cat\nb,dog\nf,cat")
+    found = folder_health(labels_file="JPEGImages/labels.csv")
+    assert one(found, "other_files").names == ("notes.txt",)
 
 
 def test_rows_of_another_split(folder_health: Callable[..., Health]) -> None:

@@ -290,6 +290,12 @@ def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path
     assert content(tmp_path) == before | {"out/.cpal": b"dataset\n"}
 
 
+def test_check_names_networks_that_do_not_exist(params: Callable[..., Path]) -> None:
+    path = params(**{"segmentation.backbone": "resnet101_cafe", "affinity.backbone": "nothing"})
+    with pytest.raises(UserError, match=r"^segmentation.backbone: 'resnet101_cafe' \(names like it: resnet101_caffe"):
+        check(path, workers=1)  # affinity.method is none
+
+
 def test_check_of_the_toy_has_nothing_to_say(
     params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,6 +198,34 @@ def test_voc_layout(tmp_path: Path) -> None:
     assert (data.source, data.images, data.masks, data.labels) == ("voc", "JPEGImages", "SegmentationClass", "masks")
 
 
+def test_few_photographs_get_more_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(40)))
+    labels(root)
+    assert "hosts.irn.epochs: 25, since 64 images make few steps an epoch" in capsys.readouterr().out.splitlines()
+    config = load_config(Path("params.yaml"))
+    assert config.hosts.irn.epochs == 25 and config.hosts.irn.batch_size == 16  # 4 steps an epoch, 100 in all
+    text = Path("params.yaml").read_text().replace("  topk: 8 ", "  topk: 9 ")
+    assert "topk: 9 " in text
+    Path("params.yaml").write_text(text)
+    capsys.readouterr()
+    labels(root)  # again: a setting that was changed by hand since is replaced, and said to be
+    assert "cpal.topk: 9 -> 8" in capsys.readouterr().out.splitlines()
+
+
+def test_a_wrong_row_is_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / f"p{n}.jpg" for n in range(4)))
+    (root / "tags.csv").write_text("file,tags\np0.jpg,cat\np1.jpg,dog\np22.jpg,cat\np3.jpg,dog\n")
+    with pytest.raises(
+        UserError, match=r"no labels could be read; correct what is wrong(?s:.*)tags.csv: 1 image.*: p22"
+    ):
+        use.main(root, yes=True, params=Path("params.yaml"))
+    assert not capsys.readouterr().out, "each reason is told once"
+    with pytest.raises(UserError, match=r"tags.csv: is a file; name the folder that holds it"):
+        use.main(root / "tags.csv", yes=True, params=Path("params.yaml"))
+
+
 def test_no_labels_at_all(tmp_path: Path) -> None:
     before = Path("params.yaml").read_bytes()
     pictures(*(tmp_path / "mine" / f"p{n}.png" for n in range(3)))
@@ -258,9 +286,7 @@ def test_a_test_split_validates_if_there_is_no_other(
     assert {split for split, _ in found.values()} == {"train", "val"}
     assert all(shown == {"cat" if "cat" in i else "dog"} for i, (_, shown) in found.items())
     out = capsys.readouterr().out
-    assert (
-        "6 training and 6 validation images of the split test in ., 2 classes (cat, dog)" in out and "not:" not in out
-    )
+    assert "6 training and 6 validation images of the split test, 2 classes (cat, dog)" in out and "not:" not in out
 
 
 def test_the_files_of_a_kaggle_competition(tmp_path: Path) -> None:

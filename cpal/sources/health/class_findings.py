@@ -1,7 +1,8 @@
 """Findings that concern the classes, and settings that do not fit the size of the data set."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import combinations, groupby
 from unicodedata import normalize
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from cpal.settings.config import Config
 from cpal.settings.data import DataConfig
+from cpal.settings.hosts import HostSection
 from cpal.sources.health.file_findings import CheckedImage, Finding, found
 from cpal.sources.listing import Listing
 
@@ -75,13 +77,20 @@ def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
     """Classes with too few images: an image gives one instance prototype, of which context prototypes are groups."""
     prototypes = config.cpal.num_prototypes
     rarest = sorted(counts, key=lambda name: counts[name])
-    names = [f"{name} ({counts[name]})" for name in rarest if counts[name] < RARE]
-    cure = "too rare to learn; add images, or take them off data.classes"
+    names = [f"{name} ({counts[name]}){_like(name, counts)}" for name in rarest if counts[name] < RARE]
+    cure = "too rare to learn; add images, or leave them out: list the other classes in data.classes"
     yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
     names = [f"{name} ({counts[name]})" for name in rarest if RARE <= counts[name] < prototypes]
     text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
     cure = "each image is a prototype of its own; add images, fewer prototypes did not help when that was tried"
     yield from found("warning", "scarce", text, names, cure)
+
+
+def _like(name: str, counts: Mapping[str, int]) -> str:
+    """A hint at a more frequent class whose name differs by a letter or two."""
+    others = [other for other in counts if counts[other] > counts[name]]
+    near = get_close_matches(name, others, n=1, cutoff=0.8)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _together(classes: Sequence[str], train: np.ndarray) -> Iterator[Finding]:
@@ -114,17 +123,24 @@ def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]
     yield from found("note", "unlabeled", "training images that show no kept class", names, cure)
 
 
-def of_length(images: int, config: Config) -> Iterator[Finding]:
-    """Trainings with too few steps for this number of images: of the host, and of its first round (host irn)."""
+def short_trainings(images: int, config: Config) -> Iterator[tuple[HostSection, int]]:
+    """Trainings of fewer than STEPS steps with this number of images, and the epochs that make STEPS.
+
+    They are those of the host, and of its first round (host irn).
+    """
     sections = [config.hosts.irn] if config.chosen_host.first_round else []
     for section in [*sections, config.chosen_host]:
-        an_epoch = section.epoch_steps(images)
-        steps = an_epoch * section.epochs
-        if section.trained and steps < STEPS:
-            key = f"hosts.{section.name}.epochs"
-            text = f"{images} images and {key} {section.epochs} make {steps} steps"
-            cure = f"where the metric map of the labels ends below 90, set {key} to {-(-STEPS // an_epoch)}"
-            yield Finding("note", "short", text, (), cure)
+        if section.trained and section.epoch_steps(images) * section.epochs < STEPS:
+            yield section, -(-STEPS // section.epoch_steps(images))
+
+
+def of_length(images: int, config: Config) -> Iterator[Finding]:
+    """Trainings with too few steps for this number of images."""
+    for section, epochs in short_trainings(images, config):
+        key, steps = f"hosts.{section.name}.epochs", section.epoch_steps(images) * section.epochs
+        text = f"{images} images and {key} {section.epochs} make {steps} steps"
+        cure = f"if the classifier's mAP (on top of the report) ends below 90, set {key} to {epochs}"
+        yield Finding("note", "short", text, (), cure)
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:

@@ -211,7 +211,8 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     names = [path.name for path in files if path not in listed | masks and path.suffix.lower() in ENDINGS]
     yield from found("note", "unlisted", "image files on no list", names, "they are not used")
     others = [path for path in files if path not in listed and path.suffix.lower() not in ENDINGS]
-    names = [path.name for path in others if passed_over(path) is None]
+    table = None if data.labels_file is None else Path(data.root) / data.labels_file
+    names = [path.name for path in others if passed_over(path) is None and path != table]
     text = "other files beside the images"
     yield from found("note", "other_files", text, names, f"images end in {', '.join(ENDINGS)}")
     text = f"rows of {data.labels_file} whose split is neither {data.train_list} nor {data.val_list}"
