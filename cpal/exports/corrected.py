@@ -112,7 +112,13 @@ class Corrections:
         An image of `only` that was not accepted is a problem. UserError is also raised if no image was accepted.
         """
         missing = sorted(set(only) - self.done)
-        problems = self.problems + [f"{path}: has no image {name}, which --only names" for name in missing]
+        validation = {record.image_id for record in self.dataset.split("val")}
+        problems = self.problems + [
+            f"--only names {name}: a validation image, which has no pseudo-mask to correct; take it off the list"
+            if name in validation
+            else f"{path}: has no image {name}, which --only names"
+            for name in missing
+        ]
         if problems:
             shown = problems[:SHOWN] + ["..."] * (len(problems) > SHOWN)
             raise UserError("\n  - ".join([f"{path}: {len(problems)} problem(s), nothing is imported:", *shown]))

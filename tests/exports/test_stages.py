@@ -167,6 +167,9 @@ def test_a_second_import_adds_or_replaces(here: Dataset) -> None:
     Path("list.txt").write_text("nobody")
     with pytest.raises(UserError, match="out: has no image nobody, which --only names"):
         take(Format.png, "out", only=Path("list.txt"))
+    Path("list.txt").write_text("e")
+    with pytest.raises(UserError, match="--only names e: a validation image, which has no pseudo-mask to correct"):
+        take(Format.png, "out", only=Path("list.txt"))
     assert [path.stem for path in CORRECTED.glob("*.png")] == ["c"]
 
 
