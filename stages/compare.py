@@ -55,7 +55,10 @@ def main(
 def print_tables(comparison: Comparison) -> None:
     names = [run.name for run in comparison.runs]
     settings = as_text(names, comparison.settings, title="setting") if comparison.settings else "no setting differs"
-    print(f"{settings}\n\n{as_text(names, comparison.scores, title='mIoU')}\n")
+    scores = as_text(names, comparison.scores, title="mIoU")
+    if not comparison.scored and comparison.judgement:
+        scores = as_text(names, comparison.judgement, title="judgement, 0 to 100")
+    print(f"{settings}\n\n{scores}\n")
     if comparison.older:
         print("* made with other settings or inputs than the run has now\n")
     for line in (*comparison.gallery.why, *(line for group in comparison.gallery.groups for line in group.counts)):

@@ -1,4 +1,4 @@
-"""One HTML page of the run with all its images, and the two pictures of the README."""
+"""One HTML page of the run with all its images, the two pictures of the README, and the judgement of each class."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Any
 
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
-from cpal.files import whole_folder
+from cpal.files import whole_folder, write_json
 from cpal.maps.seeds import seed_rule
 from cpal.method.groups import read_groups
 from cpal.report.build import build_report
@@ -23,6 +23,7 @@ from stages.job.job import Job, run_stage
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,
+    JUDGEMENT,
     METRICS,
     PIPELINE,
     PREDICTIONS,
@@ -42,11 +43,18 @@ STAGE_OF = {
 
 
 def main(job: Job) -> None:
-    target, settings = job.target(REPORT), job.config.report
+    target, judgement, settings = job.target(REPORT), job.target(JUDGEMENT), job.config.report
     results, figures = _results(job), _figures(job)
     with whole_folder(target) as folder:
         each = partial(in_parallel, job.workers)
-        build_report(folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed)
+        verdicts = build_report(
+            folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed
+        )
+    rows = [
+        {"class": job.dataset.classes[row.label - 1], "score": round(100 * row.score, 1), "judgement": row.verdict}
+        for row in verdicts
+    ]
+    write_json(judgement, rows, job.scratch)
 
 
 def _results(job: Job) -> Results:

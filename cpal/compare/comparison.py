@@ -15,7 +15,12 @@ from cpal.report.page import STEPS, Curve, render
 from cpal.report.words import CURVES, WITHOUT_TRUTH
 from cpal.settings.profiles import shown
 
-TITLES = STEPS | {"classifier": "Classifier", "prototypes": "Prototypes"}  # of the files of metrics
+JUDGEMENT = "Judgement without ground truth"
+TITLES = STEPS | {
+    "judgement": JUDGEMENT,
+    "classifier": "Classifier",
+    "prototypes": "Prototypes",
+}  # of the files of metrics
 NOTHING = "–"
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -62,6 +67,16 @@ class Comparison:
     figures: Sequence[tuple[str, Sequence[Row]]]
     curves: Mapping[str, Sequence[Curve]]
     gallery: Gallery
+
+    @property
+    def judgement(self) -> Sequence[Row]:
+        """How good each class's masks seem without ground truth, 0 to 100; empty where no run has it."""
+        return dict(self.classes).get(JUDGEMENT, ())
+
+    @property
+    def scored(self) -> bool:
+        """Whether a run has an mIoU."""
+        return any(cell.share is not None for row in self.scores for cell in row.cells)
 
     @property
     def older(self) -> bool:

@@ -14,7 +14,11 @@ from cpal.report.run_files import read_curves, read_diagnostics
 from cpal.settings.profiles import plain_yaml
 from cpal.settings.yaml_files import read_yaml
 
-MAKERS = {"classifier": "evaluate_labels", "prototypes": "fit_prototypes"}  # stages; other files: evaluate_NAME
+MAKERS = {
+    "classifier": "evaluate_labels",
+    "prototypes": "fit_prototypes",
+    "judgement": "report",
+}  # stages; other files: evaluate_NAME
 TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
 Figures = dict[str, Figure]
 
@@ -64,9 +68,9 @@ def _read_metrics(path: Path, figures: dict[str, Figures], classes: dict[str, di
     """Add a file of metrics: one row of figures, a table of details, or a table with a row for each class."""
     kind = dict[str, Figure] | list[dict[str, Figure]]
     name, _, part = path.stem.rpartition("_")
-    step = name if part in ("iou", "ap", "details") else path.stem
+    step = name if part in ("iou", "ap", "score", "details") else path.stem
     content = read_metrics(path, kind, stage=MAKERS.get(step, f"evaluate_{step}"))
-    if part in ("iou", "ap"):
+    if part in ("iou", "ap", "score"):
         classes[name] = {row["class"]: row[part] for row in content}
     elif part == "details":
         figures[name] = flat(join_details({}, content)) | figures.get(name, {})

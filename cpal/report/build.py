@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from cpal.data.dataset import Dataset, Record
-from cpal.evaluation.doubt import judge_classes
+from cpal.evaluation.doubt import ClassDoubt, judge_classes
 from cpal.report.gallery import embed, make_card, samples, save_layers, spread_over_ranks, strip_rows
 from cpal.report.looks import Each, Look, Results, choose, look, worst_first
 from cpal.report.page import Layer, Prototypes, Report, render_page, summarize
@@ -20,8 +20,8 @@ EMBEDDED = 15_000_000  # bytes of all pictures, up to which they lie in the page
 
 def build_report(
     folder: Path, dataset: Dataset, results: Results, figures: dict[str, Any], each: Each, *, images: int, seed: int
-) -> None:
-    """Write index.html, its pictures, strips.png and samples.png into an empty folder.
+) -> Sequence[ClassDoubt]:
+    """Write index.html, its pictures, strips.png and samples.png into an empty folder; returns what it says of classes.
 
     `figures`: the fields of Report that come from files of the run. At most `images` images are shown; `seed` draws the
     random ones among them.
@@ -44,6 +44,7 @@ def build_report(
     shown = spread_over_ranks(ranked, ROWS) or dataset.split("train", ROWS)
     for name, picture in {"strips.png": strip_rows(dataset, shown, results), "samples.png": samples(dataset)}.items():
         Image.fromarray(picture).save(folder / name, optimize=True)
+    return report.verdicts
 
 
 def draw_pictures(

@@ -29,6 +29,7 @@ PREDICTIONS = Path("data/predictions")
 METRICS = Path("data/metrics")
 PROTOTYPE_METRICS = METRICS / "prototypes.json"
 LABEL_METRICS = METRICS / "classifier.json"
+JUDGEMENT = METRICS / "judgement_score.json"
 LABEL_PRECISION = METRICS / "classifier_ap.json"
 CLASSIFIER_CURVES = METRICS / "train_cam"
 SEGMENTATION_CURVES = METRICS / "train_segmentation"

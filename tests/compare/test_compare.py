@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cpal.compare.changes import compare_images, shared_records
+from cpal.compare.changes import Gallery, compare_images, shared_records
 from cpal.compare.comparison import Comparison, as_text, compare, curve_rows, render_comparison
 from cpal.compare.facts import Facts, read_facts, stale_stages
 from cpal.compare.runs import Run, open_runs
@@ -25,7 +25,7 @@ from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
 from cpal.report.page import Curve
 from html_page import Page
-from stages.compare import PLACES
+from stages.compare import PLACES, print_tables
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = """
@@ -151,6 +151,19 @@ def test_settings_and_scores_beside_each_other(here: Path, tmp_path: Path) -> No
     assert list(second.values) == [4.75, 2.375]
 
 
+def test_without_ground_truth_the_judgement_is_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    runs = []
+    for number, score in enumerate((40.0, 72.5)):
+        metrics = tmp_path / str(number) / "data/metrics"
+        metrics.mkdir(parents=True)
+        rows = [{"class": "red", "score": score, "judgement": "doubt"}, {"class": "blue", "score": 90.0}]
+        write_json(metrics / "judgement_score.json", rows)
+        runs.append(Run(f"run{number}", "0" * 40, tmp_path / str(number)))
+    comparison = compare(runs, PLACES, ["none"] * 2, Gallery((), (), ()))
+    print_tables(comparison)
+    assert "judgement, 0 to 100  run0  run1\nred                  40.0  72.5 +32.5\n" in capsys.readouterr().out
+
+
 def test_the_worst_changes_come_first(here: Path, tmp_path: Path) -> None:
     """Image a of 40 x 33 shows a box of 20 x 16 in rows 5 to 24; `thick` takes all of it away, the workspace half.
 
@@ -247,6 +260,7 @@ def test_the_command(here: Path) -> None:
     assert "Pseudo-masks  47.5   60.0 * +12.5\n" in done.stdout
     assert "pseudo_mask.min_confidence  0.9     0.7" in done.stdout
     assert Path("results/comparison.html").is_file()
+    assert "judgement" not in done.stdout
     done = run("nothing-like-it")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: nothing-like-it: no git revision") and done.stderr.count("\n") == 1
@@ -334,6 +348,7 @@ def test_a_damaged_file_names_its_run(tmp_path: Path) -> None:
         ("pseudo_mask.json", "evaluate_pseudo_mask"),
         ("classifier_ap.json", "evaluate_labels"),
         ("prototypes.json", "fit_prototypes"),
+        ("judgement_score.json", "report"),
     ],
 )
 def test_damaged_metrics_name_their_stage(tmp_path: Path, name: str, cure: str) -> None:

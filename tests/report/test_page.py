@@ -291,6 +291,15 @@ def test_page_shows_all_images_in_layers_of_one_size_and_curves(run_folder: Path
     assert page.headings() == ["h1", *["h2"] * 10]
 
 
+def test_the_judgement_is_also_a_metric(run_folder: Path) -> None:
+    page = report_page()
+    rows = json.loads(Path("data/metrics/judgement_score.json").read_text(encoding="utf-8"))
+    assert [row["class"] for row in rows] == ["red", "green", "blue"]
+    for row in rows:
+        assert 0 <= row["score"] <= 100 and row["judgement"] in ("trust", "doubt", "do not use")
+        assert any(line[0] == row["class"] and row["judgement"] in line[1] for line in page.rows if len(line) > 1)
+
+
 def test_a_weak_classifier_is_told_beside_the_verdicts(run_folder: Path) -> None:
     assert "confuses the classes" not in report_page().text
     write_json(Path("data/metrics/classifier.json"), [LABELS | {"map": 86.2}])
