@@ -14,6 +14,7 @@ COPY . .
 # DVC works in a git repository; a copy without .git gets one of its own.
 RUN git rev-parse --git-dir >/dev/null 2>&1 \
     || (git init --quiet && git add --all && git -c user.name=cpal -c user.email=cpal@localhost commit --quiet -m "CPAL")
-RUN make setup TORCH=${TORCH}
+# Only data/ is kept when the container ends: results must be files of their own, and no links into DVC's cache.
+RUN make setup TORCH=${TORCH} && .venv/bin/dvc config --local cache.type copy
 ENV PATH=/cpal/.venv/bin:$PATH
 CMD ["make", "help"]

@@ -1,4 +1,4 @@
-# Every target first sets up .venv, so that each works alone on a fresh clone.
+# Targets that need .venv set it up first, so that each works alone on a fresh clone.
 # `python -m stages.X` in dvc.yaml means the `python` that PATH names: here .venv's. In your own shell say
 # `. .venv/bin/activate` before you call dvc.
 

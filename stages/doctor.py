@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from cpal.errors import UserError
-from cpal.settings.profiles import read_settings
+from cpal.settings.profiles import all_profiles, read_settings
 from stages.job import findings, profile_findings
 from stages.job.options import Params, run
-from stages.job.paths import PARAMS
+from stages.job.paths import PARAMS, PROFILES
 
 
 def main(
@@ -18,7 +18,7 @@ def main(
     found = [*findings.packages(), *findings.machine(), *findings.disks(), *findings.project()]
     found += [profile_findings.settings("params.yaml", read_settings(params))]
     if profiles:
-        found += [profile_findings.profile(path, params) for path in sorted(profile_findings.PROFILES.glob("*.yaml"))]
+        found += [profile_findings.profile(path, params) for path in all_profiles(PROFILES).values()]
     width = max(len(finding.what) for finding in found)
     for finding in found:
         mark = "ok" if finding.cure is None else "MISSING" if finding.needed else "note"

@@ -17,7 +17,7 @@ from stages.job.paths import PARAMS
 
 
 def main(
-    image: Annotated[str, typer.Argument(metavar="ID", help="A training image, by the name of its file.")],
+    image: Annotated[str, typer.Argument(metavar="ID", help="A training image, by its id, as the report names it.")],
     only: Annotated[
         str | None, typer.Option("--class", metavar="NAME", help="Only the maps of this class.", show_default=False)
     ] = None,

@@ -1,5 +1,6 @@
 """One HTML page of the run with all its images, the two pictures of the README, and the judgement of each class."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,9 +14,9 @@ from cpal.report.build import build_report
 from cpal.report.looks import Results
 from cpal.report.page import STEPS
 from cpal.report.prototypes import NEAREST, arrange
-from cpal.report.provenance import commit, locked_outs, versions
+from cpal.report.provenance import commit, is_current, locked_outs, versions
 from cpal.report.run_files import read_curves, read_diagnostics, read_label_scores, read_step
-from cpal.report.words import SEED_SOURCE
+from cpal.report.words import GOOD_MAP, SEED_SOURCE
 from cpal.running.times import read_taken
 from stages.job.announce import pipeline
 from stages.job.images import in_parallel
@@ -85,9 +86,11 @@ def _figures(job: Job) -> dict[str, Any]:
         prototypes = arrange(read_groups(PROTOTYPES, job.dataset.classes, images, nearest=NEAREST))
         diagnostics = read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json")
         curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
+    labels = read_label_scores(METRICS) if _trained(job) and is_current(lock, "evaluate_labels") else None
     return {
         "scores": {name: read_step(METRICS, name, note=notes.get(name, "")) for name in STEPS},
-        "labels": read_label_scores(METRICS) if _trained(job) else None,
+        "labels": labels,
+        "confused": _confused(job, labels),
         "curves": curves,
         "prototypes": prototypes,
         "params": job.params.read_text(encoding="utf-8"),
@@ -95,6 +98,17 @@ def _figures(job: Job) -> dict[str, Any]:
         "outs": locked_outs(lock, without="report"),
         "times": read_taken(TIMES, [stage for stage in pipeline() if stage != "report"]),
     }
+
+
+def _confused(job: Job, labels: Mapping[str, Any] | None) -> float | None:
+    """mAP of a classifier that needs more training; None of a good one, and where the mAP does not tell.
+
+    It does not if no validation image has a label, if nothing trains (clip_es), and for amn, which is told the labels.
+    """
+    host = job.config.chosen_host
+    if labels is None or labels["map"] is None or not host.trained or host.first_round:
+        return None
+    return labels["map"] if labels["map"] < GOOD_MAP else None
 
 
 if __name__ == "__main__":

@@ -12,13 +12,11 @@ import typer
 from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
-from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
+from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
 from cpal.sources.health.class_findings import short_trainings
 from stages.job.options import Params, run
-from stages.job.paths import DATASET, PARAMS, check_root
-
-PROFILES = Path("profiles")
+from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
 
 
 def main(
@@ -43,7 +41,7 @@ def main(
     reading = _chosen(found, failed, root, yes=yes)
     if masks := mask_folders(root):
         print(f"{' and '.join(masks)} may be ground truth: data.masks and data.mask_classes use it for scores")
-    values = load_profile(PROFILES / f"{profile}.yaml") | {"data": reading.keys}
+    values = load_profile(find_profile(PROFILES, profile)) | {"data": reading.keys}
     before, name = read_settings(params), f"{params} with profile {profile}"
     draft = parse_config(plain_yaml(merged(before, values, name=name)[0]))
     check_root(draft.data, DATASET)

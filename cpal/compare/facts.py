@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cpal.compare.runs import Places, Run
-from cpal.errors import UserError
+from cpal.errors import UserError, reading
 from cpal.evaluation.score_files import Figure, join_details, read_metrics
 from cpal.report.page import Curve
 from cpal.report.provenance import LARGEST, RESTORE
@@ -19,6 +19,7 @@ MAKERS = {
     "prototypes": "fit_prototypes",
     "judgement": "report",
 }  # stages; other files: evaluate_NAME
+BY_CLASS, DETAILS = ("iou", "ap", "score"), "details"  # parts of a step, after the last _ of a file's name
 TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
 Figures = dict[str, Figure]
 
@@ -54,7 +55,7 @@ def _facts(run: Run, places: Places) -> Facts:
     try:
         stages, folder = content["stages"], run.folder / places.metrics
         stale = stale_stages(stages, settings)
-        older = {Path(out["path"]).stem for name in stale for out in stages[name].get("outs", ())}
+        older = {_step(Path(out["path"])) for name in stale for out in stages[name].get("outs", ())}
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{lock}: damaged; {RESTORE}") from None
     figures: dict[str, Figures] = {}
@@ -67,16 +68,23 @@ def _facts(run: Run, places: Places) -> Facts:
 def _read_metrics(path: Path, figures: dict[str, Figures], classes: dict[str, dict[str, float]]) -> None:
     """Add a file of metrics: one row of figures, a table of details, or a table with a row for each class."""
     kind = dict[str, Figure] | list[dict[str, Figure]]
+    step, part = _step(path), path.stem.rpartition("_")[2]
+    stage = MAKERS.get(step, f"evaluate_{step}")
+    content = read_metrics(path, kind, stage=stage)
+    with reading(path, stage=stage):
+        if part in BY_CLASS:
+            classes[step] = {row["class"]: row[part] for row in content}
+        elif part == DETAILS:
+            figures[step] = flat(join_details({}, content)) | figures.get(step, {})
+        else:
+            row = content[0] if isinstance(content, list) else content
+            figures[step] = figures.get(step, {}) | row
+
+
+def _step(path: Path) -> str:
+    """The step that a file of metrics is of: `seed` of seed.json, seed_details.json and seed_iou.json."""
     name, _, part = path.stem.rpartition("_")
-    step = name if part in ("iou", "ap", "score", "details") else path.stem
-    content = read_metrics(path, kind, stage=MAKERS.get(step, f"evaluate_{step}"))
-    if part in ("iou", "ap", "score"):
-        classes[name] = {row["class"]: row[part] for row in content}
-    elif part == "details":
-        figures[name] = flat(join_details({}, content)) | figures.get(name, {})
-    else:
-        row = content[0] if isinstance(content, list) else content
-        figures[path.stem] = figures.get(path.stem, {}) | row
+    return name if part in (*BY_CLASS, DETAILS) else path.stem
 
 
 def _curves(folder: Path) -> dict[tuple[str, str], Curve]:

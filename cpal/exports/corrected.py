@@ -1,6 +1,7 @@
 """Corrected masks of training images, read from the export of an annotation tool."""
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -36,6 +37,9 @@ class Corrections:
             name: n for n, name in enumerate(self.dataset.classes, start=1)
         }
         self._records = {name: record for name, record in _names(self.dataset.records)}
+        self._stored = defaultdict[str, dict[str, Record]](dict)  # by the name that an export gives an image's file
+        for name, record in self._records.items():
+            self._stored[storable(name)][record.image_id] = record
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -67,9 +71,10 @@ class Corrections:
     def _find(self, file_name: str) -> Record | None:
         path = PurePosixPath(normalize("NFC", file_name.replace("\\", "/")))
         names = (path.name, path.stem, *map(original, (path.name, path.stem)))
-        found = next((self._records[name] for name in names if name in self._records), None)
-        stored = [record for name, record in self._records.items() if storable(name) in names]
-        return found or (stored[0] if len({record.image_id for record in stored}) == 1 else None)
+        if found := next((self._records[name] for name in names if name in self._records), None):
+            return found
+        stored = {i: record for name in names if name in self._stored for i, record in self._stored[name].items()}
+        return next(iter(stored.values())) if len(stored) == 1 else None
 
     def _problem(self, image: DrawnImage, record: Record) -> str | None:
         height, width = image.size

@@ -19,6 +19,7 @@ from cpal.exports.shapes import DrawnImage, Patch, Polygon, Shape, box, points_o
 from cpal.files import whole_file
 from cpal.maps.drawing import class_palette
 from cpal.settings.access import check_readable
+from cpal.sources.tables.xml_labels import read_root
 
 AGAIN = "export it again as CVAT for images 1.1"
 
@@ -76,13 +77,7 @@ def read(path: Path) -> Iterator[DrawnImage]:
     """
     file = find_file(path, ".xml")
     check_readable(file, missing="no such file; name the XML of the annotations")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text:  # a DOCTYPE can declare entities that grow without bound
-            raise UserError(f"{file}: has a document type (DOCTYPE), which CVAT never writes; remove it")
-        root = ElementTree.fromstring(text)
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(f"{file}: not a readable XML file ({error}); {AGAIN}") from None
+    root = read_root(file)
     images = root.findall("image")
     if root.tag != "annotations" or not images:
         raise UserError(f"{file}: lists no images; {AGAIN}")

@@ -15,6 +15,7 @@ from cpal.exports.regions import Found, find_regions
 
 UPRIGHT = 1  # EXIF orientation of an image that needs no rotation
 ORIENTATION = 0x0112
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")  # formats of Pillow that take a quality
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def copy_picture(item: Item, folder: Path) -> None:
         with open_image(item.image) as picture:
             if picture.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
                 upright = ImageOps.exif_transpose(picture)
-                upright.save(target, format=picture.format, quality=95)
+                lossy = {"quality": 95} if picture.format in LOSSY else {}
+                upright.save(target, format=picture.format, **lossy)
                 return
         shutil.copyfile(item.image, target)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{item.image}: cannot be copied ({error}); put it back, or leave pictures out") from None

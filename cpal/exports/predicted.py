@@ -39,7 +39,7 @@ def _item(folder: Path, row: dict[str, Any], ids: dict[str, int]) -> Item:
     starts = [n for n, part in enumerate(parts) if part == "masks"]
     found = (Path(*parts[n + 1 :]) for n in starts if (folder / Path(*parts[n:])).is_file())
     name = next(found, None)
-    if name is None:
+    if name is None or ".." in name.parts:
         raise UserError(f"{row['mask']}: no such mask in {folder}; {AGAIN}")
     confidence = {ids[label]: float(entry["confidence"]) / 100 for label, entry in row["classes"].items()}
     size = int(row["height"]), int(row["width"])

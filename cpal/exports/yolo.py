@@ -16,7 +16,6 @@ from cpal.exports.regions import keyhole
 from cpal.exports.shapes import DrawnImage, Polygon
 from cpal.files import whole_file
 from cpal.settings.access import check_readable
-from cpal.settings.yaml_files import read_yaml
 from cpal.sources.labels.yolo import read_config
 from cpal.sources.tables.file_names import original
 
@@ -74,17 +73,8 @@ def _label_files(path: Path) -> list[Path]:
 
 def _names(folder: Path) -> dict[int, str]:
     """Names of data.yaml, else of classes.txt (Label Studio, labelImg) or obj.names (CVAT's YOLO 1.1)."""
-    path = folder / NAMES
-    other = next((folder / name for name in OTHER_NAMES if (folder / name).is_file()), None)
-    if not path.exists() and other is not None:
-        return read_config(other).names
-    content = read_yaml(path, missing="no such file, which names the classes; export it too", cure=CURE)
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not all(type(n) is int and isinstance(name, str) for n, name in names.items()):
-        raise UserError(f"{path}: `names` are no class names by number; {CURE}")
-    return names
+    found = [folder / name for name in (NAMES, *OTHER_NAMES) if (folder / name).is_file()]
+    return read_config(found[0] if found else folder / NAMES).names
 
 
 def _shapes(file: Path, names: Mapping[int, str], size: tuple[int, int]) -> Iterator[Polygon]:

@@ -113,6 +113,7 @@ class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
+    `confused` is the mAP of a classifier that needs more training, None of a good one or if the mAP does not tell;
     `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class."""
 
     classes: Sequence[str]
@@ -127,6 +128,7 @@ class Report:
     facts: Mapping[str, str]
     outs: Sequence[tuple[str, str, str]]
     times: Mapping[str, Taken] = field(default_factory=dict)
+    confused: float | None = None
     prototypes: Sequence[Prototypes] | None = None
     sources: Mapping[tuple[str, int], Layer] = field(default_factory=dict)
 

@@ -52,16 +52,38 @@ def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
 
     Raises UserError for a file that is damaged, as by an edit or a failed merge.
     """
+    return [
+        (stage, name, hashed)
+        for stage, entry in _locked(path).items()
+        if stage != without
+        for name, hashed in entry["outs"].items()
+    ]
+
+
+def is_current(path: Path, stage: str) -> bool:
+    """Whether a stage has run, by a dvc.lock, on the outputs that other stages have now; also if there is no such file.
+
+    Raises UserError as `locked_outs`.
+    """
+    locked = _locked(path)
+    made = {name: hashed for entry in locked.values() for name, hashed in entry["outs"].items()}
+    deps = locked.get(stage, {"deps": {}})["deps"]
+    return (stage in locked or not locked) and all(made.get(name, hashed) == hashed for name, hashed in deps.items())
+
+
+def _locked(path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Hash of each dep and each output by its path, under `deps` and `outs` of each stage."""
     if not path.exists():
-        return []
+        return {}
     content: Any = read_yaml(path, missing="no such file", cure=RESTORE, largest=LARGEST)
     try:
-        return [
-            (str(stage), str(out["path"]), str(out.get(out.get("hash", "md5"), "")))
+        return {
+            str(stage): {
+                kind: {str(one["path"]): str(one.get(one.get("hash", "md5"), "")) for one in entry.get(kind, [])}
+                for kind in ("deps", "outs")
+            }
             for stage, entry in content["stages"].items()
-            if stage != without
-            for out in entry.get("outs", [])
-        ]
+        }
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: damaged; {RESTORE}") from None
 

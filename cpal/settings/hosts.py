@@ -22,7 +22,7 @@ class HostSection(FinetuningSection):
     """Settings that every host has.
 
     `name` is the host's key in params.yaml. A host with `first_round` learns from the labels of a first round. A host
-    without `trained` learns nothing except CPAL's projections.
+    without `trained` learns nothing, and its settings of a training do not count.
     """
 
     name: ClassVar[str]

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,24 @@ from cpal.errors import UserError
 from cpal.settings.config import NO_SETTINGS, RESTORE, parse_config
 from cpal.settings.cpal import read_preset
 from cpal.settings.yaml_files import parse_yaml, read_text
+
+
+def all_profiles(folder: Path) -> dict[str, Path]:
+    """The files of the profiles in a folder, by name. Raises UserError if there are none."""
+    found = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if not found:
+        raise UserError(f"{folder}: no profiles here; run from the project's folder")
+    return found
+
+
+def find_profile(folder: Path, name: str) -> Path:
+    """The file of a profile. Raises UserError, with names like it, if there is none of this name."""
+    profiles = all_profiles(folder)
+    if name not in profiles:
+        near = get_close_matches(name, profiles, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(profiles)}"
+        raise UserError(f"{folder / name}.yaml: no such profile ({hint})")
+    return profiles[name]
 
 
 def load_profile(path: Path) -> dict[str, Any]:

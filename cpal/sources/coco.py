@@ -26,7 +26,7 @@ from cpal.sources.import_listing import kept, unlearnable
 from cpal.sources.instances_json import AnnotatedImage, read_instances
 from cpal.sources.labels_and_masks import undrawn
 from cpal.sources.listing import ListedImage, Listing, Progress, silent
-from cpal.sources.problems import missing_folder, noted, refuse, some, twin_problems
+from cpal.sources.problems import missing_folder, noted, refuse, reserved_names, some, twin_problems
 from cpal.sources.read_listed import ImportedImage, labels_of, make_record, read_names
 
 SPLITS: tuple[Split, Split] = ("train", "val")
@@ -105,6 +105,7 @@ def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[Ann
     classes = settings.classes or known
     if strange := [name for name in classes if names and name not in known]:
         problems.append(f"data.classes: {', '.join(strange)} not among the categories: {', '.join(known)}")
+    problems += reserved_names(classes)
     if len(known) >= VOID:
         problems.append(f"{len(known)} categories; masks of 8 bits hold {VOID - 1}")
     if settings.masks is not None and limit is None and not problems:

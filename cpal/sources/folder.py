@@ -19,7 +19,7 @@ from cpal.sources.labels.read import labels_from_files
 from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
-from cpal.sources.problems import missing_folder, noted, some, twin_problems
+from cpal.sources.problems import missing_folder, noted, reserved_names, some, twin_problems
 from cpal.sources.read_listed import names_in_mask
 
 Names = Mapping[str, frozenset[str]]  # an image's path below the folder of images -> its classes
@@ -193,8 +193,7 @@ def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence
             f"data.mask_classes begins with {mask_classes[0]}, but names the values 1, 2, ...: take it out, since 0 is "
             "background already"
         )
-    if "background" in classes:
-        problems.append("a class is named background, which is what no class covers; leave it away, or rename it")
+    problems += reserved_names(classes)
     if len(classes) >= VOID:
         problems.append(f"{len(classes)} classes; masks of 8 bits hold {VOID - 1}")
     return problems

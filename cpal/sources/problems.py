@@ -35,6 +35,16 @@ def some(names: Sequence[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
+def reserved_names(classes: Sequence[str]) -> list[str]:
+    """Problems of classes whose names mean something else in masks that annotation tools write."""
+    meanings = {"background": "what no class covers"} | dict.fromkeys(("void", "ignored"), "pixels without a label")
+    return [
+        f"a class is named {name}, which is {meanings[name.casefold()]}; leave it away, or rename it"
+        for name in classes
+        if name.casefold() in meanings
+    ]
+
+
 def missing_folder(root: Path, cure: str) -> list[str]:
     """The problem of a data.root that is no folder; empty if data.root is a folder."""
     if root.is_dir():

@@ -16,7 +16,7 @@ from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.publishing import publish
 from stages.job.workdir import check_room, work_folder
 
-BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, confidence 0.25, maps 0.45
+BYTES_PER_PIXEL = 0.07  # that a result takes at least: on the toy, masks 0.07, CRF 0.12, confidence 0.25, maps 0.41
 T = TypeVar("T")
 
 
@@ -98,7 +98,7 @@ class Job:
             load(done)
         except UserError as error:
             print(f"{error.args[0].partition(';')[0]}; it is made again", file=sys.stderr)
-            done.unlink()
+            done.unlink(missing_ok=True)  # another process may have been faster
             return False
         return True
 

@@ -9,8 +9,6 @@ from cpal.settings.config import Config, parse_config
 from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
 from stages.job.findings import Finding
 
-PROFILES = Path("profiles")
-
 
 def profile(path: Path, params: Path) -> Finding:
     try:

@@ -349,6 +349,7 @@ def test_a_damaged_file_names_its_run(tmp_path: Path) -> None:
         ("classifier_ap.json", "evaluate_labels"),
         ("prototypes.json", "fit_prototypes"),
         ("judgement_score.json", "report"),
+        ("seed_iou.json", "evaluate_seed"),
     ],
 )
 def test_damaged_metrics_name_their_stage(tmp_path: Path, name: str, cure: str) -> None:
@@ -356,6 +357,22 @@ def test_damaged_metrics_name_their_stage(tmp_path: Path, name: str, cure: str) 
     (tmp_path / "data/metrics" / name).write_text("[")
     with pytest.raises(UserError, match=f"{name}: damaged; .*dvc repro -f -s {cure}$"):
         read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+
+
+@pytest.mark.parametrize(("name", "text"), [("classifier.json", "[]"), ("seed_iou.json", '[{"class": "red"}]')])
+def test_metrics_of_another_shape_end_in_one_message(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "data/metrics").mkdir(parents=True)
+    (tmp_path / "data/metrics" / name).write_text(text)
+    with pytest.raises(UserError, match=f"{name}: .*dvc repro -f -s evaluate_"):
+        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+
+
+def test_the_judgement_is_marked_when_it_is_older(tmp_path: Path) -> None:
+    """The report was made with other settings than the run has now."""
+    (tmp_path / "params.yaml").write_text(settings(0.9, []))
+    entry = {"params": {"params.yaml": {"seed": 7}}, "outs": [{"path": "data/metrics/judgement_score.json"}]}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"report": {"cmd": "x"} | entry}}))
+    assert read_facts(Run("night", "0" * 40, tmp_path), PLACES).older == {"judgement"}
 
 
 @pytest.mark.parametrize("lock", ["[]", "stages: 3", "stages: {a: {params: 3}}", "a: 1"])

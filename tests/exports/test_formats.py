@@ -324,14 +324,15 @@ def test_damaged_files_end_in_a_result_or_in_our_message(format: Format, data: D
     assert told > 10
 
 
-def test_a_turned_photograph_is_written_upright(data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ending", "options"), [(".jpg", {}), (".tif", {"compression": "tiff_lzw"}), (".png", {})])
+def test_a_turned_photograph_is_written_upright(tmp_path: Path, ending: str, options: dict[str, str]) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    write_mask(tmp_path / "turned.png", np.ones((30, 20), np.uint8))
-    item = Item("turned", tmp_path / "turned.jpg", tmp_path / "turned.png", (30, 20))
+    Image.new("RGB", (30, 20)).save(tmp_path / f"turned{ending}", exif=exif, **options)
+    write_mask(tmp_path / "mask.png", np.ones((30, 20), np.uint8))
+    item = Item("turned", tmp_path / f"turned{ending}", tmp_path / "mask.png", (30, 20))
     write_export(Format.labelme, tmp_path / "out", [item], CLASSES, Options(0, 1, pictures=True))
-    with Image.open(tmp_path / "out/turned.jpg") as image:
+    with Image.open(tmp_path / f"out/turned{ending}") as image:
         assert image.size == (20, 30) and image.getexif().get(0x0112, 1) == 1
 
 

@@ -239,6 +239,17 @@ def test_damaged_summaries(here: Dataset) -> None:
             read_predicted(Path("first"))
 
 
+def test_a_summary_does_not_lead_out_of_its_folder(here: Dataset) -> None:
+    predicted(Path("first"))
+    path = Path("first/summary.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    row = next(iter(content["images"]))
+    shutil.copy(next(Path("first/masks").rglob("*.png")), "first/notes.png")
+    path.write_text(json.dumps(content | {"images": [row | {"mask": "masks/../notes.png"}]}))
+    with pytest.raises(UserError, match=r"masks/\.\./notes.png: no such mask in first"):
+        read_predicted(Path("first"))
+
+
 def test_pictures_lie_beside_their_outlines(here: Dataset) -> None:
     """Outlines drawn on the exported picture enclose its colored boxes."""
     write_masks(corrected=False)

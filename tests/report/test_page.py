@@ -304,6 +304,20 @@ def test_a_weak_classifier_is_told_beside_the_verdicts(run_folder: Path) -> None
     assert "confuses the classes" not in report_page().text
     write_json(Path("data/metrics/classifier.json"), [LABELS | {"map": 86.2}])
     assert "The classifier confuses the classes: mAP 86.2; good is 90 and more." in report_page().text
+    write_json(Path("data/metrics/classifier.json"), [LABELS | dict.fromkeys(("map", "f1", "f1_micro"))])
+    assert "confuses the classes" not in report_page().text, "no validation image has a label"
+
+
+def test_the_map_of_an_earlier_classifier_is_left_out(run_folder: Path) -> None:
+    def lock(classifier: str) -> None:
+        made, used = ({"path": "data/classifier.safetensors", "md5": md5} for md5 in (classifier, "a" * 32))
+        stages = {"train_cam": {"cmd": "x", "outs": [made]}, "evaluate_labels": {"cmd": "x", "deps": [used]}}
+        Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}), encoding="utf-8")
+
+    lock("a" * 32)
+    assert "mAP 97.5" in " ".join(report_page().text.split())
+    lock("b" * 32)
+    assert "mAP" not in report_page().text
 
 
 def test_more_images_than_the_page_may_show(run_folder: Path) -> None:

@@ -326,6 +326,8 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     assert problems(negatives=[]) == [
         "a class is named background, which is what no class covers; leave it away, or rename it"
     ]
+    write_table(root, ["a.jpg,Void,train", "b.PNG,Void,val"])
+    assert problems() == ["a class is named Void, which is pixels without a label; leave it away, or rename it"]
 
 
 def test_a_table_without_images(problems: Callable[..., list[str]], root: Path) -> None:

@@ -100,7 +100,8 @@ def of_files(seen: Sequence[CheckedImage]) -> Iterator[Finding]:
         yield from found(severity, trait, text, [one.name for one in seen if trait in one.facts.traits], cure)
     turned = [one for one in seen if "turned" in one.facts.traits]
     masked = [one.name for one in turned if one.item.mask is not None and one.item.mask.exists()]
-    plain = [one.name for one in turned if one.name not in set(masked)]
+    masked_names = set(masked)
+    plain = [one.name for one in turned if one.name not in masked_names]
     text, cure = "images that are turned upright by their EXIF orientation", "their masks must be upright, too"
     yield from found("warning", "turned_with_mask", f"{text}, with masks", masked, cure)
     yield from found("note", "turned", text, plain, "as a viewer does")
@@ -208,7 +209,8 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     listed = {item.image for item in listing.images}
     masks = {item.mask for item in listing.images}
     files = [path for folder in sorted({path.parent for path in listed}) for path in _files_in(folder)]
-    names = [path.name for path in files if path not in listed | masks and path.suffix.lower() in ENDINGS]
+    known = listed | masks
+    names = [path.name for path in files if path not in known and path.suffix.lower() in ENDINGS]
     yield from found("note", "unlisted", "image files on no list", names, "they are not used")
     others = [path for path in files if path not in listed and path.suffix.lower() not in ENDINGS]
     table = None if data.labels_file is None else Path(data.root) / data.labels_file

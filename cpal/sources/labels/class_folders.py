@@ -65,7 +65,8 @@ def _inside_splits(folder: Path, parts: Mapping[str, Sequence[str]], problems: l
             f"or in no class folder ({some(wrong)}); put them into class folders of a split, take them out, let "
             "data.images name one of the folders, or use a table"
         )
-    return {file: tuple(part) for file, part in found.items() if file not in set(wrong)}
+    left_out = set(wrong)
+    return {file: tuple(part) for file, part in found.items() if file not in left_out}
 
 
 def _check_depth(
