@@ -11,7 +11,7 @@ from cpal.files import whole_folder, write_json
 from cpal.maps.seeds import seed_rule
 from cpal.method.groups import read_groups
 from cpal.report.build import build_report
-from cpal.report.looks import Results
+from cpal.report.image_results import Results
 from cpal.report.page import STEPS
 from cpal.report.prototypes import NEAREST, arrange
 from cpal.report.provenance import commit, is_current, locked_outs, versions

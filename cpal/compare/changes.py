@@ -14,7 +14,7 @@ from cpal.data.masks import LabelMaps, read_truth
 from cpal.errors import UserError
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.drawing import class_palette, fit, overlay
-from cpal.report.looks import Each
+from cpal.report.image_results import Each
 from cpal.report.page import Layer, embedded
 
 SIDE = 240  # of a picture, in pixels

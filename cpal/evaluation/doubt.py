@@ -172,7 +172,7 @@ def _in_image(key: str, value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class JudgedImage:
     """One image as `judge_classes` takes it: its labels; of a training image the signals by label, else none; the
     pixels (K,) that the trained model gives each mask value, None where it has not seen the image."""
 
@@ -195,7 +195,7 @@ class ClassDoubt:
     reasons: Sequence[tuple[str, str]]
 
 
-def judge_classes(images: Sequence[Seen], names: Sequence[str]) -> list[ClassDoubt]:
+def judge_classes(images: Sequence[JudgedImage], names: Sequence[str]) -> list[ClassDoubt]:
     """The verdict on each class, in the order of `names`."""
     inside, outside = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
     asked = any(image.predicted is not None for image in images)

@@ -14,7 +14,7 @@ from cpal.data.images import read_record_image
 from cpal.data.views import image_views
 from cpal.errors import UserError, again
 from cpal.explain.neighbors import ClassView, Fitted, class_views, instance_pixels
-from cpal.explain.page import Explanation, render
+from cpal.explain.page import Explanation, render_explanation
 from cpal.explain.pictures import Source, Sources, sheet
 from cpal.explain.steps import Published, steps
 from cpal.files import whole_file
@@ -67,7 +67,7 @@ def write_explanation(folder: Path, shown: Explanation, settings: Config) -> tup
     """Write folder/ID.html and folder/ID.png; returns both paths."""
     page, picture = (folder / f"{shown.record.image_id}.{ending}" for ending in ("html", "png"))
     with whole_file(page) as temporary:
-        temporary.write_text(render(shown, settings), encoding="utf-8")
+        temporary.write_text(render_explanation(shown, settings), encoding="utf-8")
     with whole_file(picture) as temporary:
         drawn = sheet(shown.photo, shown.found, shown.views, shown.steps, shown.sources, shown.classes)
         Image.fromarray(drawn).save(temporary, format="PNG", optimize=True)

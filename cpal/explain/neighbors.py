@@ -75,7 +75,7 @@ def fitted(classifier: Classifier, former: Former, origins: Origins) -> Fitted:
 
 
 @torch.no_grad()
-def look(classifier: Classifier, view: Tensor, label: Tensor) -> Instances:
+def instances_of(classifier: Classifier, view: Tensor, label: Tensor) -> Instances:
     """The instances of an image (1, K, D) from its view (V, 3, h, w) and label (1, N)."""
     assert classifier.learner is not None
     features, cam, _ = classifier.look(view, label)
@@ -84,14 +84,14 @@ def look(classifier: Classifier, view: Tensor, label: Tensor) -> Instances:
 
 def instance_pixels(found: Fitted, view: Tensor, label: Tensor, k: int) -> np.ndarray:
     """The cells bool (h, w) whose mean is the image's instance of class k in the bank; `view` as in fit_prototypes."""
-    return (look(found.filling, view, label).mask[0, k] > 0).cpu().numpy()
+    return (instances_of(found.filling, view, label).mask[0, k] > 0).cpu().numpy()
 
 
 @torch.no_grad()
 def class_views(found: Fitted, view: Tensor, label: Tensor, classes: Iterable[int], *, nearest: int) -> list[ClassView]:
     """What is found of each of the classes in an image; each neighbour comes with `nearest` training images."""
     learner = found.learner
-    step = look(found.classifier, view, label)
+    step = instances_of(found.classifier, view, label)
     similarity = learner.similarity(step, label)
     return [
         ClassView(

@@ -56,7 +56,7 @@ class Figure(Layer):
     words: str = ""
 
 
-def render(shown: Explanation, settings: Config) -> str:
+def render_explanation(shown: Explanation, settings: Config) -> str:
     """The whole page. Equal input gives equal bytes."""
     image = fit(shown.photo, width=SIDE, height=SIDE)
     return fill(

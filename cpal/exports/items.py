@@ -11,7 +11,7 @@ from PIL import ImageOps
 from cpal.data.images import open_image
 from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.errors import UserError
-from cpal.exports.regions import Found, find_regions
+from cpal.exports.regions import Regions, find_regions
 
 UPRIGHT = 1  # EXIF orientation of an image that needs no rotation
 ORIENTATION = 0x0112
@@ -58,7 +58,7 @@ class Options:
     min_area: int
     pictures: bool
 
-    def find(self, item: Item, classes: tuple[str, ...]) -> Found:
+    def find(self, item: Item, classes: tuple[str, ...]) -> Regions:
         return find_regions(item.labels(len(classes)), tolerance=self.tolerance, min_area=self.min_area)
 
 
@@ -71,7 +71,7 @@ class Counts:
     holes: int = 0
     small: int = 0
 
-    def add(self, found: Found) -> None:
+    def add(self, found: Regions) -> None:
         self.images += 1
         self.regions += len(found.regions)
         self.holes += sum(bool(region.holes) for region in found.regions)

@@ -36,7 +36,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Found:
+class Regions:
     """The regions of a label map, largest first. Tools draw later regions on top, so small regions stay visible.
 
     `small`: number of parts that were left out because they are smaller than min_area.
@@ -46,7 +46,7 @@ class Found:
     small: int
 
 
-def find_regions(labels: np.ndarray, *, tolerance: float, min_area: int) -> Found:
+def find_regions(labels: np.ndarray, *, tolerance: float, min_area: int) -> Regions:
     """Regions of a label map uint8 (H, W), without background and void.
 
     `tolerance`: largest distance in pixels between an outline and its simplification. Parts of fewer than `min_area`
@@ -67,7 +67,7 @@ def find_regions(labels: np.ndarray, *, tolerance: float, min_area: int) -> Foun
             moved = tuple(hole + place for hole in holes)
             regions.append(Region(class_id, left, top, int(pixels.sum()), pixels, outline + place, moved))
     regions.sort(key=lambda region: (-region.area, region.class_id, region.top, region.left))
-    return Found(regions, small)
+    return Regions(regions, small)
 
 
 def _parts(mask: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

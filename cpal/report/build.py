@@ -10,7 +10,7 @@ from PIL import Image
 from cpal.data.dataset import Dataset, Record
 from cpal.evaluation.doubt import ClassDoubt, judge_classes
 from cpal.report.gallery import embed, make_card, samples, save_layers, spread_over_ranks, strip_rows
-from cpal.report.looks import Each, Look, Results, choose, look, worst_first
+from cpal.report.image_results import Each, ImageResult, Results, choose, compare_results, worst_first
 from cpal.report.page import Layer, Prototypes, Report, render_page, summarize
 from cpal.report.prototypes import draw_sources
 
@@ -28,19 +28,19 @@ def build_report(
     """
     scored = "miou" in figures["scores"]["pseudo_mask"].metrics
     bare = replace(dataset, records=())  # what a process needs of the data set: it is sent with each image
-    looks = each("compare results", lambda record: look(bare, record, results), dataset.records)
-    looks = worst_first(looks, scored=scored)
-    chosen, choice = choose(looks, images, seed=seed)
+    compared = each("compare results", lambda record: compare_results(bare, record, results), dataset.records)
+    compared = worst_first(compared, scored=scored)
+    chosen, choice = choose(compared, images, seed=seed)
     report = Report(
         classes=dataset.classes,
         sentence=summarize(dataset),
-        verdicts=judge_classes([seen.for_classes for seen in looks], dataset.classes),
+        verdicts=judge_classes([seen.for_classes for seen in compared], dataset.classes),
         choice=choice,
         **draw_pictures(folder, dataset, results, chosen, figures["prototypes"] or (), each),
         **figures,
     )
     (folder / "index.html").write_text(render_page(report), encoding="utf-8")
-    ranked = [seen for seen in looks if seen.record.split == "train" and seen.miou is not None][::-1]
+    ranked = [seen for seen in compared if seen.record.split == "train" and seen.miou is not None][::-1]
     shown = spread_over_ranks(ranked, ROWS) or dataset.split("train", ROWS)
     for name, picture in {"strips.png": strip_rows(dataset, shown, results), "samples.png": samples(dataset)}.items():
         Image.fromarray(picture).save(folder / name, optimize=True)
@@ -51,7 +51,7 @@ def draw_pictures(
     folder: Path,
     dataset: Dataset,
     results: Results,
-    chosen: Sequence[Look],
+    chosen: Sequence[ImageResult],
     prototypes: Sequence[Prototypes],
     each: Each,
 ) -> dict[str, Any]:

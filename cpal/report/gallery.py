@@ -15,7 +15,7 @@ from cpal.maps.cams import MAP_NAMES, read_maps, resize_maps
 from cpal.maps.drawing import class_palette, contact_sheet, fit, heat, legend, overlay, stack, strip
 from cpal.maps.fonts import drawable
 from cpal.maps.refined import read_crf
-from cpal.report.looks import Look, Results
+from cpal.report.image_results import ImageResult, Results
 from cpal.report.page import Card, Layer, data_uri
 
 LAYER_SIDE, ROW_WIDTH, SAMPLE_SIDE = 360, 176, 128  # of a picture, in pixels
@@ -30,9 +30,9 @@ class Panels:
     classes: tuple[int, ...]
 
 
-def spread_over_ranks(ranked: Sequence[Look], count: int) -> list[Record]:
+def spread_over_ranks(ranked: Sequence[ImageResult], count: int) -> list[Record]:
     """Records evenly spread from best to worst; each the nearest in rank that brings a class not shown yet, if any."""
-    left = list(enumerate(look.record for look in ranked))
+    left = list(enumerate(result.record for result in ranked))
     chosen: list[Record] = []
     for i in range(min(count, len(ranked))):
         place = (i + 0.5) / min(count, len(ranked)) * len(ranked) - 0.5
@@ -91,11 +91,11 @@ def save_picture(picture: np.ndarray, path: Path) -> Layer:
     return Layer(f"{path.parent.name}/{path.name}", picture.shape[1], picture.shape[0])
 
 
-def make_card(index: int, look: Look, classes: tuple[int, ...], layers: Mapping[str, Layer]) -> Card:
+def make_card(index: int, result: ImageResult, classes: tuple[int, ...], layers: Mapping[str, Layer]) -> Card:
     """An image as the page shows it; first its pseudo-mask, or the prediction of a validation image."""
-    record = look.record
-    result = "Pseudo-mask" if record.split == "train" else "Prediction"
-    return Card(index, record.image_id, record.split, classes, look.miou, look.doubt, look.reasons, layers, result)
+    record = result.record
+    shown = "Pseudo-mask" if record.split == "train" else "Prediction"
+    return Card(index, record.image_id, record.split, classes, result.miou, result.doubt, result.reasons, layers, shown)
 
 
 def embed(pictures: Sequence[Layer], folder: Path, *, largest: int) -> dict[Layer, Layer]:

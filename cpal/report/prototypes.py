@@ -13,7 +13,7 @@ from cpal.maps.cams import CamFile, read_maps
 from cpal.maps.drawing import cells, fit
 from cpal.method.groups import Group
 from cpal.report.gallery import save_picture
-from cpal.report.looks import Each, Results
+from cpal.report.image_results import Each, Results
 from cpal.report.page import Layer, Prototypes
 
 NEAREST, SIDE = 3, 112  # images of each prototype; of a picture, in pixels

@@ -26,7 +26,7 @@ COMMIT = (  # as installation/check_machine.sh says; without the settings of git
 )
 
 
-class Finding(NamedTuple):
+class DoctorFinding(NamedTuple):
     """One line of the report. `cure` is None if nothing is wrong. If `needed`, no run works without it."""
 
     what: str
@@ -35,15 +35,15 @@ class Finding(NamedTuple):
     needed: bool = False
 
 
-def packages() -> Iterator[Finding]:
+def packages() -> Iterator[DoctorFinding]:
     locked = {name: version for path in sorted(LOCKS.glob("*.txt")) for name, version in _locked(path)}
     for name, version in versions().items():
         if version == "not installed":
-            yield Finding(name, version, "make setup", needed=True)
+            yield DoctorFinding(name, version, "make setup", needed=True)
         elif name in locked and locked[name] != version.partition("+")[0]:
-            yield Finding(name, f"{version}, but {locked[name]} is tested", "make setup")
+            yield DoctorFinding(name, f"{version}, but {locked[name]} is tested", "make setup")
         else:
-            yield Finding(name, version)
+            yield DoctorFinding(name, version)
 
 
 def _locked(path: Path) -> Iterator[tuple[str, str]]:
@@ -52,41 +52,43 @@ def _locked(path: Path) -> Iterator[tuple[str, str]]:
             yield found[1], found[2]
 
 
-def machine() -> Iterator[Finding]:
+def machine() -> Iterator[DoctorFinding]:
     threads = os.environ.get("OMP_NUM_THREADS")
-    yield Finding("processors", f"{DEFAULT_WORKERS}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
+    yield DoctorFinding("processors", f"{DEFAULT_WORKERS}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
     total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
     cure = "close other programs, or lower batch_size and crop_size" if free < MEMORY else None
-    yield Finding("memory", f"{total / 1e9:.0f} GB, {free / 1e9:.1f} GB free", cure)
+    yield DoctorFinding("memory", f"{total / 1e9:.0f} GB, {free / 1e9:.1f} GB free", cure)
     try:
         import torch
     except ImportError:
         return
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     if gpus or torch.backends.mps.is_available():
-        yield Finding("device", ", ".join(gpus) or "Apple's GPU (mps)")
+        yield DoctorFinding("device", ", ".join(gpus) or "Apple's GPU (mps)")
         return
     cure = None
     if torch.version.cuda and shutil.which("nvidia-smi"):
         cure = "the driver is too old for this torch: update it, or TORCH=cpu make setup"
-    yield Finding("device", "cpu", cure)
+    yield DoctorFinding("device", "cpu", cure)
 
 
-def disks() -> Iterator[Finding]:
+def disks() -> Iterator[DoctorFinding]:
     for what, folder in (("disk of data", DATA), ("disk of .cache", CACHE)):
         existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
         free = shutil.disk_usage(existing).free
         cure = "free some space, or set CPAL_CACHE to a folder on a roomier disk" if free < ROOM else None
-        yield Finding(what, f"{free / 1e9:.1f} GB free in {existing.resolve()}", cure)
+        yield DoctorFinding(what, f"{free / 1e9:.1f} GB free in {existing.resolve()}", cure)
 
 
-def project() -> Iterator[Finding]:
+def project() -> Iterator[DoctorFinding]:
     here = commit(results=("data", str(PIPELINE.with_suffix(".lock"))))
     cure = COMMIT if here.startswith("unknown") else None
-    yield Finding("git", here.replace("clean", "code and settings as committed")[:120], cure, needed=True)
+    yield DoctorFinding("git", here.replace("clean", "code and settings as committed")[:120], cure, needed=True)
     links = _said(sys.executable, "-m", "dvc", "config", "cache.type") if Path(".dvc").is_dir() else None
     cure = None if links is not None else "dvc init, then git add .dvc"
-    yield Finding("DVC", f"cache links: {links or 'copy'}" if links is not None else "no .dvc here", cure, needed=True)
+    yield DoctorFinding(
+        "DVC", f"cache links: {links or 'copy'}" if links is not None else "no .dvc here", cure, needed=True
+    )
 
 
 def _said(*command: str) -> str | None:

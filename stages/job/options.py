@@ -22,11 +22,11 @@ Workers = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Only the first N images; needs --out."),
+    typer.Option("--limit", min=1, help="Only the first N images; a stage that writes needs --out."),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Write here instead of into DVC's outputs."),
+    typer.Option("--out", metavar="DIR", help="Write here instead of into the outputs of the pipeline."),
 ]
 
 WRITTEN = ".cpal"  # file below --out: names of outputs that stages wrote there, and may replace

@@ -7,18 +7,18 @@ from pathlib import Path
 from cpal.errors import UserError
 from cpal.settings.config import Config, parse_config
 from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
-from stages.job.findings import Finding
+from stages.job.findings import DoctorFinding
 
 
-def profile(path: Path, params: Path) -> Finding:
+def profile(path: Path, params: Path) -> DoctorFinding:
     try:
         text, _ = merged(read_settings(params), load_profile(path), name=str(path))
     except UserError as error:
-        return Finding(path.stem, str(error).splitlines()[-1].strip(" -"), f"put it right: {path}")
+        return DoctorFinding(path.stem, str(error).splitlines()[-1].strip(" -"), f"put it right: {path}")
     return settings(path.stem, text)
 
 
-def settings(what: str, text: str) -> Finding:
+def settings(what: str, text: str) -> DoctorFinding:
     """Whether the files that the settings name exist, and the packages of their host are installed."""
     config = parse_config(plain_yaml(text), name=what)
     lacking = []
@@ -36,7 +36,7 @@ def settings(what: str, text: str) -> Finding:
     found = f"data.source {config.data.source}, host {config.host}"
     if config.data.source != "toy":
         found += "; python -m stages.check looks at its files"
-    return Finding(what, found, f"lacks {'; '.join(lacking)}" if lacking else None, needed=what == "params.yaml")
+    return DoctorFinding(what, found, f"lacks {'; '.join(lacking)}" if lacking else None, needed=what == "params.yaml")
 
 
 def unknown_backbones(config: Config) -> list[tuple[str, str]]:

@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cpal.evaluation.doubt import FEW, SIGNALS, UNLEARNED, Seen, Values, class_signals, doubt_image, judge_classes
+from cpal.evaluation.doubt import (
+    FEW,
+    SIGNALS,
+    UNLEARNED,
+    JudgedImage,
+    Values,
+    class_signals,
+    doubt_image,
+    judge_classes,
+)
 
 GOOD = {key: signal.good for key, signal in SIGNALS.items() if key not in ("stray", "spread")} | {"area": 20.0}
 
@@ -38,12 +47,12 @@ def test_signals_of_a_class_by_hand() -> None:
     assert class_signals(2, {"result": ways["result"]}, None).keys() == {"found", "area", "whole"}
 
 
-def _images(count: int, **changes: float) -> list[Seen]:
+def _images(count: int, **changes: float) -> list[JudgedImage]:
     """Images of class 1 with good signals but for the changes, and as many of class 2, all good."""
     first: Values = GOOD | changes
     return [
-        *(Seen((1,), {1: first}, np.array([60, 40, 0])) for _ in range(count)),
-        *(Seen((2,), {2: GOOD}, np.array([60, 0, 40])) for _ in range(count)),
+        *(JudgedImage((1,), {1: first}, np.array([60, 40, 0])) for _ in range(count)),
+        *(JudgedImage((2,), {2: GOOD}, np.array([60, 0, 40])) for _ in range(count)),
     ]
 
 
@@ -63,7 +72,7 @@ def test_one_bad_signal_is_enough_for_doubt_though_all_labels_are_found(key: str
 
 def test_what_the_model_sees_in_images_without_the_label() -> None:
     """Class 1 gets half of the pixels that it gets in its own images in those of class 2, too."""
-    images = [*_images(FEW)[:FEW], *(Seen((2,), {2: GOOD}, np.array([40, 20, 40])) for _ in range(FEW))]
+    images = [*_images(FEW)[:FEW], *(JudgedImage((2,), {2: GOOD}, np.array([40, 20, 40])) for _ in range(FEW))]
     car, cow = judge_classes(images, ["car", "cow"])
     assert car.values["stray"] == pytest.approx(100 * 20 / (20 + 40)) and cow.values["stray"] == 0
     assert cow.verdict == "trust" and car.score < cow.score
@@ -72,19 +81,19 @@ def test_what_the_model_sees_in_images_without_the_label() -> None:
 
 def test_a_class_that_the_model_never_draws() -> None:
     """A low agreement with the model then does not say that the masks contradict each other."""
-    images = [Seen((1,), {1: GOOD | {"model": 0.0}}, np.array([100, 0, 0])) for _ in range(FEW)]
+    images = [JudgedImage((1,), {1: GOOD | {"model": 0.0}}, np.array([100, 0, 0])) for _ in range(FEW)]
     images += _images(FEW)[FEW:]
     car, cow = judge_classes(images, ["car", "cow"])
     assert car.reasons == [("The trained model draws car nowhere: it has not learned the class.", UNLEARNED)]
     assert cow.verdict == "trust"
-    unseen = [Seen(image.labels, image.signals, None) for image in images]
+    unseen = [JudgedImage(image.labels, image.signals, None) for image in images]
     (reason,) = judge_classes(unseen, ["car", "cow"])[0].reasons
     assert reason[1] == SIGNALS["model"].cure, "nobody asked the model"
 
 
 def test_masks_of_very_different_size() -> None:
     """Areas 10 and 90: deviation 40 around 50, as numpy and the hand say."""
-    images = [Seen((1,), {1: GOOD | {"area": area}}, None) for area in [10.0, 90.0] * FEW]
+    images = [JudgedImage((1,), {1: GOOD | {"area": area}}, None) for area in [10.0, 90.0] * FEW]
     (car,) = judge_classes(images, ["car"])
     assert car.values["spread"] == pytest.approx(80) and "stray" not in car.values
 

@@ -21,7 +21,7 @@ from cpal.data.masks import VOID, read_mask, write_mask
 from cpal.errors import UserError
 from cpal.explain.build import views_of
 from cpal.explain.choice import find_classes, find_record
-from cpal.explain.neighbors import ClassView, Fitted, class_views, instance_pixels, look
+from cpal.explain.neighbors import ClassView, Fitted, class_views, instance_pixels, instances_of
 from cpal.explain.steps import GAINED, LOST, SWAPPED, Published, changes, steps
 from cpal.maps.cams import CamFile, map_size, read_maps
 from cpal.maps.refined import Refined, read_crf
@@ -103,7 +103,7 @@ def cosines(one: np.ndarray, many: np.ndarray) -> np.ndarray:
 def test_neighbours_against_plain_loops(run_folder: Path, image_id: str) -> None:
     loaded = load_fitted(the_job())
     view, label, found = views_in(loaded, image_id, 1.0)
-    learner, step = loaded.learner, look(loaded.classifier, view, label)
+    learner, step = loaded.learner, instances_of(loaded.classifier, view, label)
     z = step.features[0].detach().numpy()
     assert found and all(of_class.neighbors for of_class in found)
     for of_class in found:

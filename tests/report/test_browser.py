@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpal.evaluation.doubt import Seen, judge_classes
+from cpal.evaluation.doubt import JudgedImage, judge_classes
 from cpal.method.groups import Group, Likeness
 from cpal.report.page import Card, Curve, Layer, Prototypes, Report, ScoreRow, Scores, render_page
 from cpal.running.times import Taken
@@ -31,7 +31,7 @@ def report(tmp_path: Path) -> Path:
         for step in ("seed", "crf", "pseudo_mask", "segmentation")
     }
     curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
-    verdicts = judge_classes([Seen((1, 2), {}, None)] * 20, ["cat", "dog"])
+    verdicts = judge_classes([JudgedImage((1, 2), {}, None)] * 20, ["cat", "dog"])
     rest: Any = (None, verdicts, curves, cards, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
     groups = [Group(3, 5, (Likeness("c", 0.9), Likeness("a", 0.8))), Group(0, 1, (Likeness("elsewhere", 0.7),))]
     prototypes = [Prototypes(1, groups), Prototypes(0, [])]

@@ -29,7 +29,7 @@ from cpal.maps.refined import Refined, write_crf
 from cpal.maps.seeds import SeedRule
 from cpal.networks.weights import write_tensors
 from cpal.report.gallery import spread_over_ranks
-from cpal.report.looks import Look, Results, choose, look, worst_first
+from cpal.report.image_results import ImageResult, Results, choose, compare_results, worst_first
 from cpal.report.page import Report, Scores, embedded, policy, render_page
 from cpal.report.prototypes import instance_cells
 from cpal.report.provenance import commit, locked_outs
@@ -615,7 +615,7 @@ def test_a_look_has_the_images_own_miou(run_folder: Path) -> None:
     rule = SeedRule("taught", {"cam": 0.3, "pacam": 0.5, "taught": 0.5})
     settings = CpalSettings.preset("default")
     results = Results(Path("data/cams"), Path("data/crf"), found, found, rule, frozenset(), settings)
-    looks = {record.image_id: look(dataset, record, results) for record in dataset.scored("train")}
+    looks = {record.image_id: compare_results(dataset, record, results) for record in dataset.scored("train")}
     mious = {name: seen.miou for name, seen in looks.items()}
     assert mious["empty"] is None and mious["b"] is None, "no class, and nothing but void"
     assert [mious[name] for name in "acd"] == pytest.approx([100 * (0.5 + 1000 / 1160) / 2, 100, 100])
@@ -624,9 +624,9 @@ def test_a_look_has_the_images_own_miou(run_folder: Path) -> None:
     assert by_doubt == sorted(by_doubt, reverse=True)
 
 
-def _ranked(labels: list[tuple[int, ...]]) -> list[Look]:
+def _ranked(labels: list[tuple[int, ...]]) -> list[ImageResult]:
     records = [Record(f"{i}", "train", True, "", 1, 1, seen, None, "") for i, seen in enumerate(labels)]
-    return [Look(record, 100.0 - i, {}, None, 0.0, ()) for i, record in enumerate(records)]
+    return [ImageResult(record, 100.0 - i, {}, None, 0.0, ()) for i, record in enumerate(records)]
 
 
 @pytest.mark.parametrize(("available", "count"), [(10, 4), (10, 5), (3, 8), (1, 1), (0, 6)])

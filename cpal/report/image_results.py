@@ -9,7 +9,7 @@ import numpy as np
 
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps, read_truth
-from cpal.evaluation.doubt import Seen, Values, class_signals, doubt_image
+from cpal.evaluation.doubt import JudgedImage, Values, class_signals, doubt_image
 from cpal.evaluation.metrics import confusion_matrix, mean_iou
 from cpal.maps.cams import read_maps
 from cpal.maps.refined import read_crf
@@ -38,7 +38,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageResult:
     """What was seen of an image. `miou`: of its own result, in percent over the classes in truth or result.
 
     It is None without ground truth, for images without any class (most of them are background throughout, and right)
@@ -54,13 +54,13 @@ class Look:
     reasons: Sequence[str]
 
     @property
-    def for_classes(self) -> Seen:
+    def for_classes(self) -> JudgedImage:
         """What `judge_classes` takes: signals of training images only, whose masks it judges."""
         signals = self.signals if self.record.split == "train" else {}
-        return Seen(self.record.labels, signals, self.predicted)
+        return JudgedImage(self.record.labels, signals, self.predicted)
 
 
-def look(dataset: Dataset, record: Record, results: Results) -> Look:
+def compare_results(dataset: Dataset, record: Record, results: Results) -> ImageResult:
     """Read all results of an image and compare them with each other, and with the ground truth where it counts."""
     ways, confidence = _read(record, results)
     miou = None
@@ -71,7 +71,7 @@ def look(dataset: Dataset, record: Record, results: Results) -> Look:
     predicted = ways.get("prediction")
     pixels = None if predicted is None else np.bincount(predicted.ravel(), minlength=256)[: dataset.num_classes]
     doubt, reasons = doubt_image(signals, pixels, dataset.classes)
-    return Look(record, miou, signals, pixels, doubt, reasons)
+    return ImageResult(record, miou, signals, pixels, doubt, reasons)
 
 
 def _read(record: Record, results: Results) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
@@ -87,25 +87,25 @@ def _read(record: Record, results: Results) -> tuple[dict[str, np.ndarray], np.n
     return ways | {"result": results.pseudo_masks.read(record)}, refined.confidence
 
 
-def worst_first(looks: Iterable[Look], *, scored: bool) -> list[Look]:
+def worst_first(compared: Iterable[ImageResult], *, scored: bool) -> list[ImageResult]:
     """Images to look at first in front: those of the lowest mIoU where it is known, else the most doubtful ones."""
 
-    def place(look: Look) -> tuple[float, float, str]:
-        miou = look.miou if scored and look.miou is not None else 1000.0
-        return (miou, -look.doubt, look.record.image_id)
+    def place(result: ImageResult) -> tuple[float, float, str]:
+        miou = result.miou if scored and result.miou is not None else 1000.0
+        return (miou, -result.doubt, result.record.image_id)
 
-    return sorted(looks, key=place)
+    return sorted(compared, key=place)
 
 
-def choose(looks: Sequence[Look], count: int, *, seed: int) -> tuple[list[Look], str]:
+def choose(compared: Sequence[ImageResult], count: int, *, seed: int) -> tuple[list[ImageResult], str]:
     """At most `count` of the images, in their order, and a sentence that says which: the first half of them as they
     come, the rest drawn at random."""
-    if len(looks) <= count:
-        return list(looks), f"All {len(looks)} training and validation images."
+    if len(compared) <= count:
+        return list(compared), f"All {len(compared)} training and validation images."
     front = count - count // 2
-    drawn = np.random.default_rng(seed).choice(len(looks) - front, count - front, replace=False)
-    chosen = [*looks[:front], *(looks[front + place] for place in sorted(drawn.tolist()))]
+    drawn = np.random.default_rng(seed).choice(len(compared) - front, count - front, replace=False)
+    chosen = [*compared[:front], *(compared[front + place] for place in sorted(drawn.tolist()))]
     return chosen, (
-        f"{count} of {len(looks)} images: the {front} to look at first, and {count - front} of the others drawn at "
+        f"{count} of {len(compared)} images: the {front} to look at first, and {count - front} of the others drawn at "
         "random. The setting report.images says how many."
     )
