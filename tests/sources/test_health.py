@@ -82,6 +82,7 @@ def configured(settings: Callable[..., Config], root: Path) -> Callable[..., Con
             "data.classes": ["cat", "dog", "person"],
         }
         values |= {"hosts.irn.crop_size": 32, "hosts.irn.epochs": 100, "crf.bilateral_sxy": 10.0}
+        values |= {"segmentation.iterations": 120}
         return settings(**(values | changes))
 
     return make
@@ -603,6 +604,17 @@ def test_a_short_training(labeled: Callable[..., Health]) -> None:
     assert "short" not in kinds(trained(**{"hosts.irn.epochs": 33} | own))
     short = one(trained(**own | {"hosts.mctformer.epochs": 33}), "short")
     assert short.cure.endswith("set hosts.mctformer.epochs to 34")
+
+
+def test_a_short_training_of_the_segmentation_model(labeled: Callable[..., Health]) -> None:
+    def trained(iterations: int) -> Health:
+        keys = {"iterations": iterations, "batch_size": 4, "checkpoint_interval": 3}
+        return labeled({"cup": 12, "plate": 14}, **{f"segmentation.{key}": value for key, value in keys.items()})
+
+    assert "short_segmentation" not in kinds(trained(39)), "26 images, 156 crops: each six times"
+    short = one(trained(36), "short_segmentation")
+    assert short.text == "26 images and segmentation.iterations 36: each is seen 5.5 times"
+    assert short.cure.endswith("set it to 66"), "65 make 260 crops; a multiple of 3"
 
 
 def test_a_short_first_round_is_told_beside_its_host(labeled: Callable[..., Health]) -> None:

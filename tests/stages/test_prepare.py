@@ -324,6 +324,7 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
         "data.classes": ["cat", "dog"],
         "crf.bilateral_sxy": 8.0,
         "hosts.irn.epochs": 100,
+        "segmentation.iterations": 100,
     }
     path = params(**{"data.source": "voc"} | changes)
     before = content(tmp_path)

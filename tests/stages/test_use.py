@@ -213,6 +213,19 @@ def test_few_photographs_get_more_epochs(tmp_path: Path, capsys: pytest.CaptureF
     assert "cpal.topk: 9 -> 8" in capsys.readouterr().out.splitlines()
 
 
+def test_many_photographs_get_more_iterations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    (root / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(root / "images/p0.jpg")
+    for n in range(1, 1200):
+        (root / f"images/p{n}.jpg").symlink_to(root / "images/p0.jpg")
+    rows = [f"p{n}.jpg,{'nut' if n % 2 else 'bolt'},{'train' if n < 1000 else 'val'}" for n in range(1200)]
+    (root / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
+    labels(root)
+    assert "segmentation.iterations: 1300, so that each of 1000 images" in capsys.readouterr().out
+    assert load_config(Path("params.yaml")).segmentation.iterations == 1300  # batches of 8, in hundreds
+
+
 def test_a_wrong_row_is_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mine"
     pictures(*(root / f"p{n}.jpg" for n in range(4)))

@@ -1,5 +1,6 @@
 """Findings that concern the classes, and settings that do not fit the size of the data set."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -8,7 +9,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from cpal.settings.config import Config
+from cpal.settings.config import Config, SegmentationConfig
 from cpal.settings.data import DataConfig
 from cpal.settings.hosts import HostSection
 from cpal.sources.health.file_findings import CheckedImage, Finding, found
@@ -17,6 +18,7 @@ from cpal.sources.listing import Listing
 RARE = 10  # training images of a class, below which it is hardly learned
 UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # training images from which on it means something that two classes are always together
+LOOKS, FEW_LOOKS = 10, 6  # of the segmentation training at each image; below the second, rare classes are missed
 STEPS = 100  # of training; the profiles of photographs make about 130
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
 
@@ -134,8 +136,25 @@ def short_trainings(images: int, config: Config) -> Iterator[tuple[HostSection, 
             yield section, -(-STEPS // section.epoch_steps(images))
 
 
+def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
+    """The iterations that show each of these images LOOKS times, if the settings show each less than FEW_LOOKS times.
+
+    Otherwise None. The result is a multiple of checkpoint_interval.
+    """
+    if settings.iterations * settings.batch_size >= FEW_LOOKS * images:
+        return None
+    interval = settings.checkpoint_interval
+    return interval * math.ceil(LOOKS * images / settings.batch_size / interval)
+
+
 def of_length(images: int, config: Config) -> Iterator[Finding]:
     """Trainings with too few steps for this number of images."""
+    if iterations := short_segmentation(images, config.segmentation):
+        steps = config.segmentation.iterations
+        looks = steps * config.segmentation.batch_size / images
+        text = f"{images} images and segmentation.iterations {steps}: each is seen {looks:.1f} times"
+        cure = f"a model that learns so briefly takes rare classes for frequent ones; set it to {iterations}"
+        yield Finding("warning", "short_segmentation", text, (), cure)
     for section, epochs in short_trainings(images, config):
         key, steps = f"hosts.{section.name}.epochs", section.epoch_steps(images) * section.epochs
         text = f"{images} images and {key} {section.epochs} make {steps} steps"
