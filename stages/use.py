@@ -14,7 +14,7 @@ from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
 from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
-from cpal.sources.health.class_findings import short_segmentation, short_trainings
+from cpal.sources.health.class_findings import short_segmentation
 from stages.job.options import Params, run
 from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
 
@@ -45,9 +45,6 @@ def main(
     before, name = read_settings(params), f"{params} with profile {profile}"
     draft = parse_config(plain_yaml(merged(before, values, name=name)[0]))
     check_root(draft.data, DATASET)
-    for section, epochs in short_trainings(reading.training, draft):
-        values.setdefault("hosts", {}).setdefault(section.name, {})["epochs"] = epochs
-        print(f"hosts.{section.name}.epochs: {epochs}, since {reading.training} images make few steps an epoch")
     if iterations := short_segmentation(reading.training, draft.segmentation):
         values.setdefault("segmentation", {})["iterations"] = iterations
         print(f"segmentation.iterations: {iterations}, so that each of {reading.training} images is seen often enough")

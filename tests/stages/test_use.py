@@ -198,13 +198,10 @@ def test_voc_layout(tmp_path: Path) -> None:
     assert (data.source, data.images, data.masks, data.labels) == ("voc", "JPEGImages", "SegmentationClass", "masks")
 
 
-def test_few_photographs_get_more_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replaced_settings_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mine"
-    pictures(*(root / f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(40)))
+    pictures(*(root / f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(4)))
     labels(root)
-    assert "hosts.irn.epochs: 25, since 64 images make few steps an epoch" in capsys.readouterr().out.splitlines()
-    config = load_config(Path("params.yaml"))
-    assert config.hosts.irn.epochs == 25 and config.hosts.irn.batch_size == 16  # 4 steps an epoch, 100 in all
     text = Path("params.yaml").read_text().replace("  topk: 8 ", "  topk: 9 ")
     assert "topk: 9 " in text
     Path("params.yaml").write_text(text)

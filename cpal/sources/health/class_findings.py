@@ -11,7 +11,6 @@ import numpy as np
 
 from cpal.settings.config import Config, SegmentationConfig
 from cpal.settings.data import DataConfig
-from cpal.settings.hosts import HostSection
 from cpal.sources.health.file_findings import CheckedImage, Finding, found
 from cpal.sources.listing import Listing
 
@@ -125,17 +124,6 @@ def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]
     yield from found("note", "unlabeled", "training images that show no kept class", names, cure)
 
 
-def short_trainings(images: int, config: Config) -> Iterator[tuple[HostSection, int]]:
-    """Trainings of fewer than STEPS steps with this number of images, and the epochs that make STEPS.
-
-    They are those of the host, and of its first round (host irn).
-    """
-    sections = [config.hosts.irn] if config.chosen_host.first_round else []
-    for section in [*sections, config.chosen_host]:
-        if section.trained and section.epoch_steps(images) * section.epochs < STEPS:
-            yield section, -(-STEPS // section.epoch_steps(images))
-
-
 def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
     """The iterations that show each of these images LOOKS times, if the settings show each less than FEW_LOOKS times.
 
@@ -148,18 +136,22 @@ def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
 
 
 def of_length(images: int, config: Config) -> Iterator[Finding]:
-    """Trainings with too few steps for this number of images."""
+    """Trainings with too few steps for this number of images: of the host, its first round, the segmentation model."""
     if iterations := short_segmentation(images, config.segmentation):
         steps = config.segmentation.iterations
         looks = steps * config.segmentation.batch_size / images
         text = f"{images} images and segmentation.iterations {steps}: each is seen {looks:.1f} times"
         cure = f"a model that learns so briefly takes rare classes for frequent ones; set it to {iterations}"
         yield Finding("warning", "short_segmentation", text, (), cure)
-    for section, epochs in short_trainings(images, config):
-        key, steps = f"hosts.{section.name}.epochs", section.epoch_steps(images) * section.epochs
-        text = f"{images} images and {key} {section.epochs} make {steps} steps"
-        cure = f"if the classifier's mAP (on top of the report) ends below 90, set {key} to {epochs}"
-        yield Finding("note", "short", text, (), cure)
+    sections = [config.hosts.irn] if config.chosen_host.first_round else []
+    for section in [*sections, config.chosen_host]:
+        an_epoch = section.epoch_steps(images)
+        steps = an_epoch * section.epochs
+        if section.trained and steps < STEPS:
+            key = f"hosts.{section.name}.epochs"
+            text = f"{images} images and {key} {section.epochs} make {steps} steps"
+            cure = f"if the classifier's mAP (in the report) ends below 90, set {key} to {-(-STEPS // an_epoch)}"
+            yield Finding("note", "short", text, (), cure)
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
