@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cpal.compare.facts import setting
+from cpal.report.provenance import setting
 from cpal.running.times import Taken, duration
 
 Pipeline = Mapping[str, Mapping[str, Any]]  # the stages of dvc.yaml

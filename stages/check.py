@@ -18,7 +18,7 @@ def main(job: Job) -> None:
     """Exit with code 2 if there are errors."""
     config = job.config
     if unknown := unknown_backbones(config):
-        raise UserError("\n  - ".join(f"{key}: {name}: no such network" for key, name in unknown))
+        raise UserError("\n  - ".join(unknown))
     if config.data.source == "toy":
         print("data.source: toy: prepare draws this data set; there is nothing to check")
         return

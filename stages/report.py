@@ -1,12 +1,12 @@
 """One HTML page of the run with all its images, the two pictures of the README, and the judgement of each class."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
+from cpal.evaluation.doubt import judgement_rows
 from cpal.files import whole_folder, write_json
 from cpal.maps.seeds import seed_rule
 from cpal.method.groups import read_groups
@@ -14,10 +14,11 @@ from cpal.report.build import build_report
 from cpal.report.image_results import Results
 from cpal.report.page import STEPS
 from cpal.report.prototypes import NEAREST, arrange
-from cpal.report.provenance import commit, is_current, locked_outs, versions
-from cpal.report.run_files import read_curves, read_diagnostics, read_label_scores, read_step
-from cpal.report.words import GOOD_MAP, SEED_SOURCE
+from cpal.report.provenance import commit, locked_outs, locked_stages, stale_stages, versions
+from cpal.report.run_files import read_curves, read_diagnostics, read_label_scores, read_step, weak_map
+from cpal.report.words import SEED_SOURCE
 from cpal.running.times import read_taken
+from cpal.settings.profiles import plain_yaml
 from stages.job.announce import pipeline
 from stages.job.images import in_parallel
 from stages.job.job import Job, run_stage
@@ -51,11 +52,7 @@ def main(job: Job) -> None:
         verdicts = build_report(
             folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed
         )
-    rows = [
-        {"class": job.dataset.classes[row.label - 1], "score": round(100 * row.score, 1), "judgement": row.verdict}
-        for row in verdicts
-    ]
-    write_json(judgement, rows, job.scratch)
+    write_json(judgement, judgement_rows(verdicts, job.dataset.classes), job.scratch)
 
 
 def _results(job: Job) -> Results:
@@ -86,29 +83,21 @@ def _figures(job: Job) -> dict[str, Any]:
         prototypes = arrange(read_groups(PROTOTYPES, job.dataset.classes, images, nearest=NEAREST))
         diagnostics = read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json")
         curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
-    labels = read_label_scores(METRICS) if _trained(job) and is_current(lock, "evaluate_labels") else None
+    params = job.params.read_text(encoding="utf-8")
+    with locked_stages(lock) as stages:
+        older = "evaluate_labels" in stale_stages(stages, plain_yaml(params))
+    labels = read_label_scores(METRICS) if _trained(job) and not older else None
     return {
         "scores": {name: read_step(METRICS, name, note=notes.get(name, "")) for name in STEPS},
         "labels": labels,
-        "confused": _confused(job, labels),
+        "confused": weak_map(labels, job.config.chosen_host),
         "curves": curves,
         "prototypes": prototypes,
-        "params": job.params.read_text(encoding="utf-8"),
+        "params": params,
         "facts": {"Git commit": commit(results=("data", str(lock))), **versions()},
         "outs": locked_outs(lock, without="report"),
         "times": read_taken(TIMES, [stage for stage in pipeline() if stage != "report"]),
     }
-
-
-def _confused(job: Job, labels: Mapping[str, Any] | None) -> float | None:
-    """mAP of a classifier that needs more training; None of a good one, and where the mAP does not tell.
-
-    It does not if no validation image has a label, if nothing trains (clip_es), and for amn, which is told the labels.
-    """
-    host = job.config.chosen_host
-    if labels is None or labels["map"] is None or not host.trained or host.first_round:
-        return None
-    return labels["map"] if labels["map"] < GOOD_MAP else None
 
 
 if __name__ == "__main__":

@@ -16,11 +16,8 @@ from cpal.report.words import CURVES, WITHOUT_TRUTH
 from cpal.settings.profiles import shown
 
 JUDGEMENT = "Judgement without ground truth"
-TITLES = STEPS | {
-    "judgement": JUDGEMENT,
-    "classifier": "Classifier",
-    "prototypes": "Prototypes",
-}  # of the files of metrics
+# Of the files of metrics.
+TITLES = STEPS | {"judgement": JUDGEMENT, "classifier": "Classifier", "prototypes": "Prototypes"}
 NOTHING = "–"
 TEMPLATES = Path(__file__).with_name("templates")
 

@@ -9,16 +9,12 @@ from cpal.compare.runs import Places, Run
 from cpal.errors import UserError, reading
 from cpal.evaluation.score_files import Figure, join_details, read_metrics
 from cpal.report.page import Curve
-from cpal.report.provenance import LARGEST, RESTORE
+from cpal.report.provenance import locked_stages, stale_stages
 from cpal.report.run_files import read_curves, read_diagnostics
 from cpal.settings.profiles import plain_yaml
-from cpal.settings.yaml_files import read_yaml
 
-MAKERS = {
-    "classifier": "evaluate_labels",
-    "prototypes": "fit_prototypes",
-    "judgement": "report",
-}  # stages; other files: evaluate_NAME
+# Stages that write files of metrics; a file NAME.json that is not here is of evaluate_NAME.
+MAKERS = {"classifier": "evaluate_labels", "prototypes": "fit_prototypes", "judgement": "report"}
 BY_CLASS, DETAILS = ("iou", "ap", "score"), "details"  # parts of a step, after the last _ of a file's name
 TRAININGS = {"train_cam": "Classifier", "train_segmentation": "Segmentation"}
 Figures = dict[str, Figure]
@@ -51,13 +47,10 @@ def read_facts(run: Run, places: Places) -> Facts:
 def _facts(run: Run, places: Places) -> Facts:
     params, lock = run.folder / places.params, run.folder / places.lock
     settings = plain_yaml(params.read_text(encoding="utf-8"), name=str(params)) if params.exists() else {}
-    content = read_yaml(lock, missing="", cure=RESTORE, largest=LARGEST) if lock.exists() else {"stages": {}}
-    try:
-        stages, folder = content["stages"], run.folder / places.metrics
+    folder = run.folder / places.metrics
+    with locked_stages(lock) as stages:
         stale = stale_stages(stages, settings)
         older = {_step(Path(out["path"])) for name in stale for out in stages[name].get("outs", ())}
-    except (TypeError, KeyError, AttributeError):
-        raise UserError(f"{lock}: damaged; {RESTORE}") from None
     figures: dict[str, Figures] = {}
     classes: dict[str, dict[str, float]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -103,36 +96,4 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
-def stale_stages(stages: Mapping[str, Any], settings: Mapping[str, Any]) -> set[str]:
-    """Stages of a dvc.lock that ran with other settings, or on another input, than the run has now.
-
-    `stages` is the content of the lock. Code is not compared.
-    """
-    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", ())}
-    stale: set[str] = set()
-    for name, stage in stages.items():
-        recorded = [pair for values in stage.get("params", {}).values() for pair in values.items()]
-        if any(setting(settings, key) != value for key, value in recorded):
-            stale.add(name)
-        if any(made.get(dep["path"], (name, dep.get("md5")))[1] != dep.get("md5") for dep in stage.get("deps", ())):
-            stale.add(name)
-    while (
-        more := {
-            name
-            for name, stage in stages.items()
-            if any(made.get(dep["path"], ("",))[0] in stale for dep in stage.get("deps", ()))
-        }
-        - stale
-    ):
-        stale |= more
-    return stale
-
-
-def setting(settings: Mapping[str, Any], key: str) -> Any:
-    found: Any = settings
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
     return found

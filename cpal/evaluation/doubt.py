@@ -198,7 +198,6 @@ class ClassDoubt:
 def judge_classes(images: Sequence[JudgedImage], names: Sequence[str]) -> list[ClassDoubt]:
     """The verdict on each class, in the order of `names`."""
     inside, outside = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
-    asked = any(image.predicted is not None for image in images)
     for image in images:
         if image.predicted is not None:
             share = image.predicted / max(int(image.predicted.sum()), 1)
@@ -213,14 +212,19 @@ def judge_classes(images: Sequence[JudgedImage], names: Sequence[str]) -> list[C
         areas = [signals["area"] for signals in found if signals["area"]]
         if len(areas) > 1:
             values["spread"] = 100 * float(np.std(areas) / np.mean(areas))
-        known = {key: value for key, value in values.items() if not np.isnan(value)}
-        learned = not asked or bool(inside[label] + outside[label])
-        verdicts.append(_judge(label, name, len(found), known, learned=learned))
+        verdicts.append(_judge(label, name, len(found), {key: v for key, v in values.items() if not np.isnan(v)}))
     return verdicts
 
 
-def _judge(label: int, name: str, images: int, values: Values, *, learned: bool) -> ClassDoubt:
-    """`learned`: whether the trained model draws the class anywhere."""
+def judgement_rows(verdicts: Sequence[ClassDoubt], names: Sequence[str]) -> list[dict[str, str | float]]:
+    """A row for each class: its name, its score in percent and its verdict."""
+    return [
+        {"class": names[row.label - 1], "score": round(100 * row.score, 1), "judgement": row.verdict}
+        for row in verdicts
+    ]
+
+
+def _judge(label: int, name: str, images: int, values: Values) -> ClassDoubt:
     marks = sorted((SIGNALS[key].mark(value), key) for key, value in values.items())
     score = float(np.mean([mark for mark, _ in marks[:WORST]])) if marks else 0.0
     verdict: Verdict = "trust"
@@ -231,7 +235,7 @@ def _judge(label: int, name: str, images: int, values: Values, *, learned: bool)
     limit = 0.5 if verdict == "trust" else DOUBTED  # the worst signal of a doubted class always has a mark below it
     reasons = [
         (SIGNALS[key].finding.format(name=name, value=values[key]), SIGNALS[key].cure)
-        if key != "model" or learned
+        if key != "model" or "stray" in values  # else the model draws the class in no image
         else (f"The trained model draws {name} nowhere: it has not learned the class.", UNLEARNED)
         for mark, key in marks
         if mark < limit

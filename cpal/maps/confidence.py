@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
-SMALLEST = 1e-12  # divides instead of a probability of 0, which the network can give to the class that a CRF chooses
+SMALLEST = 1e-12  # replaces 0 as a divisor: a CRF can choose a class of probability 0
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 

@@ -131,8 +131,7 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
             out_indices=(-4, -3, -2, -1),
         )
     except (RuntimeError, TypeError, AssertionError) as error:  # timm's models raise different exceptions
-        if not timm.is_model(name):
-            near = difflib.get_close_matches(name, [*RESNETS, *timm.list_models()], n=5) or list(RESNETS)
+        if near := similar_networks(name):
             raise UserError(f"backbone {name!r}: unknown; names like it: {', '.join(near)}") from None
         raise UserError(
             f"backbone {name!r} gives no maps of four stages at output stride {output_stride} ({error}); "
@@ -145,6 +144,16 @@ def _timm(name: str, weights: str, output_stride: int, freeze_norm: bool) -> Bac
     elif weights not in ("imagenet", "none"):
         _load_weights(body, weights)
     return Backbone(body, body.feature_info.channels(), mean, std, freeze_norm)
+
+
+def similar_networks(name: str) -> list[str]:
+    """Names like one that no network has; empty if a network has this name."""
+    import timm
+
+    ours = [*RESNETS, CAFFE, WIDE]
+    if name in ours or timm.is_model(name):
+        return []
+    return difflib.get_close_matches(name, [*ours, *timm.list_models()], n=5) or list(RESNETS)
 
 
 def _timm_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

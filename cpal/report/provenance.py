@@ -2,7 +2,8 @@
 
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,45 +48,62 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
-    """Stage, path and hash of each output in a dvc.lock, but for one stage's; empty when there is no such file.
+@contextmanager
+def locked_stages(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The entries of a dvc.lock by stage; none if there is no such file.
 
-    Raises UserError for a file that is damaged, as by an edit or a failed merge.
+    Raises UserError for a file that is damaged, as by an edit or a failed merge, also where the block finds that.
     """
-    return [
-        (stage, name, hashed)
-        for stage, entry in _locked(path).items()
-        if stage != without
-        for name, hashed in entry["outs"].items()
-    ]
-
-
-def is_current(path: Path, stage: str) -> bool:
-    """Whether a stage has run, by a dvc.lock, on the outputs that other stages have now; also if there is no such file.
-
-    Raises UserError as `locked_outs`.
-    """
-    locked = _locked(path)
-    made = {name: hashed for entry in locked.values() for name, hashed in entry["outs"].items()}
-    deps = locked.get(stage, {"deps": {}})["deps"]
-    return (stage in locked or not locked) and all(made.get(name, hashed) == hashed for name, hashed in deps.items())
-
-
-def _locked(path: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """Hash of each dep and each output by its path, under `deps` and `outs` of each stage."""
-    if not path.exists():
-        return {}
-    content: Any = read_yaml(path, missing="no such file", cure=RESTORE, largest=LARGEST)
+    content: Any = {"stages": {}}
+    if path.exists():
+        content = read_yaml(path, missing="no such file", cure=RESTORE, largest=LARGEST)
     try:
-        return {
-            str(stage): {
-                kind: {str(one["path"]): str(one.get(one.get("hash", "md5"), "")) for one in entry.get(kind, [])}
-                for kind in ("deps", "outs")
-            }
-            for stage, entry in content["stages"].items()
-        }
+        yield content["stages"]
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: damaged; {RESTORE}") from None
+
+
+def locked_outs(path: Path, *, without: str) -> list[tuple[str, str, str]]:
+    """Stage, path and hash of each output in a dvc.lock, but for one stage's. Raises UserError as `locked_stages`."""
+    with locked_stages(path) as stages:
+        return [
+            (str(stage), str(out["path"]), str(out.get(out.get("hash", "md5"), "")))
+            for stage, entry in stages.items()
+            if stage != without
+            for out in entry.get("outs", [])
+        ]
+
+
+def stale_stages(stages: Mapping[str, Any], settings: Mapping[str, Any]) -> set[str]:
+    """Stages of a dvc.lock that ran with other settings, or on another input, than the run has now.
+
+    `stages` is the content of the lock. Code is not compared.
+    """
+    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", ())}
+    stale: set[str] = set()
+    for name, stage in stages.items():
+        recorded = [pair for values in stage.get("params", {}).values() for pair in values.items()]
+        if any(setting(settings, key) != value for key, value in recorded):
+            stale.add(name)
+        if any(made.get(dep["path"], (name, dep.get("md5")))[1] != dep.get("md5") for dep in stage.get("deps", ())):
+            stale.add(name)
+    while (
+        more := {
+            name
+            for name, stage in stages.items()
+            if any(made.get(dep["path"], ("",))[0] in stale for dep in stage.get("deps", ()))
+        }
+        - stale
+    ):
+        stale |= more
+    return stale
+
+
+def setting(settings: Mapping[str, Any], key: str) -> Any:
+    found: Any = settings
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def code_changes(commits: Sequence[str], paths: Sequence[str]) -> list[str]:

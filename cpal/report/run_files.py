@@ -10,6 +10,8 @@ from cpal.errors import reading
 from cpal.evaluation.score_files import Figure, read_metrics, read_scores
 from cpal.maps.cams import MAP_NAMES
 from cpal.report.page import STEPS, Curve, ScoreRow, Scores
+from cpal.report.words import GOOD_MAP
+from cpal.settings.hosts import HostSection
 
 LABEL_FIGURES = ("map", "f1", "f1_micro", "images", "classes", "split")  # of `image_labels.score_labels`
 
@@ -60,6 +62,16 @@ def read_label_scores(folder: Path) -> dict[str, Any]:
     rows = read_metrics(path, list[dict[str, Figure]], stage="evaluate_labels")
     with reading(path, stage="evaluate_labels"):
         return {name: rows[0][name] for name in LABEL_FIGURES}
+
+
+def weak_map(labels: Mapping[str, Any] | None, host: HostSection) -> float | None:
+    """mAP of a classifier that needs more training; None of a good one, and where the mAP does not tell.
+
+    It does not if no validation image has a label, if nothing trains (clip_es), and for amn, which is told the labels.
+    """
+    if labels is None or labels["map"] is None or not host.trained or host.first_round:
+        return None
+    return labels["map"] if labels["map"] < GOOD_MAP else None
 
 
 def read_curves(folder: Path) -> list[Curve]:

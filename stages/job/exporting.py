@@ -19,7 +19,7 @@ MinArea = Annotated[
     int, typer.Option("--min-area", min=1, help="Parts of fewer pixels are left out, and such holes filled.")
 ]
 
-SPECKS = 20  # regions an image, above which most are a few pixels
+MANY = 20  # regions an image; more are probably specks of a few pixels
 
 
 def export_for_tool(format: Format, out: Path, items: list[Item], classes: tuple[str, ...], options: Options) -> None:
@@ -28,8 +28,8 @@ def export_for_tool(format: Format, out: Path, items: list[Item], classes: tuple
     parts = [f"{counts.images} image(s) of {len(classes)} class(es)"]
     if format not in (Format.voc, Format.png):
         parts.append(f"{counts.regions} region(s), {counts.holes} of them with holes")
-        if options.min_area == 1 and counts.regions > SPECKS * counts.images:
-            parts.append("most of them specks: --min-area 20 leaves these out")
+        if options.min_area == 1 and counts.regions > MANY * counts.images:
+            parts.append("which is many: --min-area 20 leaves specks out")
         if options.min_area > 1:
             parts.append(f"{counts.small} smaller than {options.min_area} pixels left out")
     print(f"{out}: {', '.join(parts)}")

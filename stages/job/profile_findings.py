@@ -1,6 +1,5 @@
 """Finds which files and packages the settings of a profile name, and this machine lacks."""
 
-from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +29,8 @@ def settings(what: str, text: str) -> DoctorFinding:
     ):
         if "/" in weights and not Path(weights).is_file():
             lacking.append(f"{key} {weights}")
-    lacking += [f"{key} {name}: no such network" for key, name in unknown_backbones(config)]
+    if _installed("torch") and _installed("timm"):  # else another line says that they are missing
+        lacking += unknown_backbones(config)
     if config.host == "clip_es" and not _installed("open_clip_torch"):
         lacking.append("the package open_clip_torch")
     found = f"data.source {config.data.source}, host {config.host}"
@@ -39,21 +39,21 @@ def settings(what: str, text: str) -> DoctorFinding:
     return DoctorFinding(what, found, f"lacks {'; '.join(lacking)}" if lacking else None, needed=what == "params.yaml")
 
 
-def unknown_backbones(config: Config) -> list[tuple[str, str]]:
-    """Settings that name a network which does not exist, and the name, with names like it."""
-    import timm  # takes seconds, which --help need not wait for
-
-    from cpal.networks.backbones import CAFFE, RESNETS, WIDE
+def unknown_backbones(config: Config) -> list[str]:
+    """A line for each setting that names a network which does not exist."""
+    from cpal.networks.backbones import similar_networks  # takes seconds, which --help need not wait for
 
     named = {"segmentation.backbone": config.segmentation.backbone}
     if config.host != "clip_es":  # which are open_clip's
         named[f"hosts.{config.host}.backbone"] = config.chosen_host.backbone
     if config.affinity.method == "irn":
         named["affinity.backbone"] = config.affinity.backbone
-    ours = [*RESNETS, CAFFE, WIDE]
-    unknown = {key: name for key, name in named.items() if name not in ours and not timm.is_model(name)}
-    near = {name: get_close_matches(name, [*ours, *timm.list_models()]) for name in unknown.values()}
-    return [(key, f"{name!r} (names like it: {', '.join(near[name]) or 'none'})") for key, name in unknown.items()]
+    near = {key: similar_networks(name) for key, name in named.items()}
+    return [
+        f"{key} {named[key]!r}: no such network; names like it: {', '.join(names)}"
+        for key, names in near.items()
+        if names
+    ]
 
 
 def _installed(package: str) -> bool:

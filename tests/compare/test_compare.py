@@ -16,7 +16,7 @@ import pytest
 
 from cpal.compare.changes import Gallery, compare_images, shared_records
 from cpal.compare.comparison import Comparison, as_text, compare, curve_rows, render_comparison
-from cpal.compare.facts import Facts, read_facts, stale_stages
+from cpal.compare.facts import Facts, read_facts
 from cpal.compare.runs import Run, open_runs
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.masks import read_mask, write_mask
@@ -24,6 +24,7 @@ from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
 from cpal.report.page import Curve
+from cpal.report.provenance import stale_stages
 from html_page import Page
 from stages.compare import PLACES, print_tables
 

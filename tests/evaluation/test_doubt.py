@@ -86,9 +86,12 @@ def test_a_class_that_the_model_never_draws() -> None:
     car, cow = judge_classes(images, ["car", "cow"])
     assert car.reasons == [("The trained model draws car nowhere: it has not learned the class.", UNLEARNED)]
     assert cow.verdict == "trust"
-    unseen = [JudgedImage(image.labels, image.signals, None) for image in images]
-    (reason,) = judge_classes(unseen, ["car", "cow"])[0].reasons
-    assert reason[1] == SIGNALS["model"].cure, "nobody asked the model"
+    unseen = [JudgedImage((1,), {1: {k: v for k, v in GOOD.items() if k != "model"}}, None) for _ in range(FEW)]
+    assert judge_classes(unseen, ["car"])[0].verdict == "trust", "nobody asked the model"
+    images[0] = JudgedImage((1,), images[0].signals, np.array([99, 1, 0]))  # a single pixel
+    assert judge_classes(images, ["car", "cow"])[0].reasons == [
+        (SIGNALS["model"].finding.format(name="car", value=0.0), SIGNALS["model"].cure)
+    ]
 
 
 def test_masks_of_very_different_size() -> None:

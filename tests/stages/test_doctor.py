@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_the_checkout_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "lacks segmentation.weights data/raw/resnet101_coco.pth" in text, "which nobody may pass on"
 
 
+def test_networks_are_not_looked_up_without_their_packages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # importing it fails
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: installed("nothing-like-timm" if name == "timm" else name))
+    with pytest.raises(UserError, match="^timm, git, DVC: a run would fail"):
+        doctor.main(params=Path("params.yaml"))
+    assert "such network" not in capsys.readouterr().out
+
+
 def test_data_and_packages_that_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Path
 ) -> None:
@@ -57,6 +70,7 @@ def test_data_and_packages_that_are_missing(
         doctor.main(params=Path("params.yaml"))
     out = capsys.readouterr().out
     assert (
-        "-> lacks data.root data/raw; segmentation.backbone 'tf_efficientnet_lit0' (names like it: tf_efficient" in out
+        "-> lacks data.root data/raw; segmentation.backbone 'tf_efficientnet_lit0': no such network; names like it: tf"
+        in out
     )
     assert "0.1, but 1" in out and "is tested" in out

@@ -292,7 +292,9 @@ def test_wrong_data_set_as_a_command(params: Callable[..., Path], tmp_path: Path
 
 def test_check_names_networks_that_do_not_exist(params: Callable[..., Path]) -> None:
     path = params(**{"segmentation.backbone": "resnet101_cafe", "affinity.backbone": "nothing"})
-    with pytest.raises(UserError, match=r"^segmentation.backbone: 'resnet101_cafe' \(names like it: resnet101_caffe"):
+    with pytest.raises(
+        UserError, match=r"^segmentation.backbone 'resnet101_cafe': no such network; names like it: resnet101_caffe"
+    ):
         check(path, workers=1)  # affinity.method is none
 
 
