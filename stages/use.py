@@ -47,7 +47,9 @@ def main(
     check_root(draft.data, DATASET)
     if iterations := short_segmentation(reading.training, draft.segmentation):
         values.setdefault("segmentation", {})["iterations"] = iterations
-        print(f"segmentation.iterations: {iterations}, so that each of {reading.training} images is seen often enough")
+        print(
+            f"segmentation.iterations: {iterations}, so that the training shows each of {reading.training} images often"
+        )
     text, changes = merged(before, values, name=name)
     for change in changes:
         if config.data.source != "toy" or change.startswith("data."):  # else they replace the settings of the toy

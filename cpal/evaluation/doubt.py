@@ -100,8 +100,8 @@ SIGNALS = {
 }
 
 UNLEARNED = (
-    "Look at the maps first: where they show the surroundings, the classifier needs more epochs (see its mAP above). "
-    "Where they are right, raise segmentation.iterations."
+    "Look at its maps: if they show the surroundings, train the classifier longer (epochs in the section hosts); "
+    "if they show the objects, raise segmentation.iterations."
 )
 
 

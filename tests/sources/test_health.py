@@ -613,8 +613,8 @@ def test_a_short_training_of_the_segmentation_model(labeled: Callable[..., Healt
 
     assert "short_segmentation" not in kinds(trained(39)), "26 images, 156 crops: each six times"
     short = one(trained(36), "short_segmentation")
-    assert short.text == "26 images and segmentation.iterations 36: each is seen 5.5 times"
-    assert short.cure.endswith("set it to 66"), "65 make 260 crops; a multiple of 3"
+    assert short.text == "26 images and segmentation.iterations 36: the training shows each image 5.5 times"
+    assert short.cure.endswith("set segmentation.iterations to 66"), "65 make 260 crops; a multiple of 3"
 
 
 def test_a_short_first_round_is_told_beside_its_host(labeled: Callable[..., Health]) -> None:

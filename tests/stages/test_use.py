@@ -219,7 +219,9 @@ def test_many_photographs_get_more_iterations(tmp_path: Path, capsys: pytest.Cap
     rows = [f"p{n}.jpg,{'nut' if n % 2 else 'bolt'},{'train' if n < 1000 else 'val'}" for n in range(1200)]
     (root / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
     labels(root)
-    assert "segmentation.iterations: 1300, so that each of 1000 images" in capsys.readouterr().out
+    assert (
+        "segmentation.iterations: 1300, so that the training shows each of 1000 images often" in capsys.readouterr().out
+    )
     assert load_config(Path("params.yaml")).segmentation.iterations == 1300  # batches of 8, in hundreds
 
 

@@ -17,7 +17,7 @@ from cpal.sources.listing import Listing
 RARE = 10  # training images of a class, below which it is hardly learned
 UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # training images from which on it means something that two classes are always together
-LOOKS, FEW_LOOKS = 10, 6  # of the segmentation training at each image; below the second, rare classes are missed
+SHOWN, TOO_SELDOM = 10, 6  # how often the segmentation training should show each image, and below what it is too seldom
 STEPS = 100  # of training; the profiles of photographs make about 130
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
 
@@ -125,23 +125,23 @@ def of_unlabeled(seen: Sequence[CheckedImage], policy: str) -> Iterator[Finding]
 
 
 def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
-    """The iterations that show each of these images LOOKS times, if the settings show each less than FEW_LOOKS times.
+    """The iterations that show each image SHOWN times, a multiple of checkpoint_interval.
 
-    Otherwise None. The result is a multiple of checkpoint_interval.
+    None if the settings show each at least TOO_SELDOM times.
     """
-    if settings.iterations * settings.batch_size >= FEW_LOOKS * images:
+    if settings.iterations * settings.batch_size >= TOO_SELDOM * images:
         return None
     interval = settings.checkpoint_interval
-    return interval * math.ceil(LOOKS * images / settings.batch_size / interval)
+    return interval * math.ceil(SHOWN * images / settings.batch_size / interval)
 
 
 def of_length(images: int, config: Config) -> Iterator[Finding]:
     """Trainings with too few steps for this number of images: of the host, its first round, the segmentation model."""
     if iterations := short_segmentation(images, config.segmentation):
         steps = config.segmentation.iterations
-        looks = steps * config.segmentation.batch_size / images
-        text = f"{images} images and segmentation.iterations {steps}: each is seen {looks:.1f} times"
-        cure = f"a model that learns so briefly takes rare classes for frequent ones; set it to {iterations}"
+        times = steps * config.segmentation.batch_size / images
+        text = f"{images} images and segmentation.iterations {steps}: the training shows each image {times:.1f} times"
+        cure = f"then the model takes rare classes for frequent ones; set segmentation.iterations to {iterations}"
         yield Finding("warning", "short_segmentation", text, (), cure)
     sections = [config.hosts.irn] if config.chosen_host.first_round else []
     for section in [*sections, config.chosen_host]:
