@@ -10,7 +10,7 @@ from cpal.sources.dispatch import list_images
 from cpal.sources.health.health import examine, health_text, look_at_all
 from stages.job.job import Job, run_stage
 from stages.job.options import progress
-from stages.job.paths import DATASET, check_root
+from stages.job.paths import DATASET, check_root, unwatched
 from stages.job.profile_findings import unknown_backbones
 
 
@@ -23,6 +23,8 @@ def main(job: Job) -> None:
         print("data.source: toy: prepare draws this data set; there is nothing to check")
         return
     check_root(config.data, DATASET)
+    for line in unwatched(config.data):
+        print(f"note: {line}")
     listing = list_images(config.data, seed=config.seed, limit=job.limit)
     facts = look_at_all(listing, workers=job.workers, progress=progress)
     health = examine(listing, facts, config, complete=job.limit is None)

@@ -11,9 +11,9 @@ import typer
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format, check_new
-from cpal.exports.items import Item, Options
+from cpal.exports.items import Item
 from cpal.exports.predicted import read_predicted
-from stages.job.exporting import MinArea, Tolerance, export_for_tool
+from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
 from stages.job.options import run
 from stages.job.paths import DATASET, OUTPUTS, PREDICTIONS, PSEUDO_MASKS
 
@@ -31,10 +31,11 @@ def main(
             help="Masks of the data set, or a folder that stages.predict wrote.",
         ),
     ] = "pseudo_masks",
-    tolerance: Tolerance = 1.0,
-    min_area: MinArea = 1,
+    tolerance: Tolerance = None,
+    min_area: MinArea = None,
     pictures: Annotated[bool, typer.Option(help="Copy the pictures too.")] = True,
 ) -> None:
+    options = outlines(format, tolerance, min_area, pictures=pictures)
     check_new(out)
     for output in OUTPUTS:
         if out.resolve().is_relative_to(output.resolve()):
@@ -44,7 +45,7 @@ def main(
         items, classes = _items(dataset, source), dataset.classes
     else:
         items, classes = read_predicted(Path(source))
-    export_for_tool(format, out, items, classes, Options(tolerance, min_area, pictures))
+    export_for_tool(format, out, items, classes, options)
 
 
 def _items(dataset: Dataset, source: str) -> list[Item]:

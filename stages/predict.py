@@ -13,11 +13,10 @@ import typer
 
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format, check_new
-from cpal.exports.items import Options
 from cpal.exports.predicted import read_predicted
 from cpal.files import sweep, write_json
 from cpal.settings.config import load_config
-from stages.job.exporting import MinArea, Tolerance, export_for_tool
+from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
@@ -56,8 +55,8 @@ def main(
         Format | None,
         typer.Option("--format", help="Also write OUT/FORMAT for an annotation tool: docs/export_masks.md."),
     ] = None,
-    tolerance: Tolerance = 1.0,
-    min_area: MinArea = 1,
+    tolerance: Tolerance = None,
+    min_area: MinArea = None,
     params: Params = PARAMS,
     device: Device = "auto",
 ) -> None:
@@ -68,6 +67,7 @@ def main(
     from cpal.segmentation.photos import FOLDERS, check_folder, find_photos, label_photos, summary
     from stages.job.device import torch_device
 
+    options = outlines(format, tolerance, min_area, pictures=True)
     config = load_config(params)
     final = config.final_test
     photos = find_photos(paths or [], [out / name for name in (*FOLDERS, *Format)])
@@ -76,8 +76,11 @@ def main(
     if side is None:
         raise UserError(f"{weights}: does not say how large its training images were; add --long-side, such as 500")
     if export is not None:
-        if format is not None or min_confidence:
-            raise UserError("--export writes a model and labels nothing; leave --format and --min-confidence out")
+        if format is not None or min_confidence or device not in ("auto", "cpu"):
+            raise UserError(
+                "--export writes a model on the CPU and labels nothing; "
+                "leave --format, --min-confidence and --device out"
+            )
         target = out if out.suffix == ".onnx" and not out.is_dir() else out / "model.onnx"
         resize = {"long_side": side, "scale": float(np.median(final.scales))}
         share, images = export_checked(target, segmentor, meta, [path for path, _ in photos], resize)
@@ -104,7 +107,7 @@ def main(
     if bare := sum(set(row["classes"]) <= {"background"} for row in rows):
         print(f"{bare} of them show no class: the model found nothing there")
     if format is not None and rows:
-        export_for_tool(format, out / format, *read_predicted(out), Options(tolerance, min_area, pictures=True))
+        export_for_tool(format, out / format, *read_predicted(out), options)
     if reduced := sum(row["crf_size"] is not None for row in rows):
         print(f"{reduced} of them too large for the CRF: refined at the smaller crf_size that the summary names")
     if failed:

@@ -15,7 +15,7 @@ from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
 from stages.job.job import Job, run_stage
 from stages.job.options import progress, progress_of_bytes
-from stages.job.paths import DATASET, check_root
+from stages.job.paths import DATASET, check_root, unwatched
 
 
 def main(job: Job) -> None:
@@ -28,7 +28,8 @@ def main(job: Job) -> None:
         _import_coco(job, folder)
     else:
         if data.source != "toy":
-            for line in passed_over_lines(files_passed_over(Path(data.root) / data.images)):
+            passed_over = passed_over_lines(files_passed_over(Path(data.root) / data.images))
+            for line in (*unwatched(data), *passed_over):
                 print(f"note: {line}")
         with whole_folder(folder) as growing:
             if data.source == "toy":

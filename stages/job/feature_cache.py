@@ -37,9 +37,10 @@ def remembering(
     room = _room() if device.type == "cpu" else 0
     if room <= 0:
         return host
-    _drop_unused()
-    room = max(0.0, room - sum(map(_size, FOLDER.rglob("*.safetensors")))) / PROCESSES
-    return RememberedHost(host, weights, settings.model_dump_json(), features, FOLDER, room=room)
+    remembered = RememberedHost(host, weights, settings.model_dump_json(), features, FOLDER)
+    _drop_unused(remembered.folder)
+    remembered.room = max(0.0, room - sum(map(_size, FOLDER.rglob("*.safetensors")))) / PROCESSES
+    return remembered
 
 
 def forget(host: nn.Module) -> None:
@@ -57,10 +58,10 @@ def _room() -> float:
         raise UserError(f"CPAL_FEATURES_GB is {value!r}; give a number of gigabytes, 0 for none") from None
 
 
-def _drop_unused() -> None:
-    """Remove old outputs of trainings whose make_cams never ran; they would stay forever."""
+def _drop_unused(own: Path) -> None:
+    """Remove old outputs of other trainings, whose make_cams never ran; they would stay forever."""
     for folder in FOLDER.iterdir() if FOLDER.exists() else ():
-        if time.time() - modified(folder) > UNUSED:
+        if folder != own and time.time() - modified(folder) > UNUSED:
             remove(folder)
 
 

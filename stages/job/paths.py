@@ -56,3 +56,17 @@ def check_root(settings: DataConfig, target: Path) -> None:
                     f"data.root: {path} lies in {output}, which results replace; move the data set to a folder of its "
                     "own, such as data/raw/NAME"
                 )
+
+
+def unwatched(settings: DataConfig) -> list[str]:
+    """Notes on masks and labels outside data.root: DVC does not see when they change."""
+    if settings.source == "toy":
+        return []
+    root = Path(settings.root)
+    table = None if settings.labels in ("masks", "folders") else settings.labels_file
+    return [
+        f"data.{key}: {name} lies outside data.root, so DVC does not see when it changes; "
+        "after a change run: dvc repro -f prepare && dvc repro"
+        for key, name in (("masks", settings.masks), ("labels_file", table))
+        if name and not Path(os.path.abspath(root / name)).is_relative_to(os.path.abspath(root))
+    ]

@@ -20,6 +20,7 @@ from cpal.maps.refined import Refined, write_crf
 from cpal.settings.config import load_config
 from stages import export_masks, import_masks, train_segmentation, write_pseudo_masks
 from stages.job import images
+from stages.job.exporting import PIXELS, outlines
 from stages.job.job import Job, NetworkJob
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,8 @@ def put_unsure_background(value: str) -> None:
 
 
 def export(format: Format, out: str, **options: Any) -> None:
-    defaults: dict[str, Any] = {"source": "pseudo_masks", "tolerance": 0.0, "min_area": 1, "pictures": True}
+    shape = {} if format in PIXELS else {"tolerance": 0.0}
+    defaults: dict[str, Any] = {"source": "pseudo_masks", "pictures": True} | shape
     export_masks.main(format, Path(out), **(defaults | options))
 
 
@@ -260,3 +262,12 @@ def test_pictures_lie_beside_their_outlines(here: Dataset) -> None:
     mask = Image.new("1", picture.shape[1::-1])
     ImageDraw.Draw(mask).polygon([tuple(np.floor(point)) for point in shape["points"]], fill=1, outline=1)
     np.testing.assert_array_equal(np.array(mask), (picture == (200, 30, 30)).all(axis=2))
+
+
+@pytest.mark.parametrize("format", [None, *PIXELS])
+@pytest.mark.parametrize("given", [(0.0, None), (None, 20)])
+def test_options_of_outlines_are_refused_where_there_are_none(
+    format: Format | None, given: tuple[float | None, int | None]
+) -> None:
+    with pytest.raises(UserError, match="--tolerance and --min-area shape outlines, and there are none with"):
+        outlines(format, *given, pictures=True)

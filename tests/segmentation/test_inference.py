@@ -452,8 +452,8 @@ def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pyte
     assert list(Path("out").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"format": Format.png}, {"min_confidence": 0.5}])
+@pytest.mark.parametrize("options", [{"format": Format.png}, {"min_confidence": 0.5}, {"device": "cuda"}])
 def test_an_exported_model_labels_nothing(here: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="--export writes a model and labels nothing; leave --format and"):
-        stage.main([], out=Path("out"), device="cpu", export=stage.Export.onnx, **options)
+    with pytest.raises(UserError, match="--export writes a model on the CPU and labels nothing; leave --format,"):
+        stage.main([], out=Path("out"), export=stage.Export.onnx, **options)
     assert not Path("out").exists()

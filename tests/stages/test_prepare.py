@@ -174,6 +174,24 @@ def test_pictures_that_are_not_used_are_named(
         prepare(path, workers=1, out=tmp_path / "out")
 
 
+@pytest.mark.parametrize("command", [check, prepare])
+def test_a_table_that_dvc_does_not_watch_is_told(
+    params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], command: Callable[..., None]
+) -> None:
+    (tmp_path / "mine/photos").mkdir(parents=True)
+    for name in "abcd":
+        Image.new("RGB", (80, 80)).save(tmp_path / f"mine/photos/{name}.png")
+    table = "image,label\na.png,cup\nb.png,cup\nc.png,fork\nd.png,fork\n"
+    for place in ("labels.csv", "mine/labels.csv"):
+        (tmp_path / place).write_text(table, encoding="utf-8")
+    own = FOLDER | {"data.root": str(tmp_path / "mine"), "data.images": "photos"}
+    command(params(**own), workers=1, out=tmp_path / "out")
+    assert "does not see" not in capsys.readouterr().out
+    command(params(**own | {"data.labels_file": "../labels.csv"}), workers=1, out=tmp_path / "out")
+    note = "note: data.labels_file: ../labels.csv lies outside data.root, so DVC does not see when it changes; after a"
+    assert note in capsys.readouterr().out
+
+
 def test_a_partial_result_does_not_become_an_output(params: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="--out data: there lies DVC's output data/dataset"):
         prepare(params(), workers=1, limit=1, out=Path("data"))
