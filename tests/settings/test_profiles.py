@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config
+from cpal.settings.data import DataConfig
 from cpal.settings.profiles import load_profile, merged, plain_yaml
+from cpal.sources.dispatch import list_images
 from stages import profile
 
 ROOT = Path(__file__).parents[2]
@@ -143,3 +147,24 @@ def test_unsure_background_is_for_the_taught_cam(name: str) -> None:
     for each in ("voc-animals", name):
         text, _ = merged(text, load_profile(ROOT / f"profiles/{each}.yaml"), name=each)
     assert plain_yaml(text)["pseudo_mask"]["unsure_background"] is None
+
+
+def test_msrc_needs_its_archive_and_the_table_of_colors_in_the_docs(tmp_path: Path) -> None:
+    page = (ROOT / "docs/custom_data.md").read_text(encoding="utf-8")
+    table = page.partition("colors.csv`. ")[2].partition("```\n")[2].partition("```")[0]
+    for folder in ("Images", "GroundTruth"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "colors.csv").write_text(table, encoding="utf-8")
+    colors = [line.split(",") for line in table.splitlines()]
+    for number, (_, *color) in enumerate(colors * 2):
+        mask = np.zeros((20, 30, 3), np.uint8)
+        mask[5:] = np.array(color, np.uint8)
+        for place in (f"Images/{number}_s.bmp", f"GroundTruth/{number}_s_GT.bmp"):
+            Image.fromarray(mask).save(tmp_path / place)
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text, _ = merged(text, load_profile(ROOT / "profiles/msrc.yaml"), name="msrc")
+    settings = plain_yaml(text)["data"] | {"root": str(tmp_path)}
+    listing = list_images(DataConfig(**settings), seed=0)
+    assert listing.problems == () and listing.classes == ("bird", "car", "cow", "person")
+    shown = {item.image_id: item.names for item in listing.images}
+    assert shown == {f"{n}_s": {name} - {"void"} for n, (name, *_) in enumerate(colors * 2)}
