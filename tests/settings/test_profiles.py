@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.settings.config import load_config
-from cpal.settings.data import DataConfig
 from cpal.settings.profiles import load_profile, merged, plain_yaml
-from cpal.sources.dispatch import list_images
-from stages import profile
+from stages import prepare, profile
+from stages.job.job import Job
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,15 +156,17 @@ def test_msrc_needs_its_archive_and_the_table_of_colors_in_the_docs(tmp_path: Pa
         (tmp_path / folder).mkdir()
     (tmp_path / "colors.csv").write_text(table, encoding="utf-8")
     colors = [line.split(",") for line in table.splitlines()]
-    for number, (_, *color) in enumerate(colors * 2):
+    for number, (_, *color) in enumerate(colors * 4):
         mask = np.zeros((20, 30, 3), np.uint8)
         mask[5:] = np.array(color, np.uint8)
         for place in (f"Images/{number}_s.bmp", f"GroundTruth/{number}_s_GT.bmp"):
             Image.fromarray(mask).save(tmp_path / place)
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text, _ = merged(text, load_profile(ROOT / "profiles/msrc.yaml"), name="msrc")
-    settings = plain_yaml(text)["data"] | {"root": str(tmp_path)}
-    listing = list_images(DataConfig(**settings), seed=0)
-    assert listing.problems == () and listing.classes == ("bird", "car", "cow", "person")
-    shown = {item.image_id: item.names for item in listing.images}
-    assert shown == {f"{n}_s": {name} - {"void"} for n, (name, *_) in enumerate(colors * 2)}
+    (tmp_path / "params.yaml").write_text(text.replace("root: ", f"root: {tmp_path} #"), encoding="utf-8")
+    prepare.main(Job("prepare", load_config(tmp_path / "params.yaml"), out=tmp_path / "out", workers=1))
+    dataset = read_dataset(tmp_path / "out/dataset")
+    kept = dataset.classes
+    shown = {record.image_id: [kept[n - 1] for n in record.labels] for record in dataset.records}
+    assert kept == ("bird", "car", "cow", "person")
+    assert shown == {f"{n}_s": [name] if name in kept else [] for n, (name, *_) in enumerate(colors * 4)}
