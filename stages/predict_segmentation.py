@@ -42,7 +42,7 @@ def main(job: NetworkJob) -> None:
         write_confidence(sure / f"{record.image_id}.png", confidence, folder)
         write_mask(done / f"{record.image_id}.png", label, folder)
 
-    records = job.left(job.share(job.predicted), done, read, bytes_per_pixel=0.3)
+    records = job.left(job.share(job.predicted), done, read, bytes_per_pixel=0.15)
     loader = pyramid_loader(
         dataset, records, scales=settings.scales, flip=settings.flip, long_side=None, workers=job.loaders
     )
