@@ -24,16 +24,27 @@ HOST = re.sub(r"\W", "-", platform.node()) or "host"  # part of temporary names:
 TRIES = 10  # to remove a folder that another process writes into
 
 
-def temporary_name() -> str:
-    """A new name for an unfinished file or folder of this process; `sweep` removes it after the process has ended."""
-    return f".{HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+def temporary_name(replaced: str = "") -> str:
+    """A new name for an unfinished file or folder of this process; `sweep` removes it after the process has ended.
+
+    `replaced`: the name that a folder had before it was set aside; `sweep` gives it back where nothing has this name.
+    """
+    return ".".join(["", HOST, str(os.getpid()), uuid.uuid4().hex[:8], *([replaced] if replaced else []), "tmp"])
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders directly in `folder` that ended processes of this machine left there."""
+    """Remove temporary files and folders directly in `folder` that ended processes of this machine left there.
+
+    A process that was killed in the middle of `put` has set a folder aside: it gets its name back.
+    """
     for path in folder.glob(f".{HOST}.*.tmp"):
-        pid = path.name.removeprefix(f".{HOST}.").partition(".")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
+        pid, _, rest = path.name.removeprefix(f".{HOST}.").partition(".")
+        if not pid.isdecimal() or _runs(int(pid)):
+            continue
+        replaced = rest.removesuffix(".tmp").partition(".")[2]
+        if replaced and not os.path.lexists(folder / replaced):
+            path.rename(folder / replaced)
+        else:
             remove(path)
 
 
@@ -117,13 +128,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def put(source: Path, target: Path, scratch: Path) -> None:
     """Rename a file or folder to `target`, replacing what is there; all three paths must be on one disk.
 
-    A folder at `target` is first moved into `scratch`. So `target` is complete at any time, old or new, except for an
-    instant between two renames, when it is missing.
+    A folder at `target` is first set aside in `scratch`. So `target` is complete at any time, old or new, except for an
+    instant between two renames, when it is missing. After an error it is the old one; after a kill in this instant,
+    `sweep` puts the old one back if `scratch` is the folder of `target`.
     """
     if target.is_dir() or (source.is_dir() and target.is_symlink()):
-        old = scratch / temporary_name()
+        old = scratch / temporary_name(target.name if target.parent == scratch else "")
         target.rename(old)
-        source.rename(target)
+        try:
+            source.rename(target)
+        except BaseException:
+            if not os.path.lexists(target):
+                old.rename(target)
+            raise
         remove(old)
     else:
         source.replace(target)

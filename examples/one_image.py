@@ -20,9 +20,13 @@ from cpal.method.make_cams import localize
 from cpal.networks.weights import load_weights
 from cpal.settings.config import load_config
 
+if len(sys.argv) != 4:
+    sys.exit("give a photograph, the names of its classes, and the file of the mask: photo.jpg cat,dog mask.png")
 photo, shown, target = sys.argv[1], sys.argv[2].split(","), Path(sys.argv[3])
 config = load_config(Path("params.yaml"))
 classes = read_dataset(Path("data/dataset")).classes
+if unknown := sorted(set(shown) - set(classes)):
+    sys.exit(f"{', '.join(unknown)}: no class of data/dataset, which has {', '.join(classes)}")
 host, learner = load_classifier(
     Path("data/classifier.safetensors"),
     classes,

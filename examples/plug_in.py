@@ -1,6 +1,6 @@
 """CPAL added to a plain ResNet-18 classifier: two training steps on random images, and their PACAMs as a picture.
 
-python examples/plug_in.py pacam.png
+python examples/plug_in.py [pacam.png]
 """
 
 import sys
@@ -12,6 +12,7 @@ from torchvision.models import resnet18
 
 from cpal import ContextPrototypeLearner, CpalSettings
 
+target = sys.argv[1] if len(sys.argv) > 1 else "pacam.png"
 CLASSES, IMAGES = 3, 8
 torch.manual_seed(0)
 images = torch.rand(IMAGES, 3, 96, 96)
@@ -39,4 +40,5 @@ with torch.no_grad():
     features = body(images)
     pacam, _ = learner([features], classifier(features), image_label)
 picture = F.interpolate(pacam[:, 1:].amax(dim=1, keepdim=True), size=(96, 96), mode="bilinear")[:, 0]
-Image.fromarray((255 * torch.cat(list(picture), dim=1)).byte().numpy()).save(sys.argv[1])
+Image.fromarray((255 * torch.cat(list(picture), dim=1)).byte().numpy()).save(target)
+print(f"{target}: the PACAM of each image, in a row")

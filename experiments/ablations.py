@@ -29,6 +29,7 @@ from experiments.estimate import estimate
 from experiments.results import Metrics, write
 from experiments.tables import TABLES, Change, Row, rows, steps
 from stages.job.paths import PIPELINE, TIMES
+from stages.job.stopping import CONTINUES
 
 RESULTS, PUBLISHED = Path("results"), Path("docs/results")
 Planned = tuple[Change, int, tuple[str, ...]]  # an experiment: settings that it changes, random seed, steps it scores
@@ -201,4 +202,4 @@ def main(
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main)
+    stages.job.options.run(main, stopped=CONTINUES)

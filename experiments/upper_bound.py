@@ -30,6 +30,7 @@ from experiments.results import shown
 from stages.job.fingerprint import fingerprint
 from stages.job.options import Params, progress
 from stages.job.paths import CACHE, DATASET, METRICS, PARAMS, SEGMENTATION, TIMES
+from stages.job.stopping import CONTINUES
 
 RESULTS = Path("results")
 Scores = dict[str, float]  # mIoU under "mIoU", and the IoU of each class by name, in percent
@@ -140,4 +141,4 @@ def table(found: dict[int, Scores], own: Scores, images: int, config: Config) ->
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main)
+    stages.job.options.run(main, stopped=CONTINUES)

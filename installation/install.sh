@@ -83,7 +83,7 @@ choose_build() {
                 build=cpu
                 say "torch: the build for CPUs from $index, as there is no NVIDIA GPU (TORCH=cuda chooses the other)"
             else
-                say "torch: PyPI's build with CUDA, though there is no NVIDIA GPU: the small build for CPUs is not to be had from $index"
+                say "torch: PyPI's build with CUDA, although there is no NVIDIA GPU: $index, which has the small build for CPUs, does not answer"
             fi
             ;;
     esac

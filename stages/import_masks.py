@@ -4,6 +4,7 @@ docs/export_masks.md says what is read from each format, and how to continue.
 """
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -29,20 +30,29 @@ def main(
         Path | None,
         typer.Option("--only", metavar="LIST", help="Import these images alone: a file with an id on each line."),
     ] = None,
-    add: Annotated[bool, typer.Option("--add", help="Keep the masks of earlier imports.")] = False,
+    add: Annotated[
+        bool | None,
+        typer.Option("--add/--replace", help="Keep the masks of earlier imports, or remove them.", show_default=False),
+    ] = None,
     void_unlabeled: Annotated[
         bool, typer.Option("--void-unlabeled", help="Make classes void that an image is not labeled with.")
     ] = False,
 ) -> None:
     if path.resolve().is_relative_to(CORRECTED_MASKS.resolve()):
         raise UserError(f"{path}: lies in {CORRECTED_MASKS}, which the result replaces; move the files elsewhere")
-    wanted = None if only is None else _ids(only)
+    earlier = list(CORRECTED_MASKS.glob("*.png"))
+    if earlier and add is None:
+        raise UserError(
+            f"{CORRECTED_MASKS}: holds {len(earlier)} mask(s) of earlier imports; say --add to keep those "
+            "that this import does not replace, or --replace to remove them"
+        )
     corrections = Corrections(read_dataset(DATASET), void_unlabeled)
+    wanted = None if only is None else frozenset(_ids(only, corrections))
     with whole_folder(CORRECTED_MASKS) as folder:
         for name in TRACKED:
             if (CORRECTED_MASKS / name).is_file():
                 shutil.copyfile(CORRECTED_MASKS / name, folder / name)
-        for file in CORRECTED_MASKS.glob("*.png") if add else ():
+        for file in earlier if add else ():
             shutil.copyfile(file, folder / file.name)
         for image in read_drawn(format, path, corrections.sizes):
             if (accepted := corrections.accept(image, wanted)) is not None:
@@ -56,11 +66,14 @@ def main(
     print(f"Next: {GO_ON}")
 
 
-def _ids(path: Path) -> frozenset[str]:
+def _ids(path: Path, corrections: Corrections) -> Iterator[str]:
+    """Ids of the images in a list of ids, file names or paths; a line that names none as it is, for the message."""
     try:
-        return frozenset(filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
+        lines = filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))
     except UnicodeDecodeError:
         raise UserError(f"--only {path}: no text, but a list of ids is one; name another file") from None
+    for line in lines:
+        yield record.image_id if (record := corrections.find(line)) else line
 
 
 if __name__ == "__main__":

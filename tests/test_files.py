@@ -74,6 +74,39 @@ def test_sweep_takes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -
     sweep(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_a_killed_process_has_set_aside_comes_back(tmp_path: Path, there: bool) -> None:
+    """Corrected masks are hand work, and no other copy of them exists."""
+    code = """
+import os, pathlib, cpal.files
+rename = pathlib.Path.rename
+def killed(path, target):
+    if path.name == "new":
+        os._exit(9)
+    rename(path, target)
+pathlib.Path.rename = killed
+cpal.files.put(pathlib.Path("new"), pathlib.Path("my.masks"), pathlib.Path("."))
+"""
+    for name in ("my.masks", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"of_{name}").touch()
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here).returncode == 9
+    assert not (tmp_path / "my.masks").exists()
+    if there:
+        (tmp_path / "my.masks").mkdir()
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["my.masks", "new"]
+    assert os.listdir(tmp_path / "my.masks") == ([] if there else ["of_my.masks"])
+
+
+def test_after_an_error_the_old_folder_is_back(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(FileNotFoundError):
+        put(tmp_path / "gone", tmp_path / "old", tmp_path)
+    assert os.listdir(tmp_path) == ["old"]
+
+
 def test_a_full_disk_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught, whole_file(tmp_path / "a") as temporary:
         raise OSError(28, "No space left on device", str(temporary))

@@ -445,7 +445,9 @@ def test_a_file_that_the_index_did_not_mean_is_refused(
 
 def test_an_index_that_does_not_answer(index: str, setup: Setup, real_pip: Path) -> None:
     nobody = index.rsplit(":", 1)[0] + ":1"
-    assert f"is not to be had from {nobody}" in setup(TORCH_INDEX=nobody, PIP_CONFIG_FILE=os.devnull)
+    assert f"{nobody}, which has the small build for CPUs, does not answer" in setup(
+        TORCH_INDEX=nobody, PIP_CONFIG_FILE=os.devnull
+    )
     assert locks_in(setup.asked) == ["build", "torch", "packages"]
 
 

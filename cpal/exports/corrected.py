@@ -51,7 +51,7 @@ class Corrections:
 
         `only`: ids of the selected images; None selects all.
         """
-        record = self._find(image.file_name)
+        record = self.find(image.file_name)
         if record is None:
             near = difflib.get_close_matches(PurePosixPath(image.file_name).stem, list(self._records), n=1)
             hint = f" (is it {near[0]}?)" if near else ""
@@ -68,9 +68,11 @@ class Corrections:
         labels = paint(DrawnImage(image.file_name, record.size, image.shapes, image.where), self._values)
         return self._labeled(labels, record, image.where)
 
-    def _find(self, file_name: str) -> Record | None:
-        path = PurePosixPath(normalize("NFC", file_name.replace("\\", "/")))
-        names = (path.name, path.stem, *map(original, (path.name, path.stem)))
+    def find(self, name: str) -> Record | None:
+        """The record that a tool or a list means by this id, file name or path; None if there are none or several."""
+        path = PurePosixPath(normalize("NFC", name.replace("\\", "/")))
+        in_folders = [str(each).replace("/", "__") for each in (path, path.with_suffix("")) if len(path.parts) > 1]
+        names = (*in_folders, path.name, path.stem, *map(original, (path.name, path.stem)))
         if found := next((self._records[name] for name in names if name in self._records), None):
             return found
         stored = {i: record for name in names if name in self._stored for i, record in self._stored[name].items()}

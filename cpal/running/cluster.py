@@ -120,7 +120,7 @@ def _wait_for_workers(client: Any, address: str) -> None:
         client.wait_for_workers(1, timeout=WORKER)
     except TimeoutError:
         raise _error(address, f"has no workers; start some: {start}") from None
-    with tempfile.NamedTemporaryFile(dir=".", prefix=temporary_name()) as probe:
+    with tempfile.NamedTemporaryFile(dir=".", prefix=temporary_name().removesuffix("tmp"), suffix=".tmp") as probe:
         look = _look(Path(probe.name).name, str(Path(cpal.__file__).resolve()), sys.version_info[:2])
         for worker, answer in client.run(look, on_error="return").items():
             if answer is not None:

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ OVERLAY_SIDE = 1600  # largest long side of an overlay, in pixels
 def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each photograph and the name of its results: its path below the given folder, without the ending of an image.
 
+    Of photographs that differ in their ending alone, the results keep it: a.jpg.png and a.png.png of a.jpg and a.png.
     Files below the folders `results` are skipped. Raises UserError for a path that is missing, neither file nor folder,
     or itself a result, and for two photographs whose result files would have conflicting names.
     """
@@ -44,8 +46,10 @@ def find_photos(paths: Sequence[Path], results: Sequence[Path]) -> list[tuple[Pa
             raise UserError(f"{path}: lies where the results go, which would replace it; choose another --out")
         else:
             found.append((path, path.stem))
+    counts = Counter(name for name, _ in {(name, path.resolve()) for path, name in found})
     by_name: dict[str, Path] = {}
-    for path, name in found:
+    for path, bare in found:
+        name = bare if counts[bare] == 1 else f"{bare}{path.suffix}"
         if by_name.setdefault(name, path).resolve() != path.resolve():
             raise UserError(f"{by_name[name]} and {path}: both results would be {name}.png; run them with two --out")
     for name, path in by_name.items():

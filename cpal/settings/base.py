@@ -63,6 +63,13 @@ class TrainingSection(Section):
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
         return self
 
+    def uneven(self, processes: int) -> str | None:
+        """Why this many processes cannot share a batch, and what to do; None if they can."""
+        if self.batch_size % (processes * self.accumulate) == 0:
+            return None
+        parts = f"{processes} processes" + (f" in {self.accumulate} parts each" if self.accumulate > 1 else "")
+        return f"batch_size {self.batch_size} cannot be shared by {parts}; take a multiple"
+
     def epoch_steps(self, images: int) -> int:
         """Number of batches in an epoch of this many images, without an incomplete last batch; at least 1."""
         return max(1, images // self.batch_size)

@@ -225,6 +225,18 @@ class Config(Section):
         """The section of the host that `host` names."""
         return self.hosts.named(self.host)
 
+    @property
+    def trainings(self) -> dict[str, TrainingSection]:
+        """The sections of the trainings that a run of the whole pipeline makes, by key."""
+        sections: dict[str, TrainingSection] = {"segmentation": self.segmentation}
+        if self.affinity.method == "irn":
+            sections["affinity"] = self.affinity
+        if self.chosen_host.trained:
+            sections[f"hosts.{self.host}"] = self.chosen_host
+        if self.chosen_host.first_round:
+            sections["hosts.irn"] = self.hosts.irn
+        return sections
+
 
 def load_config(path: Path) -> Config:
     """Read and check params.yaml.

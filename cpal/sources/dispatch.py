@@ -17,4 +17,5 @@ def list_images(settings: DataConfig, *, seed: int, limit: int | None = None) ->
         return list_voc2012(settings, limit=limit)
     if settings.source == "coco2014":
         return list_coco(settings, limit=limit)
+    assert settings.source == "voc", f"data.source {settings.source} has no line here"
     return list_voc(settings, limit=limit)

@@ -29,6 +29,7 @@ TEST = "test"  # validates where there is no other split
 NO_TABLES = ("readme", "classes.txt", "license", "sample_submission", "samplesubmission")
 DEEPEST = 3  # folders below the given one in which a table may lie
 MOST_TABLES = 50
+SHOWN = 10  # problems of one way that a message lists
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ class Reading:
 def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Reading], list[str]]:
     """Every way in which the folder can be read without a problem, and why the other ways fail.
 
+    Where no way is found, all problems of each way are told, so that they can be mended at once; else the first.
+
     `present`: values of `data` that stay as they are if a way does not set them.
     Raises UserError if the folder holds no image.
     """
     images = _image_folder(root)
-    found, failed = list[Reading](), dict[str, str]()
+    found, failed = list[Reading](), dict[str, Sequence[str]]()
     for keys in _ways(root, images):
         if found and keys["source"] != found[0].keys["source"]:  # VOC's layout tells the rest
             break
@@ -73,16 +76,17 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
             settings = DataConfig.model_validate(present | keys)
             listing = list_images(settings, seed=seed)
         except (ValidationError, UserError) as error:
-            failed[_where(keys)] = _last_line(error)
+            failed[_where(keys)] = [_last_line(error)]
             continue
         if listing.problems:
-            failed[_where(keys)] = listing.problems[0]
+            failed[_where(keys)] = listing.problems
         elif keys["labels"] == "folders" and len(listing.classes) == 1 and all(i.names for i in listing.images):
-            failed[_where(keys)] = f"{listing.classes[0]} would be the only class, of every image"
+            failed[_where(keys)] = [f"{listing.classes[0]} would be the only class, of every image"]
         elif listing.images and not any(_same(listing, other.listing) for other in found):
             found.append(Reading(keys, listing))
             failed.pop(_where(keys), None)
-    return found, [f"labels from {where}: {why}" for where, why in failed.items()]
+    shown = 1 if found else SHOWN
+    return found, [f"labels from {where}: {why}" for where, reasons in failed.items() for why in reasons[:shown]]
 
 
 def _same(first: Listing, second: Listing) -> bool:
@@ -99,9 +103,9 @@ def _is_read(keys: dict[str, Any], read: dict[str, Any]) -> bool:
     return bool(name and pattern and "*" in pattern) and PurePosixPath(str(name)).match(str(pattern))
 
 
-def _is_hopeless(keys: dict[str, Any], failed: dict[str, str]) -> bool:
+def _is_hopeless(keys: dict[str, Any], failed: dict[str, Sequence[str]]) -> bool:
     """Whether these labels failed before for another reason than a split that is not there."""
-    return keys["val_list"] == TEST and "in the split" not in failed.get(_where(keys), "")
+    return keys["val_list"] == TEST and not any("in the split" in why for why in failed.get(_where(keys), ()))
 
 
 def _where(keys: dict[str, Any]) -> str:

@@ -202,9 +202,8 @@ def train(
     """
     assert iterations % interval == 0, "a training ends with a checkpoint"
     rank, world = get_rank(), get_world_size()
-    if settings.batch_size % (world * settings.accumulate):
-        parts = f"{world} processes" + (f" in {settings.accumulate} parts each" if settings.accumulate > 1 else "")
-        raise UserError(f"batch_size {settings.batch_size} cannot be shared by {parts}; take a multiple")
+    if uneven := settings.uneven(world):
+        raise UserError(uneven)
     model.accumulate = settings.accumulate
     stream = SampleStream(
         len(samples),

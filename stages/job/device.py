@@ -16,10 +16,12 @@ WAIT = timedelta(days=30)  # for the others at a meeting; torchrun itself ends a
 def joined_device(name: str) -> torch.device:
     """The device of this process. torchrun's processes join here, each with a GPU of its own, or on CPUs by gloo.
 
-    auto takes CUDA, then Apple's GPU, then the CPU. Raises UserError for a device that this machine lacks, and for an
-    unknown word in CPAL_CUDA.
+    auto takes CUDA, then Apple's GPU, then the CPU. Raises UserError for a device that this machine lacks, for the
+    number of a GPU under torchrun, and for an unknown word in CPAL_CUDA.
     """
     device = _find(name)
+    if PROCESSES > 1 and device.index is not None:
+        raise UserError(f"--device {name}: each process has a GPU of its own; leave the number out")
     _tune(os.environ.get("CPAL_CUDA", ""))
     if PROCESSES > 1 and not torch.distributed.is_initialized():
         if device.type == "cuda":

@@ -15,11 +15,11 @@ from cpal.settings.config import load_config
 from stages import BEGUN, COMMAND
 from stages.job.announce import first_line, pipeline
 from stages.job.images import Job
-from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, relaunch
+from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, check_launch, relaunch
 from stages.job.network import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
 from stages.job.paths import PARAMS, TIMES
-from stages.job.stopping import ignore_signals
+from stages.job.stopping import CONTINUES, ignore_signals
 
 __all__ = ["Job", "NetworkJob", "run_stage"]
 
@@ -59,7 +59,9 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
     def on_processor(
         params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None
     ) -> None:
-        start(Job(name, load_config(params), params, workers, limit, out))
+        config = load_config(params)
+        check_launch(config, name, shared=False)
+        start(Job(name, config, params, workers, limit, out))
 
     def on_network(
         params: Params = PARAMS,
@@ -72,10 +74,12 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
     ) -> None:
         relaunch(name)
         workers = max(min(workers, 1), workers // ON_THIS_MACHINE)  # 0 stays 0: no cluster
-        start(NetworkJob(name, load_config(params), params, workers, limit, out, device, loaders, amp))
+        config = load_config(params)
+        check_launch(config, name, shared=True)
+        start(NetworkJob(name, config, params, workers, limit, out, device, loaders, amp))
 
     command = on_network if kind is NetworkJob else on_processor
-    run(command, help=sys.modules[main.__module__].__doc__, before=before)
+    run(command, help=sys.modules[main.__module__].__doc__, before=before, stopped=CONTINUES)
 
 
 def note_taken(name: str) -> None:

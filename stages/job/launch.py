@@ -7,12 +7,43 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from cpal.errors import UserError
+from cpal.settings.config import Config
 
-RANK = int(os.environ.get("RANK", 0))  # torchrun's: this process among all of them,
-PROCESSES = int(os.environ.get("WORLD_SIZE", 1))  # how many there are,
-ON_THIS_MACHINE = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # and how many of them run here
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default
+
+
+RANK = _number("RANK", 0)  # torchrun's: this process among all of them,
+PROCESSES = _number("WORLD_SIZE", 1)  # how many there are,
+ON_THIS_MACHINE = _number("LOCAL_WORLD_SIZE", 1)  # and how many of them run here
+NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 T = TypeVar("T")
+
+
+def check_launch(config: Config, name: str, *, shared: bool) -> None:
+    """Raise UserError if this process is one of several, and the stage `name` cannot run so.
+
+    `shared`: whether the stage can be shared by processes. A training refuses batch sizes that this many processes
+    cannot share, also those of later trainings: between them are days of work.
+    """
+    variables = {key: os.environ.get(key) for key in NUMBERS}
+    wrong = [key for key, value in variables.items() if value is not None and not value.isdecimal()]
+    lacking = [key for key in (*NUMBERS, "MASTER_ADDR", "MASTER_PORT") if PROCESSES > 1 and key not in os.environ]
+    if wrong or lacking:
+        what = f"{wrong[0]} is {variables[wrong[0]]!r}" if wrong else f"WORLD_SIZE is {PROCESSES} without {lacking[0]}"
+        raise UserError(f"{what}; start several processes with torchrun, or unset {', '.join(NUMBERS)}")
+    if PROCESSES > 1 and not shared:
+        raise UserError(
+            f"{name} runs no network, and {PROCESSES} processes would do the same work; start it without torchrun: "
+            f"python -m stages.{name} --workers N"
+        )
+    if name.startswith("train_") or name == "first_round":
+        for key, section in config.trainings.items():
+            if uneven := section.uneven(PROCESSES):
+                raise UserError(f"{key}.{uneven}")
 
 
 def relaunch(name: str) -> None:

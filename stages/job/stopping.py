@@ -16,11 +16,13 @@ from tqdm import tqdm
 from stages import COMMAND
 
 STOPPED = 130  # exit code of an interrupted command, as in shells
+CONTINUES = "finished work is kept; the same command continues it"  # images, epochs or checkpoints
+STARTS_AGAIN = "run the same command again; it starts from the beginning"
 WATCH = 2.0  # seconds between two checks whether DVC still runs
 
 
-def stoppable(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap `main`: if it is stopped, print one line that says how to continue. Outputs are complete at any time."""
+def stoppable(main: Callable[..., None], how: str) -> Callable[..., None]:
+    """Wrap `main`: if it is stopped, print one line that says `how` to continue. Outputs are complete at any time."""
 
     @functools.wraps(main)
     def run(*arguments: Any, **options: Any) -> None:
@@ -34,7 +36,7 @@ def stoppable(main: Callable[..., None]) -> Callable[..., None]:
             if COMMAND:
                 ignore_signals()
         except KeyboardInterrupt:
-            say_stopped()
+            say_stopped(how)
             raise typer.Exit(STOPPED) from None
 
     return run
@@ -46,10 +48,10 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def say_stopped() -> None:
+def say_stopped(how: str) -> None:
     """Print this line."""
     ignore_signals()
-    tqdm.write("stopped: finished work is kept; the same command continues it", file=sys.stderr)
+    tqdm.write(f"stopped: {how}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -63,10 +65,19 @@ def _watch_dvc() -> None:
     above = psutil.Process().parents()
     # A shell between DVC and the stage has the variable DVC_STAGE too.
     dvc = next((process for process in above if not _started_by_dvc(process)), None)
-    while dvc is not None and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+    while dvc is not None and _alive(dvc):
         time.sleep(WATCH)
     tqdm.write("DVC has ended", file=sys.stderr)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _alive(process: Any) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended between the two questions
+        return False
 
 
 def _started_by_dvc(process: Any) -> bool:

@@ -69,7 +69,7 @@ def export(format: Format, out: str, **options: Any) -> None:
 
 
 def take(format: Format, path: str, **options: Any) -> None:
-    defaults: dict[str, Any] = {"only": None, "add": False, "void_unlabeled": False}
+    defaults: dict[str, Any] = {"only": None, "add": None, "void_unlabeled": False}
     import_masks.main(Path(path), format, **(defaults | options))
 
 
@@ -162,16 +162,20 @@ def test_corrected_masks_that_do_not_fit(here: Dataset, name: str | None, mask: 
 def test_a_second_import_adds_or_replaces(here: Dataset) -> None:
     write_masks(corrected=False)
     export(Format.png, "out")
-    for name, options, there in (("a", {}, "a"), ("b", {"add": True}, "ab"), ("c", {}, "c")):
+    files = {record.image_id: record.image for record in here.records}
+    for name, options, there in (("a", {}, "a"), (files["b"], {"add": True}, "ab"), ("c", {"add": False}, "c")):
         Path("list.txt").write_text(name)
+        if there != "a":
+            with pytest.raises(UserError, match=r"holds . mask\(s\) of earlier imports; say --add to keep those"):
+                take(Format.png, "out", only=Path("list.txt"))
         take(Format.png, "out", only=Path("list.txt"), **options)
         assert sorted(path.stem for path in CORRECTED.glob("*.png")) == list(there)
     Path("list.txt").write_text("nobody")
     with pytest.raises(UserError, match="out: has no image nobody, which --only names"):
-        take(Format.png, "out", only=Path("list.txt"))
+        take(Format.png, "out", only=Path("list.txt"), add=True)
     Path("list.txt").write_text("e")
     with pytest.raises(UserError, match="--only names e: a validation image, which has no pseudo-mask to correct"):
-        take(Format.png, "out", only=Path("list.txt"))
+        take(Format.png, "out", only=Path("list.txt"), add=True)
     assert [path.stem for path in CORRECTED.glob("*.png")] == ["c"]
 
 

@@ -379,15 +379,27 @@ def test_weights_of_another_network(here: Path) -> None:
     [
         (["gone.jpg"], "gone.jpg: no such file or folder"),
         (["data"], "data: holds no picture"),
-        (["photos", "photos/a.png"], "both results would be a.png"),
+        (["photos/a.jpg", "more/a.jpg"], "both results would be a.jpg.png"),
         ([], "name photographs, or folders of them"),
     ],
 )
 def test_paths_that_cannot_be(here: Path, paths: list[str], message: str) -> None:
-    Image.new("RGB", (9, 9)).save("photos/a.png")
+    Path("more").mkdir()
+    Image.new("RGB", (9, 9)).save("more/a.jpg")
     with pytest.raises(UserError, match=message):
         run(*paths)
     assert not Path("out").exists()
+
+
+def test_photographs_that_differ_in_their_ending_alone(here: Path) -> None:
+    Image.new("RGB", (9, 7)).save("photos/a.png")
+    found = run("photos", "photos/a.png")
+    assert {row["file"]: row["mask"] for row in found["images"]} == {
+        "photos/a.jpg": "out/masks/a.jpg.png",
+        "photos/a.png": "out/masks/a.png.png",
+        **{row["file"]: row["mask"] for row in found["images"] if "/a." not in row["file"]},
+    }
+    assert read_mask(Path("out/masks/a.png.png")).shape == (7, 9)
 
 
 def test_a_bomb_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

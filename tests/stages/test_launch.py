@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from cpal.errors import UserError
 from cpal.settings.profiles import merged, plain_yaml
-from stages.job import launch
+from stages.job import device, launch
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2 --master-port"
@@ -29,6 +31,7 @@ segmentation:
   {backbone: test_efficientnet, weights: none, iterations: 2, checkpoint_interval: 2, batch_size: 2, crop_size: 32}
 final_test: {scales: [1.0]}
 """
+TWO = dict(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
 STAGES = {  # and what each of them writes
     "fit_prototypes": ["prototypes.safetensors", "metrics/prototypes.json"],
     "teach_cam": ["taught_cam.safetensors"],
@@ -55,10 +58,39 @@ def test_shares_in_a_row_are_the_items(monkeypatch: pytest.MonkeyPatch, processe
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+def test_a_process_of_several_takes_no_numbered_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "PROCESSES", 2)
+    monkeypatch.setattr(device, "_find", torch.device)
+    with pytest.raises(UserError, match="--device cuda:1: each process has a GPU of its own; leave the number out"):
+        device.joined_device("cuda:1")
+
+
 def test_an_unknown_launcher_ends_in_one_message(tmp_path: Path) -> None:
     ended = run(tmp_path, "make_cams", CPAL_LAUNCH="no-such-command -n 2")
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: CPAL_LAUNCH: no-such-command cannot be started")
+
+
+@pytest.mark.parametrize(
+    ("stage", "variables", "message"),
+    [
+        (
+            "make_cams",
+            {"RANK": "0", "WORLD_SIZE": "2"},
+            "WORLD_SIZE is 2 without LOCAL_RANK; start several processes with",
+        ),
+        ("make_cams", {"RANK": ""}, "RANK is ''; start several processes with torchrun, or unset RANK, WORLD_SIZE"),
+        ("refine_crf", TWO, "refine_crf runs no network, and 2 processes would do the same work; start it without"),
+        ("make_cams", TWO, "data/dataset/dataset.json: no such file"),
+        ("train_cam", TWO, "segmentation.batch_size 5 cannot be shared by 2 processes; take a multiple"),
+    ],
+)
+def test_processes_that_cannot_work_are_refused(
+    tmp_path: Path, stage: str, variables: dict[str, str], message: str
+) -> None:
+    """Some job systems set a few of torchrun's variables."""
+    ended = run(tmp_path, stage, **variables)
+    assert ended.returncode == 2 and message in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
 
 
 def run(project: Path, stage: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +98,7 @@ def run(project: Path, stage: str, **environment: str) -> subprocess.CompletedPr
         if not (project / name).exists():
             (project / name).symlink_to(ROOT / name)
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(project), **environment}
-    command = [sys.executable, "-m", f"stages.{stage}"]
+    command = [sys.executable, "-m", *f"stages.{stage}".split()]
     return subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
 
 

@@ -51,7 +51,7 @@ def stopped_by(number: signal.Signals, process: subprocess.Popen[str], *, within
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_stage_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
-    text = "stopped: finished work is kept; the same command continues it\n"
+    text = "stopped: run the same command again; it starts from the beginning\n"
     assert stopped_by(number, begun(tmp_path)) == (130, text)
 
 
@@ -120,7 +120,7 @@ def test_a_stage_ends_when_dvc_is_killed(tmp_path: Path) -> None:
     assert dvc.stdout is not None and dvc.stderr is not None and dvc.stdout.readline() == "begun\n"
     time.sleep(1)
     dvc.kill()
-    assert dvc.stderr.read() == "DVC has ended\nstopped: finished work is kept; the same command continues it\n"
+    assert dvc.stderr.read() == "DVC has ended\nstopped: run the same command again; it starts from the beginning\n"
     dvc.communicate()
 
 

@@ -228,10 +228,9 @@ def test_many_photographs_get_more_iterations(tmp_path: Path, capsys: pytest.Cap
 def test_a_wrong_row_is_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mine"
     pictures(*(root / f"p{n}.jpg" for n in range(4)))
-    (root / "tags.csv").write_text("file,tags\np0.jpg,cat\np1.jpg,dog\np22.jpg,cat\np3.jpg,dog\n")
-    with pytest.raises(
-        UserError, match=r"no labels could be read; correct what is wrong(?s:.*)tags.csv: 1 image.*: p22"
-    ):
+    (root / "tags.csv").write_text("file,tags\np0.jpg,cat\np1.jpg,dog\np22.jpg,cat\np3.jpg,dog\np3,dog\n")
+    problems = r"correct what is wrong(?s:.*)tags.csv: 1 image.*: p22(?s:.*)tags.csv: image p3.jpg twice"
+    with pytest.raises(UserError, match=f"no labels could be read; {problems}"):
         use.main(root, yes=True, params=Path("params.yaml"))
     assert not capsys.readouterr().out, "each reason is told once"
     with pytest.raises(UserError, match=r"tags.csv: is a file; name the folder that holds it"):

@@ -18,7 +18,7 @@ RARE = 10  # training images of a class, below which it is hardly learned
 UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # training images from which on it means something that two classes are always together
 SHOWN, TOO_SELDOM = 10, 6  # how often the segmentation training should show each image, and below what it is too seldom
-STEPS = 100  # of training; the profiles of photographs make about 130
+STEPS, TOO_SHORT = 100, 30  # of training; the profiles of photographs make about 130
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
 
 
@@ -83,7 +83,7 @@ def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
     yield from found("warning", "rare", f"classes with fewer than {RARE} training images", names, cure)
     names = [f"{name} ({counts[name]})" for name in rarest if RARE <= counts[name] < prototypes]
     text = f"classes with fewer training images than context prototypes (cpal.num_prototypes: {prototypes})"
-    cure = "each image is a prototype of its own; add images, fewer prototypes did not help when that was tried"
+    cure = "then each image gives one prototype; add images, and leave cpal.num_prototypes as it is"
     yield from found("warning", "scarce", text, names, cure)
 
 
@@ -149,9 +149,11 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
         steps = an_epoch * section.epochs
         if section.trained and steps < STEPS:
             key = f"hosts.{section.name}.epochs"
-            text = f"{images} images and {key} {section.epochs} make {steps} steps"
-            cure = f"if the classifier's mAP (in the report) ends below 90, set {key} to {-(-STEPS // an_epoch)}"
-            yield Finding("note", "short", text, (), cure)
+            text = f"{images} images and {key} {section.epochs} make {steps} optimizer steps"
+            cure = f"set {key} to {-(-STEPS // an_epoch)}, which makes {STEPS}"
+            if steps >= TOO_SHORT:
+                cure = f"if the classifier's mAP (in the report) ends below 90, {cure}"
+            yield Finding("note" if steps >= TOO_SHORT else "warning", "short", text, (), cure)
 
 
 def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:

@@ -22,16 +22,16 @@ HUGE = 40_000_000  # pixels
 THIN = 4  # times the short side
 
 TROUBLES = {  # of a file: text and cure; each is an error
-    "missing": ("listed images without a file", "put the files there, or take the ids off the list"),
-    "empty": ("empty image files", "fetch them again, or take the ids off the list"),
-    "truncated": ("image files that end too early", "fetch them again, or take the ids off the list"),
-    "unreadable": ("image files that cannot be read", "replace them, or take the ids off the list"),
+    "missing": ("listed images without a file", "put the files there, or take them out of the table or list"),
+    "empty": ("empty image files", "fetch them again, or leave them out"),
+    "truncated": ("image files that end too early", "fetch them again, or leave them out"),
+    "unreadable": ("image files that cannot be read", "replace them, or leave them out"),
     "too large": ("images larger than Pillow opens", "scale them down"),
 }
 TRAITS: dict[str, tuple[Severity, str, str]] = {
     "clipped": (
         "error",
-        "images with gray values above 255, which would all be read as white",
+        "16-bit gray images: their values above 255 would all be read as white",
         "save them with 8 bits",
     ),
     "transparent": ("warning", "images with see-through pixels", "hidden colors would be seen; flatten them"),
