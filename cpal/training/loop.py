@@ -41,6 +41,9 @@ class _Runner(Runner):
             resume(self, self.state)
             self.state = None  # the tensors have been copied; free their memory
 
+    def dump_config(self) -> None:
+        """Replaces mmengine's method, which writes an empty file, and turns Ctrl-C into a SyntaxError meanwhile."""
+
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         model = model.to(self.device)
         if not self.distributed:

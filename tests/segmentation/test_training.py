@@ -234,6 +234,7 @@ class TestTraining:
             found.append(probabilities(segmentor, size, views).argmax(dim=0).numpy().ravel())
         correct = np.concatenate(truth) == np.concatenate(found)
         assert correct.mean() > 0.8
+        assert not list(tmp_path.rglob("*.py")), "mmengine formats no settings, which turns Ctrl-C into a SyntaxError"
 
     def test_does_the_same_again_with_any_number_of_workers(
         self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path
