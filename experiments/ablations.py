@@ -176,7 +176,9 @@ def random_seeds(text: str) -> list[int]:
 def main(
     tables: Annotated[list[str], typer.Argument(help=f"{', '.join(TABLES)}.")],
     seeds: Annotated[str, typer.Option(help="Random seeds, such as 0,1,2 or 0-2.")] = "0,1,2",
-    run: Annotated[bool, typer.Option(help="Run what is missing; else only write what there is.")] = True,
+    run: Annotated[
+        bool, typer.Option(help="Run what is missing; else only say how long it takes, and write what there is.")
+    ] = True,
     publish: Annotated[bool, typer.Option("--publish", help="Replace the pages of docs/results.")] = False,
 ) -> None:
     numbers, present = random_seeds(seeds), settings()
@@ -185,14 +187,14 @@ def main(
     if present["data"]["masks"] is None:
         raise UserError("data.masks: null: without masks there is no mIoU to measure; name their folder")
     plan = {table: rows(table, present) for table in tables}
-    if run:  # seed by seed, so that a training that rows share is still in the work folder
-        wanted = {
-            experiment(row.change, s, steps(t))[0]: (row.change, s, steps(t))
-            for s in numbers
-            for t in tables
-            for row in plan[t]
-        }
-        print(outlook(plan, wanted, len(numbers)), flush=True)
+    wanted = {  # seed by seed, so that a training that rows share is still in the work folder
+        experiment(row.change, s, steps(t))[0]: (row.change, s, steps(t))
+        for s in numbers
+        for t in tables
+        for row in plan[t]
+    }
+    print(outlook(plan, wanted, len(numbers)), flush=True)
+    if run:
         run_missing({name: experiment(*parts)[1] for name, parts in wanted.items()})
     known, folder = ended(), PUBLISHED if publish else RESULTS
     for table in tables:

@@ -1,6 +1,7 @@
 """Report errors and oddities of the data set before hours of work; writes nothing, except health.json with --out."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 
@@ -8,6 +9,7 @@ from cpal.errors import UserError
 from cpal.files import write_json
 from cpal.sources.dispatch import list_images
 from cpal.sources.health.health import examine, health_text, look_at_all
+from cpal.sources.voc2012 import lacks_voc2012
 from stages.job.job import Job, run_stage
 from stages.job.options import progress
 from stages.job.paths import DATASET, check_root, unwatched
@@ -21,6 +23,10 @@ def main(job: Job) -> None:
         raise UserError("\n  - ".join(unknown))
     if config.data.source == "toy":
         print("data.source: toy: prepare draws this data set; there is nothing to check")
+        return
+    root = Path(config.data.root)
+    if config.data.source == "voc2012" and config.voc2012.download and lacks_voc2012(root):
+        print(f"{root}: prepare will download VOC 2012 into it, or what it lacks of it; check again after that")
         return
     check_root(config.data, DATASET)
     for line in unwatched(config.data):

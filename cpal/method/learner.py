@@ -4,7 +4,7 @@ from cpal import ContextPrototypeLearner, CpalSettings
 
 learner = ContextPrototypeLearner(num_foreground, [channels], CpalSettings.preset("default"), seed=0)
 learner.cluster()                                          # at the start of each epoch
-pacam, self_loss = learner([features], cam, image_label)   # in each step; add self_loss to the network's own
+pacam, self_loss = learner([features], cam, image_label)   # in each step; add a share of self_loss to your loss
 """
 
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ class ContextPrototypeLearner(nn.Module):
         return prototypes, present
 
     def _refined(self, step: Instances, image_label: Tensor) -> Instances:
-        """The instances anew, from masks of the PACAM that they give (ours); unchanged where there is no context yet.
+        """Compute the instances again, with masks from their own PACAM (ours); unchanged where there is no context yet.
 
         A CAM's masks hold much background: on photographs about half of their pixels. The contexts, means over many
         images, tell object from background better than any single mask.
@@ -241,8 +241,9 @@ class ContextPrototypeLearner(nn.Module):
     def scaled_shift(self, step: Instances) -> Tensor:
         """The shift of Eq. 12 times its strength, for each image's instances (B, K, D) or for all alike (1, K, D).
 
-        `batch` means the batch's instances, as printed; `instance` each image's own (ours), which is the batch of one
-        that inference sees: at a strength of 1 it puts the anchor on the class's mean context, below that between them.
+        `batch` computes the shift from the instances of the batch, as printed; `instance` from those of each image
+        (ours), as inference does, whose batch is one image. At a strength of 1 the shift moves the anchor onto the mean
+        of the class's contexts; at less, to a point on the line between them.
         """
         settings = self.settings
         match settings.align:

@@ -19,7 +19,7 @@ from cpal.method.classifier import Classifier
 def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views: list[Tensor]) -> CamFile:
     """CAM, PACAM and taught CAM of an image's present classes, averaged over scales, at a quarter of its size.
 
-    label (1, N) of 0/1, size (H, W), views (V, 3, h, w) by scale. Without a learner there is neither of the latter.
+    label (1, N) of 0/1, size (H, W), views (V, 3, h, w) by scale. Without a learner there is only the CAM.
     """
     learner, taught = classifier.learner, classifier.taught
     classes = present_classes(label)

@@ -206,7 +206,7 @@ def soft_neighbors(
     """The T context prototypes nearest to the anchor, Eq. 6.
 
     anchor (B, K, D), weight (B, K, P) -> index (B, K, T), weight (B, K, T), zero where a class has fewer than T.
-    rank_by: weighted w_i cos(p_i, P) | cosine (Eq. 6 literally, where the positive w_i cancels) | weight.
+    rank_by: weighted w_i (1 + cos(p_i, P)) | cosine (Eq. 6 literally, where the positive w_i cancels) | weight.
     """
     cosine = torch.einsum("bkd,kpd->bkp", F.normalize(anchor, dim=-1), context.unit)
     # Cosines may be negative: shifted into [0, 2] a larger weight never lowers a rank.
@@ -291,8 +291,9 @@ def self_supervised_loss(cam: Tensor, pacam: Tensor, valid: Tensor) -> Tensor:
 def ocsem(prototypes: Tensor, present: Tensor, context: Tensor, valid: Tensor) -> Tensor:
     """OCSEM: how often an instance is nearer to a context prototype than to all others of its class, Eq. 8.
 
-    Paper: the mean over i and q of [cos(p_i, P_q) > max over h != i]. That is always 1/P; alignment can only raise the
-    value of the highest cosine. Ours: the mean over present instances of the highest cosine with a context prototype.
+    Paper: the mean over i and q of [cos(p_i, P_q) > max over h != i]. That is always 1/P, whatever alignment does; only
+    the value of the highest cosine can change. Ours: the mean over present instances of the highest cosine with a
+    context prototype.
     prototypes (B, K, D) -> scalar.
     """
     cosine = torch.einsum("bkd,kpd->bkp", F.normalize(prototypes, dim=-1), F.normalize(context, dim=-1))

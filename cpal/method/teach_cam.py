@@ -119,7 +119,7 @@ def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
     block, end = torch.empty(lesson.cells, learner.shift.shape[1], device=device), 0
     labels = torch.empty(lesson.cells, dtype=torch.long, device=device)
     images = torch.zeros(classifier.num_foreground + 1, device=device)
-    for view, aim in _aims(classifier, loader, lesson):
+    for view, aim in _with_targets(classifier, loader, lesson):
         found = torch.zeros_like(images)
         drawn = zlib.crc32(view.record.image_id.encode())
         generator = torch.Generator().manual_seed((lesson.seed << 32) + drawn)
@@ -156,8 +156,11 @@ def sample_cells(z: Tensor, aim: Tensor, share: int, generator: torch.Generator)
     return z[0].flatten(1).T[sure][chosen], own[sure][chosen]
 
 
-def _aims(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> Iterator[tuple[HostView, Tensor]]:
-    """Each image with what its teacher is sure of: int64 (H, W) of 0..N or VOID, of any size."""
+def _with_targets(classifier: Classifier, loader: Iterable[Views], lesson: Lesson) -> Iterator[tuple[HostView, Tensor]]:
+    """Each image and the labels to learn from it: int64 (H, W) of 0..N, VOID where the teacher is unsure; any size.
+
+    The teacher is PACAM in the first lesson, and the CRF of the taught CAM in later ones.
+    """
     learner = classifier.learner
     assert learner is not None
     views = _host_views(classifier, loader, lesson.nearest)

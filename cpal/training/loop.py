@@ -42,7 +42,7 @@ class _Runner(Runner):
             self.state = None  # the tensors have been copied; free their memory
 
     def dump_config(self) -> None:
-        """Replaces mmengine's method, which writes an empty file, and turns Ctrl-C into a SyntaxError meanwhile."""
+        """Replaces mmengine's method: there are no settings to write, and Ctrl-C would become a SyntaxError."""
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         model = model.to(self.device)
@@ -238,7 +238,8 @@ def train(
             train_cfg={"by_epoch": True, "max_epochs": iterations // interval},
             optim_wrapper=_wrap(optimizer, settings, run.device),
             param_scheduler=[PolyLR(optimizer, power=settings.poly_power, end=iterations, by_epoch=False)],
-            default_hooks={"timer": None, "logger": None, "checkpoint": None},
+            # Nothing reads what runtime_info keeps, and its formatter of settings turns Ctrl-C into a SyntaxError.
+            default_hooks={"runtime_info": None, "timer": None, "logger": None, "checkpoint": None},
             custom_hooks=[TrainingLog(run.folder / "curves", iterations), *hooks, Checkpoints(checkpoints)],
             launcher="pytorch" if is_distributed() else "none",
             randomness={"seed": run.seed, "deterministic": True},

@@ -6,6 +6,7 @@ from pathlib import Path
 from cpal.errors import UserError
 from cpal.settings.config import Config, parse_config
 from cpal.settings.profiles import load_profile, merged, plain_yaml, read_settings
+from cpal.sources.voc2012 import lacks_voc2012
 from stages.job.findings import DoctorFinding
 
 
@@ -21,8 +22,13 @@ def settings(what: str, text: str) -> DoctorFinding:
     """Whether the files that the settings name exist, and the packages of their host are installed."""
     config = parse_config(plain_yaml(text), name=what)
     lacking = []
-    if config.data.source != "toy" and not Path(config.data.root).is_dir():
-        lacking.append(f"data.root {config.data.root}")
+    root = Path(config.data.root)
+    if config.data.source != "toy" and not root.is_dir():
+        lacking.append(f"data.root {root}")
+    elif config.data.source == "voc2012" and lacks_voc2012(root):
+        lacking.append(f"VOC 2012 or SBD in data.root {root}")
+    elif config.data.source in ("voc", "folder") and not (root / config.data.images).is_dir():
+        lacking.append(f"data.images {root / config.data.images}")
     for key, weights in (
         (f"hosts.{config.host}.weights", config.chosen_host.weights),
         ("segmentation.weights", config.segmentation.weights),

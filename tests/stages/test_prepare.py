@@ -326,6 +326,24 @@ def test_check_of_the_toy_has_nothing_to_say(
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize(("there", "download"), [(False, False), (False, True), (True, False), (True, True)])
+def test_check_of_voc2012_before_its_download(
+    params: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], there: bool, download: bool
+) -> None:
+    root = tmp_path / "voc"
+    if there:
+        root.mkdir()
+    source = {"data.source": "voc2012", "data.root": str(root), "data.labels": "xml", "data.masks": None}
+    path = params(**source | {"voc2012.download": download})
+    if download:
+        check(path, workers=1)
+        assert "prepare will download VOC 2012 into it" in capsys.readouterr().out
+    else:
+        with pytest.raises(typer.Exit):
+            check(path, workers=1)
+        assert "or let it be fetched: voc2012.download: true" in " ".join(capsys.readouterr().out.split())
+
+
 def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None:
     """It prints, exits with 2 for errors alone, and writes health.json where --out says, and nothing else."""
     photos = tmp_path / "photos"
