@@ -1,4 +1,4 @@
-"""Label any photographs with the trained model; needs its weights and params.yaml, no data set.
+"""Label any photographs with the trained model; needs the weights and params.yaml, no data set.
 
 Writes OUT/masks/*.png (palette PNG of class ids), OUT/confidence/*.png (gray), OUT/overlays/*.png and OUT/summary.json;
 with --format also OUT/FORMAT for an annotation tool.
