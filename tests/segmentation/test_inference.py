@@ -29,8 +29,8 @@ from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_me
 from cpal.segmentation.inference import enlarged, label_photo
 from cpal.segmentation.photos import find_photos
 from cpal.settings.config import Config, load_config
+from stages import export_onnx, predict_segmentation
 from stages import predict as stage
-from stages import predict_segmentation
 from stages.job import images
 from stages.job.job import NetworkJob
 
@@ -380,7 +380,6 @@ def test_weights_of_another_network(here: Path) -> None:
         (["gone.jpg"], "gone.jpg: no such file or folder"),
         (["data"], "data: holds no picture"),
         (["photos/a.jpg", "more/a.jpg"], "both results would be a.jpg.png"),
-        ([], "name photographs, or folders of them"),
     ],
 )
 def test_paths_that_cannot_be(here: Path, paths: list[str], message: str) -> None:
@@ -428,14 +427,13 @@ def test_weights_that_do_not_say_their_size(here: Path, settings: Callable[..., 
 def test_export(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import onnx
 
-    stage.main([Path("photos")], out=Path("out"), export=stage.Export.onnx, device="cpu")
+    export_onnx.main([Path("photos")], out=Path("model.onnx"))
     assert "gives PyTorch's label at 100.000% of the pixels of 4 images" in capsys.readouterr().out
-    facts = {entry.key: json.loads(entry.value) for entry in onnx.load("out/model.onnx").metadata_props}
+    facts = {entry.key: json.loads(entry.value) for entry in onnx.load("model.onnx").metadata_props}
     assert facts["classes"] == ["background", "red", "green"] and len(facts["palette"]) == 3
     assert facts["normalization"]["inside"] and "MIT" in facts["license"] and facts["resize"]["long_side"] == 64
-    assert list(Path("out").iterdir()) == [Path("out/model.onnx")]
     snippet = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    Path("snippet.py").write_text(snippet.replace("photo.jpg", "photos/a.jpg").replace("predictions/", "out/"))
+    Path("snippet.py").write_text(snippet.replace("photo.jpg", "photos/a.jpg"))
     monkeypatch.setattr(sys, "argv", ["snippet.py"])
     runpy.run_path("snippet.py")
     assert read_mask(Path("mask.png")).shape == (50, 64)
@@ -460,12 +458,12 @@ def test_export_of_other_heads(here: Path, settings: Callable[..., Config]) -> N
 def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "same_labels", lambda *_: 0.5)
     with pytest.raises(UserError, match="agree on 50.00% of the pixels only"):
-        stage.main([], out=Path("out"), export=stage.Export.onnx, device="cpu")
+        export_onnx.main(out=Path("out/model.onnx"))
     assert list(Path("out").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"format": Format.png}, {"min_confidence": 0.5}, {"device": "cuda"}])
-def test_an_exported_model_labels_nothing(here: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="--export writes a model on the CPU and labels nothing; leave --format,"):
-        stage.main([], out=Path("out"), export=stage.Export.onnx, **options)
-    assert not Path("out").exists()
+@pytest.mark.parametrize("out", ["model", "folder.onnx"])
+def test_an_export_is_a_file(here: Path, out: str) -> None:
+    Path("folder.onnx").mkdir()
+    with pytest.raises(UserError, match=f"--out {out}: name a file that ends in .onnx"):
+        export_onnx.main(out=Path(out))
