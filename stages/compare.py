@@ -61,7 +61,8 @@ def print_tables(comparison: Comparison) -> None:
     print(f"{settings}\n\n{scores}\n")
     if comparison.older:
         print("* made with other settings or inputs than the run has now\n")
-    for line in (*comparison.gallery.why, *(line for group in comparison.gallery.groups for line in group.counts)):
+    counts = (f"{group.title}: {line}" for group in comparison.gallery.groups for line in group.counts)
+    for line in (*comparison.gallery.why, *counts):
         print(line)
 
 
