@@ -10,7 +10,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ TRIES = 10  # to remove a folder that another process writes into
 def temporary_name(replaced: str = "") -> str:
     """A new name for an unfinished file or folder of this process; `sweep` removes it after the process has ended.
 
-    `replaced`: the name that a folder had before it was set aside; `sweep` gives it back where nothing has this name.
+    `replaced`: the name of a folder before it was set aside. `sweep` restores this name if nothing else has taken it.
     """
     return ".".join(["", HOST, str(os.getpid()), uuid.uuid4().hex[:8], *([replaced] if replaced else []), "tmp"])
 
@@ -35,7 +35,7 @@ def temporary_name(replaced: str = "") -> str:
 def sweep(folder: Path) -> None:
     """Remove temporary files and folders directly in `folder` that ended processes of this machine left there.
 
-    A process that was killed in the middle of `put` has set a folder aside: it gets its name back.
+    A folder that a killed process had set aside in `put` gets its name back.
     """
     for path in folder.glob(f".{HOST}.*.tmp"):
         pid, _, rest = path.name.removeprefix(f".{HOST}.").partition(".")
@@ -43,7 +43,8 @@ def sweep(folder: Path) -> None:
             continue
         replaced = rest.removesuffix(".tmp").partition(".")[2]
         if replaced and not os.path.lexists(folder / replaced):
-            path.rename(folder / replaced)
+            with suppress(FileNotFoundError):  # another process sweeps too, and was faster
+                path.rename(folder / replaced)
         else:
             remove(path)
 
@@ -129,8 +130,8 @@ def put(source: Path, target: Path, scratch: Path) -> None:
     """Rename a file or folder to `target`, replacing what is there; all three paths must be on one disk.
 
     A folder at `target` is first set aside in `scratch`. So `target` is complete at any time, old or new, except for an
-    instant between two renames, when it is missing. After an error it is the old one; after a kill in this instant,
-    `sweep` puts the old one back if `scratch` is the folder of `target`.
+    instant between two renames, when it is missing. If the second rename fails, the old folder is put back. If the
+    process is killed in this instant, the next `sweep` does so, provided that `target` lies directly in `scratch`.
     """
     if target.is_dir() or (source.is_dir() and target.is_symlink()):
         old = scratch / temporary_name(target.name if target.parent == scratch else "")

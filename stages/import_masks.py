@@ -67,7 +67,7 @@ def main(
 
 
 def _ids(path: Path, corrections: Corrections) -> Iterator[str]:
-    """Ids of the images in a list of ids, file names or paths; a line that names none as it is, for the message."""
+    """Ids of the images in a list of ids, file names or paths. A line that names no image stays as it is."""
     try:
         lines = filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))
     except UnicodeDecodeError:

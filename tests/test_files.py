@@ -100,6 +100,21 @@ cpal.files.put(pathlib.Path("new"), pathlib.Path("my.masks"), pathlib.Path("."))
     assert os.listdir(tmp_path / "my.masks") == ([] if there else ["of_my.masks"])
 
 
+def test_two_processes_sweep_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import cpal.files; print(cpal.files.temporary_name('masks'))"
+    aside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / aside).mkdir()
+    rename = Path.rename
+
+    def after_the_other(path: Path, target: Path) -> None:
+        rename(path, target)
+        rename(path, target)  # as if another process had been faster
+
+    monkeypatch.setattr(Path, "rename", after_the_other)
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["masks"]
+
+
 def test_after_an_error_the_old_folder_is_back(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     with pytest.raises(FileNotFoundError):

@@ -74,11 +74,8 @@ def steps(found: Published, classes: Sequence[int]) -> list[Step]:
         labels["Mask to learn from"] = found.to_learn
     if found.truth is not None:
         labels["Ground truth"] = found.truth
-    alone = {
-        "Ground truth",
-        "Mask to learn from",
-    }  # the second, like a pseudo-mask that is not corrected, only adds void
-    alone |= set() if found.corrected else {"Pseudo-mask"}
+    # No change is shown where only void was added: the mask to learn from, and a pseudo-mask that is not corrected.
+    alone = {"Ground truth", "Mask to learn from", *([] if found.corrected else ["Pseudo-mask"])}
     made: list[Step] = []
     for title, label in labels.items():
         change = changes(made[-1].label, label) if made and title not in alone else None

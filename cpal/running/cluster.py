@@ -8,7 +8,6 @@ import logging
 import os
 import pickle
 import sys
-import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -120,11 +119,22 @@ def _wait_for_workers(client: Any, address: str) -> None:
         client.wait_for_workers(1, timeout=WORKER)
     except TimeoutError:
         raise _error(address, f"has no workers; start some: {start}") from None
-    with tempfile.NamedTemporaryFile(dir=".", prefix=temporary_name().removesuffix("tmp"), suffix=".tmp") as probe:
-        look = _look(Path(probe.name).name, str(Path(cpal.__file__).resolve()), sys.version_info[:2])
+    with _probe() as probe:
+        look = _look(probe.name, str(Path(cpal.__file__).resolve()), sys.version_info[:2])
         for worker, answer in client.run(look, on_error="return").items():
             if answer is not None:
                 raise _error(address, f"worker {worker} {answer}; start it again, on a disk that both share: {start}")
+
+
+@contextmanager
+def _probe() -> Iterator[Path]:
+    """An empty file in this folder, by which workers recognize the folder."""
+    probe = Path(temporary_name())
+    probe.touch()
+    try:
+        yield probe
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _look(probe: str, package: str, python: tuple[int, int]) -> Callable[[], str | None]:

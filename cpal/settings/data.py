@@ -49,6 +49,11 @@ class DataConfig(Section):
     without_labels: Literal["keep", "drop"]
     val_share: Annotated[float, Field(gt=0, lt=1)]
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """The names of the lists by their use, as a data set keeps them."""
+        return {"train": self.train_list, "score": self.score_list, "val": self.val_list}
+
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
         if self.source == "toy":  # prepare draws the images; no other key is read

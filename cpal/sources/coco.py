@@ -81,7 +81,7 @@ def import_coco(
 def _read(settings: DataConfig, *, limit: int | None) -> tuple[Listing, list[AnnotatedImage], dict[int, int]]:
     """The listing, its images' annotations in the same order, and the mask value of each category id."""
     root, problems = Path(settings.root), list[str]()
-    splits = {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}
+    splits = settings.splits
     if no_root := missing_folder(root, "set it to the folder that holds annotations/ and the folders of images"):
         return Listing(root, (), settings.classes or (), (), splits, tuple(no_root)), [], {}
     listed: list[ListedImage] = []

@@ -32,7 +32,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     """
     root, problems = Path(settings.root), list[str]()
     if no_root := missing_folder(root, f"set it to the folder that holds {settings.images} (data.images)"):
-        return Listing(root, (), settings.classes or (), (), _splits(settings), tuple(no_root))
+        return Listing(root, (), settings.classes or (), (), settings.splits, tuple(no_root))
     colors, mask_classes = _mask_values(root, settings, problems)
     files = without_masks(image_files(root / settings.images, problems), root, settings)
     lists = splits_of_lists(root, settings, list(files), problems)
@@ -63,7 +63,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     if masks and limit is None and not problems:
         problems += _none_scored(images, root / settings.images)
     origin = _origin(labels, parts, settings)
-    return Listing(root, tuple(images), classes, mask_classes, _splits(settings), tuple(problems), origin, colors)
+    return Listing(root, tuple(images), classes, mask_classes, settings.splits, tuple(problems), origin, colors)
 
 
 def _none_scored(images: Sequence[ListedImage], folder: Path) -> list[str]:
@@ -172,7 +172,7 @@ def _origin(labels: ImageLabels, parts: Mapping[str, Sequence[str]], settings: D
     told = [
         (labels.written.get(file, file), split) for file, split in (labels.splits or {}).items() if file not in used
     ]
-    known = set(_splits(settings).values())
+    known = set(settings.splits.values())
     told += [(image, split) for image, split in labels.lost if split is not None and split not in known]
     other = dict(told)
     unlisted = tuple(image for image, _ in labels.lost if image not in other)
@@ -235,7 +235,3 @@ def stratified(names: Names, val_share: float, seed: int) -> dict[str, list[str]
         val.update(free[: max(0, wanted)])
         train.update(free[max(0, wanted) :])
     return {"train": [f for f in files if f in train], "val": [f for f in files if f in val]}
-
-
-def _splits(settings: DataConfig) -> dict[str, str]:
-    return {"train": settings.train_list, "score": settings.train_list, "val": settings.val_list}

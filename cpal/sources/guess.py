@@ -60,8 +60,7 @@ class Reading:
 def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Reading], list[str]]:
     """Every way in which the folder can be read without a problem, and why the other ways fail.
 
-    Where no way is found, all problems of each way are told, so that they can be mended at once; else the first.
-
+    If no way is found, the reasons are up to SHOWN problems of each way; else the first problem of each other way.
     `present`: values of `data` that stay as they are if a way does not set them.
     Raises UserError if the folder holds no image.
     """

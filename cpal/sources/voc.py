@@ -41,7 +41,7 @@ def list_voc(
         problems += no_root
     else:
         images, origin = _list_images(root, settings, lists or {}, limit, problems)
-    splits = {"train": settings.train_list, "score": settings.score_list, "val": settings.val_list}
+    splits = settings.splits
     kept = () if unknown else tuple(images)
     colors = voc_colors(CLASSES) if settings.mask_colors else None
     return Listing(root, kept, settings.classes or CLASSES, CLASSES, splits, tuple(problems), origin, colors)

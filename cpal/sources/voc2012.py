@@ -64,16 +64,15 @@ def _fetch(root: Path, url: str, md5: str, holds: Path, report: Callable[[str], 
 def list_voc2012(settings: DataConfig, *, limit: int | None = None, counts: dict[str, int] = COUNTS) -> Listing:
     """The images of the lists. A list without its known number of images is a problem."""
     root = Path(settings.root)
-    splits = {"train": settings.train_list, "score": settings.score_list, "val": settings.val_list}
     if problems := missing_folder(root, "or let it be fetched: voc2012.download: true"):
-        return Listing(root, (), settings.classes or (), (), splits, tuple(problems))
+        return Listing(root, (), settings.classes or (), (), settings.splits, tuple(problems))
     voc = _voc_folder(root)
     if voc is None:
         problems = [
             f"data.root: neither {root / 'JPEGImages'} nor {root / DEVKIT / 'JPEGImages'} is there; set it to VOC2012 "
             "or to the folder that holds VOCdevkit, or let it be fetched: voc2012.download: true"
         ]
-        return Listing(root, (), settings.classes or (), (), splits, tuple(problems))
+        return Listing(root, (), settings.classes or (), (), settings.splits, tuple(problems))
     lists, origin = dict[str, list[str]](), dict[str, str]()
     wanted = {settings.train_list, settings.score_list, settings.val_list}
     for name in sorted(wanted & set(counts)):

@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 def check_launch(config: Config, name: str, *, shared: bool) -> None:
-    """Raise UserError if this process is one of several, and the stage `name` cannot run so.
+    """Raise UserError if the stage `name` cannot run in the processes that the environment describes.
 
-    `shared`: whether the stage can be shared by processes. A training refuses batch sizes that this many processes
-    cannot share, also those of later trainings: between them are days of work.
+    `shared`: whether several processes can share the stage. A training also checks the batch sizes of the other
+    trainings, so that an unsuitable one is known before days of work.
     """
     variables = {key: os.environ.get(key) for key in NUMBERS}
     wrong = [key for key, value in variables.items() if value is not None and not value.isdecimal()]

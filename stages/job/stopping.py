@@ -49,7 +49,7 @@ def ignore_signals() -> None:
 
 
 def say_stopped(how: str) -> None:
-    """Print this line."""
+    """Print that the command was stopped, and `how` to continue."""
     ignore_signals()
     tqdm.write(f"stopped: {how}", file=sys.stderr)
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
@@ -278,6 +279,17 @@ def import_all(data: Dataset, format: Format, path: Path, *, void_unlabeled: boo
     found = [corrections.accept(image) for image in read_drawn(format, path, corrections.sizes)]
     corrections.refuse(path)
     return {pair[0].image_id: pair[1] for pair in found if pair is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [("garden/a.jpg", "garden__a"), ("garden\\a.jpg", "garden__a"), ("garden/a", "garden__a"), ("a", "a")],
+)
+def test_a_path_means_the_image_in_its_folder(data: Dataset, name: str, image_id: str) -> None:
+    first, second = data.records[:2]
+    records = (replace(first, image_id="a", image="a.jpg"), replace(second, image_id="garden__a", image="garden/a.jpg"))
+    found = Corrections(replace(data, records=records)).find(name)
+    assert found is not None and found.image_id == image_id
 
 
 @pytest.mark.parametrize("format", Format)

@@ -599,12 +599,12 @@ def test_a_short_training(labeled: Callable[..., Health]) -> None:
     assert "short" not in kinds(trained(**{"hosts.irn.epochs": 34}))
     short = one(trained(**{"hosts.irn.epochs": 33}), "short")
     assert short.text == "26 images and hosts.irn.epochs 33 make 99 optimizer steps"
-    assert short.cure.endswith("set hosts.irn.epochs to 34, which makes 100")
+    assert short.cure.endswith("set hosts.irn.epochs to 34, which makes at least 100")
     assert [one(trained(**{"hosts.irn.epochs": n}), "short").severity for n in (9, 10)] == ["warning", "note"]
     own = {"hosts.mctformer.batch_size": 8, "hosts.mctformer.epochs": 34, "host": "mctformer"}
     assert "short" not in kinds(trained(**{"hosts.irn.epochs": 33} | own))
     short = one(trained(**own | {"hosts.mctformer.epochs": 33}), "short")
-    assert short.cure.endswith("set hosts.mctformer.epochs to 34, which makes 100")
+    assert short.cure.endswith("set hosts.mctformer.epochs to 34, which makes at least 100")
 
 
 def test_a_short_training_of_the_segmentation_model(labeled: Callable[..., Health]) -> None:

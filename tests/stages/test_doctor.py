@@ -74,3 +74,7 @@ def test_data_and_packages_that_are_missing(
         in out
     )
     assert "0.1, but 1" in out and "is tested" in out
+    Path("data/raw").mkdir(parents=True)
+    with pytest.raises(UserError):
+        doctor.main(params=Path("params.yaml"))
+    assert "-> lacks data.images data/raw/JPEGImages; segmentation.backbone" in capsys.readouterr().out

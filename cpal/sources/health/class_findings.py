@@ -11,6 +11,7 @@ import numpy as np
 
 from cpal.settings.config import Config, SegmentationConfig
 from cpal.settings.data import DataConfig
+from cpal.settings.hosts import HostSection
 from cpal.sources.health.file_findings import CheckedImage, Finding, found
 from cpal.sources.listing import Listing
 
@@ -143,14 +144,12 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
         text = f"{images} images and segmentation.iterations {steps}: the training shows each image {times:.1f} times"
         cure = f"then the model takes rare classes for frequent ones; set segmentation.iterations to {iterations}"
         yield Finding("warning", "short_segmentation", text, (), cure)
-    sections = [config.hosts.irn] if config.chosen_host.first_round else []
-    for section in [*sections, config.chosen_host]:
+    hosts = {f"{key}.epochs": each for key, each in config.trainings.items() if isinstance(each, HostSection)}
+    for key, section in hosts.items():
         an_epoch = section.epoch_steps(images)
-        steps = an_epoch * section.epochs
-        if section.trained and steps < STEPS:
-            key = f"hosts.{section.name}.epochs"
+        if (steps := an_epoch * section.epochs) < STEPS:
             text = f"{images} images and {key} {section.epochs} make {steps} optimizer steps"
-            cure = f"set {key} to {-(-STEPS // an_epoch)}, which makes {STEPS}"
+            cure = f"set {key} to {-(-STEPS // an_epoch)}, which makes at least {STEPS}"
             if steps >= TOO_SHORT:
                 cure = f"if the classifier's mAP (in the report) ends below 90, {cure}"
             yield Finding("note" if steps >= TOO_SHORT else "warning", "short", text, (), cure)
