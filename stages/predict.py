@@ -4,20 +4,23 @@ Writes OUT/masks/*.png (palette PNG of class ids), OUT/confidence/*.png (gray), 
 with --format also OUT/FORMAT for an annotation tool.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cpal import __version__
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format, check_new
 from cpal.exports.predicted import read_predicted
-from cpal.files import sweep, write_json
+from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
 from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
 from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
+from stages.job.stopping import CONTINUES
 from stages.job.trained import LongSide, Weights, load_trained
 
 
@@ -40,6 +43,7 @@ def main(
     device: Device = "auto",
 ) -> None:
     from cpal.maps.fonts import note
+    from cpal.segmentation.finished import Finished
     from cpal.segmentation.inference import label_photo  # takes seconds, which --help need not wait for
     from cpal.segmentation.photos import FOLDERS, check_folder, find_photos, label_photos, summary
     from stages.job.device import torch_device
@@ -54,14 +58,22 @@ def main(
         check_new(out / format)
     sweep(out)
     segmentor.to(torch_device(device))
-    rows, failed = label_photos(
-        progress(photos, total=len(photos), what="predict"),
+    how = {"long_side": side, "min_confidence": min_confidence}
+    made_with = json.dumps([file_sha256(weights), final.model_dump(), how, __version__])
+    finished = Finished(out / ".finished.jsonl", made_with)
+    left = [photo for photo in photos if finished.row(*photo) is None]
+    if len(left) < len(photos):
+        print(f"{len(photos) - len(left)} of {len(photos)} photographs are labeled already: the command continues")
+    failed = label_photos(
+        progress(left, total=len(left), what="predict"),
         out,
         lambda image: label_photo(segmentor, image, final, long_side=side, min_confidence=min_confidence),
         meta["classes"],
+        finished,
     )
-    how = {"long_side": side, "min_confidence": min_confidence}
+    rows = [row for photo in photos if (row := finished.row(*photo)) is not None]
     write_json(out / "summary.json", summary(weights, meta, final, rows, failed) | how)
+    finished.forget()
     if numbers := note(meta["classes"]):
         print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks, confidence and overlays beside it")
@@ -77,4 +89,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, stopped=CONTINUES)

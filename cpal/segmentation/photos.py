@@ -16,6 +16,7 @@ from cpal.errors import UserError
 from cpal.files import file_sha256, whole_file
 from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
 from cpal.maps.fonts import drawable
+from cpal.segmentation.finished import Finished
 from cpal.segmentation.inference import Labeled
 from cpal.settings.config import FinalTestConfig
 
@@ -111,12 +112,16 @@ def utf8(text: str | Path) -> str:
 
 
 def label_photos(
-    photos: Iterable[tuple[Path, str]], out: Path, label: Callable[[np.ndarray], Labeled], classes: Sequence[str]
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Label photographs and write the results -> rows of the summary: labeled photographs, unreadable files."""
+    photos: Iterable[tuple[Path, str]],
+    out: Path,
+    label: Callable[[np.ndarray], Labeled],
+    classes: Sequence[str],
+    finished: Finished,
+) -> list[dict[str, str]]:
+    """Label photographs, write the results and add their rows to `finished` -> rows of the unreadable files."""
     for name in FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
-    rows, failed = [], []
+    failed = []
     with warnings.catch_warnings():
         # Pillow warns above 89 megapixels and refuses above 179. In between, bounded memory makes reading safe.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -126,8 +131,8 @@ def label_photos(
             except UserError as error:
                 failed.append({"file": utf8(path), "error": utf8(str(error))})
                 continue
-            rows.append({"file": utf8(path)} | write_result(out, name, image, label(image), classes))
-    return rows, failed
+            finished.add(path, name, {"file": utf8(path)} | write_result(out, name, image, label(image), classes))
+    return failed
 
 
 def summary(

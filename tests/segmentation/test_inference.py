@@ -24,7 +24,7 @@ from cpal.exports.dispatch import Format
 from cpal.maps import fonts
 from cpal.maps.crf import refine_probabilities
 from cpal.networks.weights import load_weights, save_weights
-from cpal.segmentation import inference, onnx_export
+from cpal.segmentation import inference, onnx_export, photos
 from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
 from cpal.segmentation.inference import enlarged, label_photo
 from cpal.segmentation.photos import find_photos
@@ -268,6 +268,64 @@ def test_crf_sees_large_photographs_small_and_says_so(
     assert row["crf_size"] == seen and sizes == [seen or [64, 50]]
     assert read_mask(Path("out/masks/a.png")).shape == (50, 64)
     assert ("1 of them too large for the CRF" in capsys.readouterr().out) == (seen is not None)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The photographs that are labeled; one called `stop.jpg` stops the command."""
+    names: list[str] = []
+
+    def read(path: Path) -> np.ndarray:
+        if path.name == "stop.jpg":
+            raise KeyboardInterrupt
+        names.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr(photos, "read_image", read)
+    return names
+
+
+def test_a_stopped_command_continues(here: Path, seen: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    whole = run("photos")
+    Path("photos/deep/stop.jpg").write_bytes(b"")  # the last by name
+    shutil.rmtree("out")
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run("photos")
+    assert not Path("out/summary.json").exists()
+    with Path("out/.finished.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('\n["cut')  # as by a kill in the middle of a line
+    Path("photos/deep/stop.jpg").unlink()
+    capsys.readouterr()
+    assert run("photos") == whole
+    assert seen == ["a.jpg", "b.PNG"], "each is labeled once"
+    assert "2 of 2 photographs are labeled already" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("out").iterdir()) == ["confidence", "masks", "overlays", "summary.json"]
+
+
+@pytest.mark.parametrize("change", ["photograph", "weights", "min_confidence", "mask"])
+def test_what_has_changed_is_labeled_again(
+    here: Path, settings: Callable[..., Config], seen: list[str], change: str
+) -> None:
+    Path("photos/deep/stop.jpg").write_bytes(b"")
+    with pytest.raises(KeyboardInterrupt):
+        run("photos")
+    Path("photos/deep/stop.jpg").unlink()
+    seen.clear()
+    options = {}
+    match change:
+        case "photograph":
+            Image.open("photos/deep/b.PNG").save("photos/a.jpg")
+        case "weights":
+            save_model(settings(), ("blue", "green"))
+        case "min_confidence":
+            options = {"min_confidence": 0.5}
+        case "mask":
+            Path("out/masks/a.png").unlink()
+    again = run("photos", **options)
+    assert seen == (["a.jpg"] if change in ("photograph", "mask") else ["a.jpg", "b.PNG"])
+    shutil.rmtree("out")
+    assert run("photos", **options) == again
 
 
 def test_unreadable_pictures_are_told_and_the_rest_is_done(here: Path) -> None:
