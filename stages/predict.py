@@ -43,9 +43,9 @@ def main(
     device: Device = "auto",
 ) -> None:
     from cpal.maps.fonts import note
-    from cpal.segmentation.finished import Finished
+    from cpal.segmentation.finished import FOLDERS, Finished
     from cpal.segmentation.inference import label_photo  # takes seconds, which --help need not wait for
-    from cpal.segmentation.photos import FOLDERS, check_folder, find_photos, label_photos, summary
+    from cpal.segmentation.photos import check_folder, find_photos, label_photos, summary
     from stages.job.device import torch_device
 
     options = outlines(format, tolerance, min_area, pictures=True)

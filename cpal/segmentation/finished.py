@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]  # of summary.json
-FILES = ("mask", "confidence_map", "overlay")  # of a row
+FOLDERS = ("masks", "confidence", "overlays")  # of the results, beside the file of the rows
 
 
 class Finished:
@@ -29,7 +29,8 @@ class Finished:
     def row(self, photo: Path, name: str) -> Row | None:
         """The row of a photograph whose result is called `name`, or None if it is still to be labeled."""
         row = self.rows.get(self._key(photo, name))
-        return row if row and all(Path(row[file]).is_file() for file in FILES) else None
+        files = (self.path.parent / folder / f"{name}.png" for folder in FOLDERS)
+        return row if row and all(file.is_file() for file in files) else None
 
     def add(self, photo: Path, name: str, row: Row) -> None:
         """Keep the row of a photograph whose files are complete."""

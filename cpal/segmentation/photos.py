@@ -16,11 +16,10 @@ from cpal.errors import UserError
 from cpal.files import file_sha256, whole_file
 from cpal.maps.drawing import class_palette, fit, legend, overlay, stack
 from cpal.maps.fonts import drawable
-from cpal.segmentation.finished import Finished
+from cpal.segmentation.finished import FOLDERS, Finished
 from cpal.segmentation.inference import Labeled
 from cpal.settings.config import FinalTestConfig
 
-FOLDERS = ("masks", "confidence", "overlays")  # of the results
 OVERLAY_SIDE = 1600  # largest long side of an overlay, in pixels
 
 
