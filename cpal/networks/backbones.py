@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cpal.errors import UserError
+from cpal.networks.dilated import replace_dilated
 from cpal.networks.folding import NORMS, folded
 from cpal.networks.state_dicts import read_state_dict
 from cpal.networks.wide_resnet38 import WideResNet38
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
         freeze_norm: bool,
     ) -> None:
         super().__init__()
+        replace_dilated(body)
         self.body = body.to(memory_format=torch.channels_last)  # depthwise convolutions take half the time on a CPU
         self.channels = channels
         self.freeze_norm = freeze_norm
