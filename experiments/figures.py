@@ -26,7 +26,7 @@ from experiments import figure_data, plots
 from experiments.figure_pictures import ablation, neighbors
 from experiments.origin import write_rows
 from stages.job.explained import explain_image, load_fitted
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Params, Workers
 from stages.job.paths import METRICS, PARAMS, PREDICTIONS, PSEUDO_MASKS
 

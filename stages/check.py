@@ -10,7 +10,8 @@ from cpal.files import write_json
 from cpal.sources.dispatch import list_images
 from cpal.sources.health.health import examine, health_text, look_at_all
 from cpal.sources.voc2012 import lacks_voc2012
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.options import progress
 from stages.job.paths import DATASET, check_root, unwatched
 from stages.job.profile_findings import unknown_backbones

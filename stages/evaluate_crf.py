@@ -9,7 +9,8 @@ from cpal.evaluation.without_truth import describe_masks, mean_confidence
 from cpal.maps.cams import read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_map, seed_rule
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import CRF, METRICS
 
 

@@ -7,7 +7,8 @@ from cpal.evaluation.image_labels import score_labels
 from cpal.files import write_json
 from cpal.hosts.outputs import classify
 from stages.job.classifier import trained_host
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import LABEL_METRICS, LABEL_PRECISION
 

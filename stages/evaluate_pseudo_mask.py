@@ -12,7 +12,8 @@ from cpal.evaluation.scoring import score_step, score_walk
 from cpal.evaluation.without_truth import describe_masks
 from cpal.maps.refined import read_crf
 from cpal.maps.walked import is_walk, read_walk
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import AFFINITY, CRF, METRICS, PSEUDO_MASKS
 
 

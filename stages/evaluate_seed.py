@@ -14,7 +14,8 @@ from cpal.evaluation.scoring import score_seeds
 from cpal.evaluation.without_truth import describe_masks
 from cpal.maps.cams import read_maps
 from cpal.maps.seeds import seed_map, seed_rule
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import METRICS
 
 

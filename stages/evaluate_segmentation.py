@@ -11,7 +11,8 @@ from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step
 from cpal.evaluation.without_truth import describe_masks
 from cpal.maps.confidence import FOLDER
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import METRICS, PREDICTIONS, PSEUDO_MASKS
 
 

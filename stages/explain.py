@@ -11,7 +11,8 @@ import typer
 
 from cpal.explain.choice import find_classes, find_record
 from cpal.settings.config import load_config
-from stages.job.job import Device, NetworkJob
+from stages.job.command import Device
+from stages.job.network import NetworkJob
 from stages.job.options import Params, run
 from stages.job.paths import PARAMS
 

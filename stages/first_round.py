@@ -17,7 +17,8 @@ from cpal.method.make_cams import write_cams
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import given_files
 from cpal.training.loop import Run
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import FIRST_ROUND
 

@@ -12,8 +12,9 @@ from cpal.method.groups import Origins
 from cpal.method.learner import ContextPrototypeLearner
 from cpal.networks.weights import load_weights, read_meta, save_weights
 from stages.job.classifier import trained_host
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
 from stages.job.launch import PROCESSES, RANK, meet
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import PROTOTYPE_METRICS, PROTOTYPES
 

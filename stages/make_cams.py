@@ -6,8 +6,9 @@ from cpal.data.views import pyramid_loader
 from cpal.maps.cams import read_maps
 from cpal.method.make_cams import write_cams
 from stages.job.classifier import fitted_classifier
+from stages.job.command import run_stage
 from stages.job.feature_cache import forget
-from stages.job.job import NetworkJob, run_stage
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import CAMS
 

@@ -16,8 +16,8 @@ from cpal.exports.dispatch import Format, check_new
 from cpal.exports.predicted import read_predicted
 from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
+from stages.job.command import Device
 from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
-from stages.job.job import Device
 from stages.job.options import Params, progress, run
 from stages.job.paths import PARAMS, SEGMENTATION
 from stages.job.stopping import CONTINUES

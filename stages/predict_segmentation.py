@@ -15,7 +15,8 @@ from cpal.data.views import pyramid_loader
 from cpal.maps.confidence import FOLDER, at_temperature
 from cpal.maps.crf import refine_probabilities
 from cpal.running.parallel import processes
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION
 

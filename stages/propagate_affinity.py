@@ -21,7 +21,8 @@ from cpal.maps.refined import read_crf
 from cpal.maps.seeds import seed_rule
 from cpal.maps.walked import read_walk, write_walk
 from cpal.running.parallel import processes
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF
 

@@ -10,7 +10,8 @@ from cpal.maps.cams import read_maps
 from cpal.maps.crf import refine
 from cpal.maps.refined import read_crf, write_crf
 from cpal.maps.seeds import seed_rule, seed_scores
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import CRF
 
 

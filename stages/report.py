@@ -20,8 +20,8 @@ from cpal.report.words import SEED_SOURCE
 from cpal.running.times import read_taken
 from cpal.settings.profiles import plain_yaml
 from stages.job.announce import pipeline
-from stages.job.images import in_parallel
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job, in_parallel
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,

@@ -14,8 +14,9 @@ from cpal.method.taught_cam import TaughtCam
 from cpal.method.teach_cam import Cells, collect_cells, learn_cells, plan_lessons, some_of_each_class
 from cpal.networks.weights import load_weights, read_tensors, save_weights, write_tensors
 from stages.job.classifier import fitted_classifier
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
 from stages.job.launch import PROCESSES, RANK, meet
+from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import TAUGHT_CAM
 

@@ -8,8 +8,9 @@ from cpal.data.masks import LabelMaps, write_mask
 from cpal.maps.cams import read_maps
 from cpal.maps.crf import sure_seed_labels
 from cpal.maps.seeds import SeedRule
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
 from stages.job.launch import meet
+from stages.job.network import NetworkJob
 from stages.job.paths import AFFINITY_NET
 
 

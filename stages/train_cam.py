@@ -2,7 +2,8 @@
 
 from cpal.data.masks import LabelMaps
 from cpal.files import write_json
-from stages.job.job import NetworkJob, run_stage
+from stages.job.command import run_stage
+from stages.job.network import NetworkJob
 from stages.job.paths import CLASSIFIER, CLASSIFIER_CURVES, FIRST_ROUND
 
 

@@ -15,7 +15,8 @@ from cpal.maps.corrected import corrected_ids, read_corrected
 from cpal.maps.refined import TRAINING, pseudo_mask, void_unsure
 from cpal.maps.seeds import seed_rule, seed_scores
 from cpal.maps.walked import read_walk_or_crf
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.paths import AFFINITY, CORRECTED_MASKS, PSEUDO_MASKS
 
 

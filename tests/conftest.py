@@ -162,7 +162,8 @@ def finished_run(tiny_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
     from cpal.method.learner import build_learner
     from cpal.networks.weights import save_weights
     from cpal.settings.config import load_config
-    from stages.job.job import Job, NetworkJob
+    from stages.job.job import Job
+    from stages.job.network import NetworkJob
 
     folder = tmp_path_factory.mktemp("run")
     for name in ("cpal", "stages", "dvc.yaml"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import stages.job.job
+import stages.job.command
 import stages.job.options
 import stages.job.paths
 from cpal.settings.config import Config, load_config
@@ -294,7 +294,7 @@ def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     main = importlib.import_module(f"stages.{path.stem}").main
     with pytest.raises(SystemExit, match="^0$"):
         if "run_stage(main" in path.read_text(encoding="utf-8"):
-            stages.job.job.run_stage(main)
+            stages.job.command.run_stage(main)
         else:
             stages.job.options.run(main)
     text = capsys.readouterr().out

@@ -3,7 +3,7 @@
 import re
 
 from cpal.data.dataset import Record
-from stages.job.images import Job
+from stages.job.job import Job
 from stages.job.paths import DATASET, PIPELINE
 
 

@@ -7,7 +7,7 @@ from cpal.method.classifier import Classifier, load_classifier
 from cpal.method.taught_cam import TaughtCam
 from cpal.networks.weights import load_weights
 from stages.job.feature_cache import remembering
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 from stages.job.paths import CLASSIFIER, PROTOTYPES, TAUGHT_CAM
 
 

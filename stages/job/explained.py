@@ -16,7 +16,7 @@ from cpal.maps.walked import read_walk_or_crf
 from cpal.method.classifier import Classifier, load_classifier
 from cpal.method.fit_prototypes import load_bank
 from cpal.method.groups import check_images
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 from stages.job.paths import AFFINITY, CLASSIFIER, CORRECTED_MASKS, CRF, PROTOTYPES, PSEUDO_MASKS
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cpal.data.dataset import Record
 from cpal.errors import UserError
 from cpal.settings.base import Amp
-from stages.job.images import Job
+from stages.job.job import Job
 from stages.job.launch import ON_THIS_MACHINE, RANK, meet, share
 from stages.job.options import DEFAULT_WORKERS
 

@@ -19,7 +19,7 @@ from cpal.settings.cpal import CpalSettings
 from experiments import figure_data, figures, plots
 from experiments.origin import write_rows
 from stages.job.explained import load_fitted
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 
 CLASSES = ("red", "green", "blue")
 DRAWN = ("figure3", "figure3_spread", "class_iou", "confusion_pseudo_masks", "confusion_segmentation", "thresholds")

@@ -29,7 +29,7 @@ from cpal.maps.seeds import SeedRule
 from cpal.maps.walked import WalkFile, write_walk
 from cpal.settings.config import load_config
 from stages.job.explained import load_fitted, read_published
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 
 PARAMS = Path("params.yaml")
 

@@ -19,9 +19,9 @@ from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.maps.refined import Refined, write_crf
 from cpal.settings.config import load_config
 from stages import export_masks, import_masks, train_segmentation, write_pseudo_masks
-from stages.job import images
 from stages.job.exporting import PIXELS, outlines
-from stages.job.job import Job, NetworkJob
+from stages.job.job import Job
+from stages.job.network import NetworkJob
 
 ROOT = Path(__file__).parents[2]
 CORRECTED = Path("data/corrected_masks")
@@ -50,7 +50,7 @@ def write_masks(*, corrected: bool) -> dict[str, np.ndarray]:
     work = Path("work/one")
     work.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "work_folder", lambda *_, **__: work)
+        patch.setattr("stages.job.job.work_folder", lambda *_, **__: work)
         write_pseudo_masks.main(Job("write_pseudo_masks", load_config(Path("params.yaml")), workers=1))
     return {path.stem: read_mask(path) for path in Path("data/pseudo_masks").glob("*.png")}
 
@@ -136,7 +136,7 @@ def test_training_reads_the_masks_made_for_it(
         raise UserError("asked")
 
     monkeypatch.setattr("cpal.segmentation.deeplab.train_segmentation", trained)
-    monkeypatch.setattr(images, "work_folder", lambda *_, **__: Path("work"))
+    monkeypatch.setattr("stages.job.job.work_folder", lambda *_, **__: Path("work"))
     job = NetworkJob("train_segmentation", load_config(Path("params.yaml")), device_name="cpu", loaders_asked=0)
     with pytest.raises(UserError, match="asked"):
         train_segmentation.main(job)

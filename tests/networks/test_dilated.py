@@ -1,5 +1,7 @@
 """Dilated depthwise convolutions against those of PyTorch: values, gradients, and which layers are replaced."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -14,7 +16,14 @@ from cpal.networks.dilated import DilatedDepthwise, replace_dilated
 @pytest.mark.parametrize("bias", [False, True])
 def test_values_and_gradients_are_those_of_pytorch(size: tuple[int, int], side: int, step: int, bias: bool) -> None:
     torch.manual_seed(0)
-    shape = {"kernel_size": side, "padding": step * (side // 2), "dilation": step, "groups": 6, "bias": bias}
+    shape: dict[str, Any] = {
+        "kernel_size": side,
+        "padding": step * (side // 2),
+        "dilation": step,
+        "groups": 6,
+        "bias": bias,
+    }
+    shape |= {"groups": 6, "bias": bias}
     plain = nn.Conv2d(6, 6, **shape, dtype=torch.float64)
     network = nn.Sequential(nn.Conv2d(6, 6, **shape, dtype=torch.float64))
     network.load_state_dict({f"0.{name}": value for name, value in plain.state_dict().items()})

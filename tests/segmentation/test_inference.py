@@ -31,8 +31,7 @@ from cpal.segmentation.photos import find_photos
 from cpal.settings.config import Config, load_config
 from stages import export_onnx, predict_segmentation
 from stages import predict as stage
-from stages.job import images
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 
 CLASSES = ("red", "green")
 PAGE = Path(__file__).parents[2] / "docs/predict.md"
@@ -117,7 +116,7 @@ def test_same_masks_as_predict_segmentation(
     shutil.copytree(tiny_dataset.mask_root, "data/dataset")
     work = here / "works/one"  # publishing drops the oldest of what lies beside it
     work.mkdir(parents=True)
-    monkeypatch.setattr(images, "work_folder", lambda *_, **__: work)
+    monkeypatch.setattr("stages.job.job.work_folder", lambda *_, **__: work)
     config = load_config(Path("params.yaml"))
     assert config.final_test.crf.iterations == iterations
     predict_segmentation.main(NetworkJob("predict_segmentation", config, workers=1, device_name="cpu", loaders_asked=0))

@@ -27,7 +27,8 @@ from cpal.settings.config import Config
 from cpal.sources.peer_cams import PEERS, import_cam
 from cpal.sources.pickled import read_pickled
 from stages import evaluate_crf, evaluate_seed, import_cams, refine_crf
-from stages.job.job import Job, NetworkJob
+from stages.job.job import Job
+from stages.job.network import NetworkJob
 from stages.job.options import run
 
 COLUMNS = [1, 2, 3]

@@ -12,7 +12,7 @@ from cpal.hosts import HostOutput
 from cpal.settings.config import load_config
 from stages.job.device import joined_device
 from stages.job.half import compute_in_half
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 
 CPU = torch.device("cpu")
 

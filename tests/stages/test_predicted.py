@@ -8,8 +8,7 @@ import pytest
 
 from cpal.data.dataset import Dataset
 from cpal.settings.config import Config
-from stages.job.images import in_parallel
-from stages.job.job import Job
+from stages.job.job import Job, in_parallel
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -21,7 +21,8 @@ from cpal.data.dataset import read_dataset
 from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.settings.config import Config, load_config
-from stages.job.job import Job, run_stage
+from stages.job.command import run_stage
+from stages.job.job import Job
 from stages.job.options import destination
 
 PROJECT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from cpal.networks.state_dicts import given_files
 from cpal.settings.config import Config
 from cpal.training.loop import Run
 from stages.job.fingerprint import fingerprint
-from stages.job.job import NetworkJob
+from stages.job.network import NetworkJob
 from stages.job.publishing import KEPT, publish
 from stages.job.workdir import check_room, work_folder
 
