@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch and NumPy are imported
 
-from benchmarks import cams, clustering, crf, disk, growth, memory, reading, scoring, training_step, walk
+from benchmarks import cams, clustering, crf, dilation, disk, growth, memory, reading, scoring, training_step, walk
 from benchmarks.measure import Comparison, Figure, Result, Target, short
 from cpal.files import whole_file
 from experiments.origin import origin, read_rows, write_rows
@@ -45,7 +45,7 @@ ORIGIN = ("date", "commit", "command", "machine", "load", "versions")
 
 
 def comparisons() -> list[Comparison | Figure]:
-    topics = (training_step, cams, clustering, crf, walk, scoring, reading, disk, memory)
+    topics = (training_step, dilation, cams, clustering, crf, walk, scoring, reading, disk, memory)
     return [row for topic in topics for row in topic.rows()]
 
 
