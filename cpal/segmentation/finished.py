@@ -19,25 +19,25 @@ class Finished:
 
     def __init__(self, path: Path, made_with: str) -> None:
         self.path, self.made_with = path, made_with
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, tuple[str, Row]] = {}  # by name; a later line stands for the files that are there now
         self.keys: dict[str, str] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             with suppress(ValueError):  # a killed process may leave half a line
-                key, row = json.loads(line)
-                self.rows[key] = row
+                name, key, row = json.loads(line)
+                self.rows[name] = (key, row)
 
     def row(self, photo: Path, name: str) -> Row | None:
         """The row of a photograph whose result is called `name`, or None if it is still to be labeled."""
-        row = self.rows.get(self._key(photo, name))
+        key, row = self.rows.get(name, ("", None))
         files = (self.path.parent / folder / f"{name}.png" for folder in FOLDERS)
-        return row if row and all(file.is_file() for file in files) else None
+        return row if key == self._key(photo, name) and all(file.is_file() for file in files) else None
 
     def add(self, photo: Path, name: str, row: Row) -> None:
         """Keep the row of a photograph whose files are complete."""
         key = self._key(photo, name)
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"\n{json.dumps([key, row])}")  # begins a line of its own, also after half a line
-        self.rows[key] = row
+            stream.write(f"\n{json.dumps([name, key, row])}")  # begins a line of its own, also after half a line
+        self.rows[name] = (key, row)
 
     def forget(self) -> None:
         """Remove the file; the summary holds the rows now."""

@@ -327,6 +327,19 @@ def test_what_has_changed_is_labeled_again(
     assert run("photos", **options) == again
 
 
+def test_results_of_other_options_between_two_stops(here: Path, seen: list[str]) -> None:
+    """The second command replaced the first one's files, so that the first starts again."""
+    Path("photos/deep/stop.jpg").write_bytes(b"")
+    for sure in (0.0, 0.9):
+        with pytest.raises(KeyboardInterrupt):
+            run("photos", min_confidence=sure)
+    Path("photos/deep/stop.jpg").unlink()
+    seen.clear()
+    run("photos")
+    assert seen == ["a.jpg", "b.PNG"]
+    assert not any((read_mask(Path(f"out/masks/{name}.png")) == 255).any() for name in ("a", "deep/b"))
+
+
 def test_unreadable_pictures_are_told_and_the_rest_is_done(here: Path) -> None:
     Path("photos/broken.jpg").write_bytes(b"no picture")
     with pytest.raises(UserError, match="1 of 3 file.*\n.*photos/broken.jpg: unreadable image"):
