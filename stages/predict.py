@@ -78,7 +78,8 @@ def main(
         print(f"note: {numbers}")
     print(f"{out / 'summary.json'}: {len(rows)} image(s); masks, confidence and overlays beside it")
     if bare := sum(set(row["classes"]) <= {"background"} for row in rows):
-        print(f"{bare} of them show no class: the model found nothing there")
+        whole = "; train it longer: segmentation.iterations, and see the report" if bare == len(rows) else ""
+        print(f"{bare} of them show no class: the model found nothing there{whole}")
     if format is not None and rows:
         export_for_tool(format, out / format, *read_predicted(out), options)
     if reduced := sum(row["crf_size"] is not None for row in rows):

@@ -53,6 +53,8 @@ def main(job: Job) -> None:
             folder, job.dataset, results, figures, each, images=settings.images, seed=job.config.seed
         )
     write_json(judgement, judgement_rows(verdicts, job.dataset.classes), job.scratch)
+    print(f"{target / 'index.html'}: the report, for a browser")
+    print(f"{PSEUDO_MASKS}: masks of the training images; {PREDICTIONS}: the model's, of images that it has not seen")
 
 
 def _results(job: Job) -> Results:

@@ -14,7 +14,7 @@ from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
 from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
-from cpal.sources.health.class_findings import short_segmentation
+from cpal.sources.health.class_findings import TOO_SHORT, short_host, short_segmentation
 from stages.job.options import Params, run
 from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
 
@@ -50,6 +50,9 @@ def main(
         print(
             f"segmentation.iterations: {iterations}, so that the training shows each of {reading.training} images often"
         )
+    if epochs := short_host(reading.training, draft.chosen_host, TOO_SHORT):
+        values.setdefault("hosts", {}).setdefault(draft.host, {})["epochs"] = epochs
+        print(f"hosts.{draft.host}.epochs: {epochs}, since {reading.training} images make few steps an epoch")
     text, changes = merged(before, values, name=name)
     for change in changes:
         if config.data.source != "toy" or change.startswith("data."):  # else they replace the settings of the toy
@@ -74,8 +77,9 @@ def _chosen(found: list[Reading], failed: list[str], root: Path, *, yes: bool) -
     if not found:
         why = "".join(f"\n  - {line}" for line in failed)
         raise UserError(
-            f"{root}: no labels could be read; correct what is wrong, or put a table labels.csv there, with the line "
-            "image,labels and a line for each photograph, or the photographs of each class into a folder of its name"
+            f"{root}: the labels cannot be read as they are; correct what is wrong, or put a table labels.csv there, "
+            "with the line image,labels and a line for each photograph, or the photographs of each class into a "
+            "folder of its name"
             f"{why}"
         )
     if len(found) == 1:

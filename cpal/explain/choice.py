@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from cpal.data.dataset import Dataset, Record
 from cpal.errors import UserError
@@ -10,9 +11,16 @@ NAMED = 3  # candidates in a message
 
 
 def find_record(dataset: Dataset, image_id: str) -> Record:
-    """The training image of this id. Raises UserError, which names candidates, if there is no such image."""
+    """The training image of this id, or of this name of its file, in small or capital letters.
+
+    Raises UserError, which names candidates, if there is no such image.
+    """
     records = {record.image_id: record for record in dataset.records}
     train = [record.image_id for record in dataset.split("train")]
+    if image_id not in records:
+        plain = image_id.casefold()
+        same = {r.image_id for r in dataset.records if plain in (r.image_id.casefold(), Path(r.image).name.casefold())}
+        image_id = same.pop() if len(same) == 1 else image_id
     if image_id not in records:
         near = get_close_matches(image_id, train, NAMED) or train[:NAMED]
         raise UserError(f"image {image_id!r}: the data set has none of this id; name one such as {', '.join(near)}")

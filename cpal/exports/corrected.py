@@ -37,9 +37,11 @@ class Corrections:
             name: n for n, name in enumerate(self.dataset.classes, start=1)
         }
         self._records = {name: record for name, record in _names(self.dataset.records)}
-        self._stored = defaultdict[str, dict[str, Record]](dict)  # by the name that an export gives an image's file
+        # By the name that an export gives an image's file, and by the same in small letters.
+        self._stored = defaultdict[str, dict[str, Record]](dict)
         for name, record in self._records.items():
-            self._stored[storable(name)][record.image_id] = record
+            for each in {storable(name), storable(name).casefold()}:
+                self._stored[each][record.image_id] = record
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -75,6 +77,7 @@ class Corrections:
         names = (*in_folders, path.name, path.stem, *map(original, (path.name, path.stem)))
         if found := next((self._records[name] for name in names if name in self._records), None):
             return found
+        names = (*names, *(name.casefold() for name in names))
         stored = {i: record for name in names if name in self._stored for i, record in self._stored[name].items()}
         return next(iter(stored.values())) if len(stored) == 1 else None
 

@@ -299,6 +299,7 @@ def test_images_and_classes_that_cannot_be_explained(tiny_dataset: Dataset) -> N
     with pytest.raises(UserError, match="image e: a validation image.* such as a, b, c$"):
         find_record(dataset, "e")
     image, empty = find_record(dataset, "c"), find_record(dataset, "empty")
+    assert find_record(dataset, "C") == find_record(dataset, "c.PNG") == image
     assert (find_classes(dataset, image, None), find_classes(dataset, image, "blue")) == ((1, 3), (3,))
     with pytest.raises(UserError, match="--class bleu: no class .*; choose red, green, blue$"):
         find_classes(dataset, image, "bleu")

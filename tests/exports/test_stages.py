@@ -179,6 +179,31 @@ def test_a_second_import_adds_or_replaces(here: Dataset) -> None:
     assert [path.stem for path in CORRECTED.glob("*.png")] == ["c"]
 
 
+def test_a_list_of_file_names_in_other_letters(here: Dataset) -> None:
+    write_masks(corrected=False)
+    export(Format.png, "out")
+    Path("list.txt").write_text("A.PNG\nB\n", encoding="utf-8")
+    take(Format.png, "out", only=Path("list.txt"))
+    assert {path.stem for path in CORRECTED.glob("*.png")} == {"a", "b"}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_mask_that_a_paint_program_saved_in_colors(here: Dataset, mode: str) -> None:
+    write_masks(corrected=False)
+    export(Format.png, "out")
+    before = read_mask(Path("out/masks/a.png"))
+    with Image.open("out/masks/a.png") as mask:
+        colored = mask.convert(mode)
+    colored.save("out/masks/a.png")
+    Path("list.txt").write_text("a\n", encoding="utf-8")
+    take(Format.png, "out", only=Path("list.txt"))
+    np.testing.assert_array_equal(read_mask(CORRECTED / "a.png"), before)
+    colored.putpixel((0, 0), (1, 2, 3))
+    colored.save("out/masks/a.png")
+    with pytest.raises(UserError, match=r"a.png: has the color 1, 2, 3, which classes.json gives no class; paint"):
+        take(Format.png, "out", only=Path("list.txt"), add=True)
+
+
 def test_validation_images_are_left_out(here: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree("data/dataset/masks", "data/predictions")
     export(Format.coco, "out", source="predictions")

@@ -225,12 +225,22 @@ def test_many_photographs_get_more_iterations(tmp_path: Path, capsys: pytest.Cap
     assert load_config(Path("params.yaml")).segmentation.iterations == 1300  # batches of 8, in hundreds
 
 
+def test_few_photographs_get_more_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    pictures(*(root / f"p{n}.jpg" for n in range(40)))
+    rows = [f"p{n}.jpg,{'nut' if n % 2 else 'bolt'},{'train' if n < 32 else 'val'}" for n in range(40)]
+    (root / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
+    labels(root)
+    assert "hosts.irn.epochs: 50, since 32 images make few steps an epoch" in capsys.readouterr().out
+    assert load_config(Path("params.yaml")).hosts.irn.epochs == 50  # of two batches of 16: 100 steps
+
+
 def test_a_wrong_row_is_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mine"
     pictures(*(root / f"p{n}.jpg" for n in range(4)))
     (root / "tags.csv").write_text("file,tags\np0.jpg,cat\np1.jpg,dog\np22.jpg,cat\np3.jpg,dog\np3,dog\n")
     problems = r"correct what is wrong(?s:.*)tags.csv: 1 image.*: p22(?s:.*)tags.csv: image p3.jpg twice"
-    with pytest.raises(UserError, match=f"no labels could be read; {problems}"):
+    with pytest.raises(UserError, match=f"the labels cannot be read as they are; {problems}"):
         use.main(root, yes=True, params=Path("params.yaml"))
     assert not capsys.readouterr().out, "each reason is told once"
     with pytest.raises(UserError, match=r"tags.csv: is a file; name the folder that holds it"):
@@ -240,7 +250,9 @@ def test_a_wrong_row_is_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_no_labels_at_all(tmp_path: Path) -> None:
     before = Path("params.yaml").read_bytes()
     pictures(*(tmp_path / "mine" / f"p{n}.png" for n in range(3)))
-    with pytest.raises(UserError, match=r"no labels could be read.*put a table labels.csv there, with the line image,"):
+    with pytest.raises(
+        UserError, match=r"cannot be read as they are.*put a table labels.csv there, with the line image,"
+    ):
         use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: holds no image"):
@@ -411,5 +423,5 @@ def test_one_folder_is_no_class(tmp_path: Path) -> None:
 
 def test_train_and_val_are_no_classes(tmp_path: Path) -> None:
     pictures(*(tmp_path / "mine" / name / f"{name}{n}.jpg" for name in ("train", "val") for n in range(4)))
-    with pytest.raises(UserError, match="no labels could be read"):
+    with pytest.raises(UserError, match="the labels cannot be read as they are"):
         use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))

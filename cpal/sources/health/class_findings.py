@@ -136,6 +136,12 @@ def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
     return interval * math.ceil(SHOWN * images / settings.batch_size / interval)
 
 
+def short_host(images: int, host: HostSection, steps: int) -> int | None:
+    """The epochs that make at least STEPS optimizer steps; None if the settings make at least `steps`."""
+    an_epoch = host.epoch_steps(images)
+    return -(-STEPS // an_epoch) if an_epoch * host.epochs < steps else None
+
+
 def of_length(images: int, config: Config) -> Iterator[Finding]:
     """Trainings with too few steps for this number of images: of the host, its first round, the segmentation model."""
     if iterations := short_segmentation(images, config.segmentation):
@@ -146,10 +152,10 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
         yield Finding("warning", "short_segmentation", text, (), cure)
     hosts = {f"{key}.epochs": each for key, each in config.trainings.items() if isinstance(each, HostSection)}
     for key, section in hosts.items():
-        an_epoch = section.epoch_steps(images)
-        if (steps := an_epoch * section.epochs) < STEPS:
+        if epochs := short_host(images, section, STEPS):
+            steps = section.epoch_steps(images) * section.epochs
             text = f"{images} images and {key} {section.epochs} make {steps} optimizer steps"
-            cure = f"set {key} to {-(-STEPS // an_epoch)}, which makes at least {STEPS}"
+            cure = f"set {key} to {epochs}, which makes at least {STEPS}"
             if steps >= TOO_SHORT:
                 cure = f"if the classifier's mAP (in the report) ends below 90, {cure}"
             yield Finding("note" if steps >= TOO_SHORT else "warning", "short", text, (), cure)
