@@ -10,7 +10,15 @@ from PIL import Image
 from cpal.data.dataset import Dataset, Record
 from cpal.evaluation.doubt import ClassDoubt, judge_classes
 from cpal.report.gallery import embed, make_card, samples, save_layers, spread_over_ranks, strip_rows
-from cpal.report.image_results import Each, ImageResult, Results, choose, compare_results, worst_first
+from cpal.report.image_results import (
+    Each,
+    ImageResult,
+    Results,
+    choose,
+    compare_results,
+    found_by_model,
+    worst_first,
+)
 from cpal.report.page import Layer, Prototypes, Report, render_page, summarize
 from cpal.report.prototypes import draw_sources
 
@@ -36,6 +44,7 @@ def build_report(
         sentence=summarize(dataset),
         verdicts=judge_classes([seen.for_classes for seen in compared], dataset.classes),
         choice=choice,
+        unseen=found_by_model(compared),
         **draw_pictures(folder, dataset, results, chosen, figures["prototypes"] or (), each),
         **figures,
     )

@@ -97,6 +97,17 @@ def worst_first(compared: Iterable[ImageResult], *, scored: bool) -> list[ImageR
     return sorted(compared, key=place)
 
 
+def found_by_model(compared: Iterable[ImageResult]) -> dict[int, tuple[int, int]]:
+    """For each label: validation images whose prediction has a pixel of it, and validation images that have it."""
+    found: dict[int, tuple[int, int]] = {}
+    for seen in compared:
+        if seen.record.split == "val" and seen.predicted is not None:
+            for label in seen.record.labels:
+                shown, images = found.get(label, (0, 0))
+                found[label] = shown + int(seen.predicted[label] > 0), images + 1
+    return found
+
+
 def choose(compared: Sequence[ImageResult], count: int, *, seed: int) -> tuple[list[ImageResult], str]:
     """At most `count` of the images, in their order, and a sentence that says which: the first half of them as they
     come, the rest drawn at random."""

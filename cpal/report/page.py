@@ -114,7 +114,8 @@ class Report:
     `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
     `confused` is the mAP of a classifier that needs more training, None of a good one or if the mAP does not tell;
-    `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class."""
+    `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class;
+    `unseen`: validation images in which the model finds a label, and those that have it, by label."""
 
     classes: Sequence[str]
     sentence: str
@@ -131,6 +132,7 @@ class Report:
     confused: float | None = None
     prototypes: Sequence[Prototypes] | None = None
     sources: Mapping[tuple[str, int], Layer] = field(default_factory=dict)
+    unseen: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def scored(self) -> bool:
@@ -139,8 +141,9 @@ class Report:
 
     @property
     def first(self) -> Sequence[Card]:
-        """The images to look at first."""
-        return self.cards[:FIRST]
+        """The images to look at first: of the worst masks or, unscored, of those that can be corrected."""
+        masks = [card for card in self.cards if card.split == "train"]
+        return (self.cards if self.scored or not masks else masks)[:FIRST]
 
     @property
     def card_of(self) -> dict[str, int]:

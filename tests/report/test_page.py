@@ -343,8 +343,16 @@ def test_large_pictures_lie_beside_the_page(run_folder: Path, monkeypatch: pytes
 def test_every_class_has_a_judgement(run_folder: Path) -> None:
     page = report_page()
     rows = {row[0]: row for row in page.rows if len(row) == 5 and row[0] in ("red", "green", "blue")}
-    verdicts = [row for row in page.rows if row and row[0] in ("red", "green", "blue") and row[-2:-1] == ["2"]]
+    verdicts = [row for row in page.rows if row and row[0] in ("red", "green", "blue") and row[3:4] == ["2"]]
     assert len(verdicts) == 3 and all("doubt" in row[1] or "do not use" in row[1] for row in verdicts)
+    found = {name: [0, 0] for name in ("red", "green", "blue")}
+    for record in read_dataset(Path("data/dataset")).split("val"):
+        shown = np.unique(read_mask(Path(f"data/predictions/{record.image_id}.png")))
+        for label in record.labels:
+            name = ("red", "green", "blue")[label - 1]
+            found[name][0] += label in shown
+            found[name][1] += 1
+    assert {row[0]: row[4] for row in verdicts} == {k: f"{a} of {b}" if b else "" for k, (a, b) in found.items()}
     assert "2 training images show red." in verdicts[0][2] and rows
 
 
@@ -478,16 +486,19 @@ def test_metrics_with_a_wrong_name_are_damaged(run_folder: Path) -> None:
 
 def test_data_without_ground_truth_begins_with_what_to_doubt(run_folder: Path) -> None:
     with_truth = report_page().text
-    assert with_truth.index("Otsu's threshold is") < with_truth.index("Judged without ground truth")
+    assert with_truth.index("Otsu's threshold is") < with_truth.index("judged without ground truth")
     _rewrite_records(mask=None, scored=False)
     for name in METRICS:
         _write_metrics(name, {}, {})
     page = report_page()
     assert page.text.count("Not scored: the data set has no ground truth") == 4
-    assert page.text.index("Judged without ground truth") < page.text.index("Otsu's threshold is")
+    assert page.text.index("judged without ground truth") < page.text.index("Otsu's threshold is")
     assert "Accuracy by confidence" not in page.text
     assert "whose masks are most doubtful" in page.text and "lowest mIoU" not in page.text
     assert len(page.images()) == 5 * 7 + 2 * 2 and "Ground truth" not in page.layers()
+    html = Path("data/report/index.html").read_text(encoding="utf-8")
+    first = re.findall('class="name">([^<]+)<', html.partition('<ol class="cards first">')[2].partition("</ol>")[0])
+    assert first and set(first) <= {record.image_id for record in read_dataset(Path("data/dataset")).split("train")}
     doubts = [-float(a["data-sure"] or 0) for _, a in page.tags if "data-sure" in a]
     assert doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
 

@@ -374,6 +374,12 @@ def test_forms(listed: Callable[..., Listing], form: str) -> None:
     assert listing.origin.told.endswith("4 images, 2 classes; 1 without a label")
 
 
+def test_a_line_that_stands_there_twice_counts_once(listed: Callable[..., Listing]) -> None:
+    once = listed("image,labels\na,cat\nb,dog;cat\n")
+    twice = listed("image,labels\na,cat\nb,dog;cat\na,cat\n")
+    assert not twice.problems and shown(twice) == shown(once)
+
+
 def test_what_was_understood_is_told(listed: Callable[..., Listing]) -> None:
     table = "Bild;Art\r\na.jpg;café\r\nb.jpg;Hündin\r\nc.jpg;café\r\n".encode("cp1252")
     assert listed(table).origin.told == "cp1252; semicolon; columns Bild, Art; one row an image; 3 images, 2 classes"

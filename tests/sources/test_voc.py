@@ -530,11 +530,10 @@ def test_csv_problems_are_told_together(problems: Callable[..., list[str]], tmp_
     names["2007_000001"] = ["cat", "zebra", "yak"]
     del names["empty"], names["2009_000005"]
     path = write_csv(tmp_path / "labels.csv", names)
-    path.write_text(path.read_text() + "\n2007_000002,dog\n\nx,cat,dog\n")
+    path.write_text(path.read_text() + "\n2007_000002,cow\n\nx,cat,dog\n")
     assert problems(labels="csv", labels_file=str(path)) == [
         f"{path}, line 9: 3 columns; write image,labels with ; between class names",
-        f"{path}, line 7: image 2007_000002 for the second time; take out one line, or, if each line holds one of an "
-        "image's labels, name this column label",
+        f"{path}, line 7: image 2007_000002 for the second time; take out one line",
         f"{path}, image 2007_000001: yak, zebra not among VOC's classes",
         f"{path}: no line for 2 listed image(s): empty, 2009_000005",
     ]

@@ -130,7 +130,7 @@ def _rows_of_names(
     one_label = all(len(row.names) <= 1 for row in found) and again > 0
     clear = not columns.many or again >= 2 and again >= OFTEN * len(counts)
     if again and not (one_label and clear):
-        return _once(found, rows, path, problems), _form("one row an image", separated)
+        return _once(found, rows, path, problems, one_label=one_label), _form("one row an image", separated)
     if not again:
         return found, _form("one row an image", separated, told_confidence)
     images = joined(found, str(path), problems)
@@ -141,21 +141,24 @@ def _form(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _once(found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str]) -> list[Row]:
-    """Each image's last row. A repeated image is a problem."""
+def _once(
+    found: Sequence[Row], rows: Sequence[Numbered], path: Path, problems: list[str], *, one_label: bool
+) -> list[Row]:
+    """Each image's last row. A repeated image is a problem, unless its rows say the same.
+
+    `one_label`: no row has several labels.
+    """
     images: dict[str, Row] = {}
     again = list[tuple[int, str]]()
     for row, (line, _) in zip(found, rows, strict=True):
-        if row.image in images:
+        if images.get(row.image, row) != row:
             again.append((line, row.image))
         images[row.image] = row
     if again:
         line, image = again[0]
         more = f" ({counted(len(again) - 1, 'more line')} like this)" if len(again) > 1 else ""
-        problems.append(
-            f"{path}, line {line}: image {image} for the second time{more}; take out one line, or, if each line holds "
-            "one of an image's labels, name this column label"
-        )
+        other = ", or, if each line holds one of an image's labels, name this column label" if one_label else ""
+        problems.append(f"{path}, line {line}: image {image} for the second time{more}; take out one line{other}")
     return list(images.values())
 
 
