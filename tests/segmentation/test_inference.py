@@ -86,7 +86,7 @@ def test_photographs_without_a_class_are_counted(here: Path, capsys: pytest.Capt
     run("photos")
     assert "no class" not in capsys.readouterr().out
     run("photos", min_confidence=1.0)  # all is void
-    assert "2 of them show no class: the model found nothing there" in capsys.readouterr().out
+    assert "2 of them show no class: the model found nothing there; train it longer" in capsys.readouterr().out
 
 
 def test_files_and_figures(here: Path, settings: Callable[..., Config]) -> None:
