@@ -20,6 +20,7 @@ toy: {train_images: 6, val_images: 2, min_side: 64, max_side: 72}
 hosts:
   irn: {epochs: 2, batch_size: 2, crop_size: 32, resize_long: [32, 48]}
 cpal: {refinements: 1, bank_length: 12, num_prototypes: 4, topk: 2}
+segmentation: {batch_size: 2}  # all trainings must be shared by two processes
 """
 
 
