@@ -11,17 +11,18 @@ SIDE = 224
 
 def passes(backbone: str, batch: int) -> Pair:
     """Forward and backward pass on a fixed batch; both sides must give the same maps."""
+    import timm
     import torch
     from torch import Tensor, nn
 
     from cpal.networks.backbones import build_backbone
-    from cpal.networks.dilated import DilatedDepthwise
 
-    ours, plain = (build_backbone(backbone, weights="bundled", output_stride=16).train() for _ in range(2))
-    for module in plain.modules():
-        if isinstance(module, DilatedDepthwise):
-            module.forward = partial(nn.Conv2d.forward, module)  # type: ignore[method-assign]
-    images = torch.randint(0, 256, (batch, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
+    ours = build_backbone(backbone, weights="bundled", output_stride=16).eval().body  # as with frozen batch norm
+    plain = timm.create_model(backbone, features_only=True, output_stride=16, out_indices=(-4, -3, -2, -1)).eval()
+    plain.load_state_dict(ours.state_dict())
+    plain.to(memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
 
     def run(network: nn.Module) -> Tensor:
         network.zero_grad()

@@ -15,7 +15,7 @@ from cpal.compare.comparison import Comparison, as_text, compare, render_compari
 from cpal.compare.runs import WORKSPACE, Places, open_runs
 from cpal.files import whole_file
 from cpal.report.provenance import code_changes
-from stages.job.job import in_parallel
+from stages.job.in_parallel import in_parallel
 from stages.job.options import DEFAULT_WORKERS, Workers, run
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
 

@@ -15,7 +15,7 @@ from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.sources.peer_cams import PEERS, import_cam
-from stages.job.job import in_parallel
+from stages.job.in_parallel import in_parallel
 from stages.job.options import DEFAULT_WORKERS, Workers, run
 from stages.job.paths import DATASET, IMPORTED_CAMS
 

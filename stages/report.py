@@ -21,7 +21,8 @@ from cpal.running.times import read_taken
 from cpal.settings.profiles import plain_yaml
 from stages.job.announce import pipeline
 from stages.job.command import run_stage
-from stages.job.job import Job, in_parallel
+from stages.job.in_parallel import in_parallel
+from stages.job.job import Job
 from stages.job.paths import (
     CLASSIFIER_CURVES,
     CRF,

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 from cpal.data.dataset import Dataset, Record
 from cpal.errors import UserError
+from cpal.sources.tables.file_names import FileNames
 
 NAMED = 3  # candidates in a message
 
@@ -18,9 +18,9 @@ def find_record(dataset: Dataset, image_id: str) -> Record:
     records = {record.image_id: record for record in dataset.records}
     train = [record.image_id for record in dataset.split("train")]
     if image_id not in records:
-        plain = image_id.casefold()
-        same = {r.image_id for r in dataset.records if plain in (r.image_id.casefold(), Path(r.image).name.casefold())}
-        image_id = same.pop() if len(same) == 1 else image_id
+        by_file = {record.image: record.image_id for record in dataset.records}
+        file = FileNames(by_file).find(image_id, loose=False).file
+        image_id = image_id if file is None else by_file[file]
     if image_id not in records:
         near = get_close_matches(image_id, train, NAMED) or train[:NAMED]
         raise UserError(f"image {image_id!r}: the data set has none of this id; name one such as {', '.join(near)}")

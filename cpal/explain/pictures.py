@@ -44,8 +44,8 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 class Similarities:
     """Cosine maps (Eq. 13) as pictures: of each soft neighbour alone, of all together, and of the background's.
 
-    All pictures use one color scale. It begins at `low`, the smallest cosine between a pixel and a soft neighbour of
-    the class, and ends at `high`, the largest. Negative cosines count as 0.
+    All pictures use one color scale, from `low` to `high`: the smallest and the largest cosine of a pixel with a soft
+    neighbour of the class. Negative cosines count as 0.
     """
 
     alone: list[np.ndarray]

@@ -13,7 +13,7 @@ from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import BACKGROUND, VOID
 from cpal.errors import UserError
 from cpal.exports.shapes import DrawnImage, paint
-from cpal.sources.tables.file_names import original, storable
+from cpal.sources.tables.file_names import FileNames, original, storable
 
 SHOWN = 10  # problems that a message lists
 
@@ -37,11 +37,11 @@ class Corrections:
             name: n for n, name in enumerate(self.dataset.classes, start=1)
         }
         self._records = {name: record for name, record in _names(self.dataset.records)}
-        # By the name that an export gives an image's file, and by the same in small letters.
-        self._stored = defaultdict[str, dict[str, Record]](dict)
+        self._stored = defaultdict[str, dict[str, Record]](dict)  # by the name that an export gives an image's file
         for name, record in self._records.items():
-            for each in {storable(name), storable(name).casefold()}:
-                self._stored[each][record.image_id] = record
+            self._stored[storable(name)][record.image_id] = record
+        self._by_file = {record.image: record for record in self.dataset.records}
+        self._files = FileNames(self._by_file)
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -77,9 +77,11 @@ class Corrections:
         names = (*in_folders, path.name, path.stem, *map(original, (path.name, path.stem)))
         if found := next((self._records[name] for name in names if name in self._records), None):
             return found
-        names = (*names, *(name.casefold() for name in names))
         stored = {i: record for name in names if name in self._stored for i, record in self._stored[name].items()}
-        return next(iter(stored.values())) if len(stored) == 1 else None
+        if stored:
+            return next(iter(stored.values())) if len(stored) == 1 else None
+        file = self._files.find(name, loose=False).file
+        return None if file is None else self._by_file[file]
 
     def _problem(self, image: DrawnImage, record: Record) -> str | None:
         height, width = image.size

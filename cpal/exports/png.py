@@ -7,12 +7,13 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cpal.data.images import open_image
-from cpal.data.masks import VOID, read_mask, voc_palette, write_mask
+from cpal.data.masks import VOID, voc_palette, write_mask
 from cpal.errors import UserError
 from cpal.exports.items import Counts, Item, Options, copy_picture
 from cpal.exports.shapes import DrawnImage, Patch
 from cpal.files import write_json
 from cpal.settings.access import check_readable
+from cpal.sources.mask_colors import ColorTable, read_values
 
 NAMES = "classes.json"
 
@@ -39,13 +40,14 @@ def read(path: Path) -> Iterator[DrawnImage]:
     """
     classes = _classes(path / NAMES)
     names = {n: each.name for n, each in classes.items()}
-    colors = {each.color: n for n, each in classes.items() if each.color is not None}
+    values = {each.color: n for n, each in classes.items() if each.color is not None}
+    colors = ColorTable(NAMES, tuple(names.get(n, str(n)) for n in range(1, VOID)), values)
     below = path / "masks" if (path / "masks").is_dir() else path
     files = sorted(below.rglob("*.png"))
     if not files:
         raise UserError(f"{path}: holds no masks/*.png; name the folder that has masks in it")
     for file in files:
-        labels = _labels(file, colors)
+        labels = read_values(file, colors if _colored(file) else None)
         ids = np.flatnonzero(np.bincount(labels.ravel())).tolist()
         if strange := sorted(set(ids) - set(names)):
             raise UserError(f"{file}: holds the id {strange[0]}, which {NAMES} does not name; add it there")
@@ -58,23 +60,13 @@ class _Class(BaseModel):
     color: tuple[int, int, int] | None = None
 
 
-def _labels(file: Path, colors: dict[tuple[int, int, int], int]) -> np.ndarray:
-    """Label map uint8 (H, W) of ids, or of the classes' colors."""
+def _colored(file: Path) -> bool:
+    """Whether a mask holds colors instead of ids; False for a damaged file, which its reader reports."""
     try:
         with open_image(file) as image:
-            pixels = np.asarray(image.convert("RGB")) if image.mode in ("RGB", "RGBA") else None
-    except Exception:  # Pillow raises almost any exception for damaged files; read_mask tells which
-        pixels = None
-    if pixels is None:
-        return read_mask(file)
-    found, place = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    ids = [colors.get((int(red), int(green), int(blue))) for red, green, blue in found]
-    if None in ids:
-        color = ", ".join(map(str, found[ids.index(None)]))
-        raise UserError(
-            f"{file}: has the color {color}, which {NAMES} gives no class; paint without soft edges, in its colors"
-        )
-    return np.array(ids, np.uint8)[place.reshape(pixels.shape[:2])]
+            return image.mode in ("RGB", "RGBA")
+    except Exception:  # Pillow raises almost any exception for damaged files
+        return False
 
 
 def _classes(path: Path) -> dict[int, _Class]:

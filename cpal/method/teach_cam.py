@@ -176,7 +176,7 @@ def _with_targets(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
 def _host_views(classifier: Classifier, loader: Iterable[Views], nearest: int) -> Iterator[HostView]:
     for record, _, views in loader:
         label = classifier.label(record)
-        with torch.no_grad():  # of the thread that asks, which joblib chooses
+        with torch.no_grad():  # joblib chooses the thread, and this setting holds for one thread only
             looks = [classifier.look(view, label) for view in views]
         image = views[nearest][0].permute(1, 2, 0).cpu().numpy()
         yield HostView(record, label, [features for features, _, _ in looks], [cam for _, cam, _ in looks], image)

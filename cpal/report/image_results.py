@@ -98,7 +98,7 @@ def worst_first(compared: Iterable[ImageResult], *, scored: bool) -> list[ImageR
 
 
 def found_by_model(compared: Iterable[ImageResult]) -> dict[int, tuple[int, int]]:
-    """For each label: validation images whose prediction has a pixel of it, and validation images that have it."""
+    """For each label, two numbers of validation images: with a predicted pixel of it, and with the label."""
     found: dict[int, tuple[int, int]] = {}
     for seen in compared:
         if seen.record.split == "val" and seen.predicted is not None:

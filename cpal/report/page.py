@@ -115,7 +115,7 @@ class Report:
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
     `confused` is the mAP of a classifier that needs more training, None of a good one or if the mAP does not tell;
     `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class;
-    `unseen`: validation images in which the model finds a label, and those that have it, by label."""
+    `unseen`: for each label, validation images in which the model finds it, and validation images with it."""
 
     classes: Sequence[str]
     sentence: str

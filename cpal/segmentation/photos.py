@@ -89,7 +89,7 @@ def _is_below(file: Path, folders: Sequence[Path]) -> bool:
 
 
 def _fail(error: OSError) -> NoReturn:
-    """Error handler of os.walk, which without it skips folders that it cannot open."""
+    """Error handler of os.walk. Without a handler, os.walk skips folders that it cannot open."""
     raise error
 
 

@@ -1,23 +1,22 @@
-"""A stage's settings and data set, its unfinished work, its images in parallel, and the publishing of its results."""
+"""A stage's settings and data set, its unfinished work, and the publishing of its results."""
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cpal.data.dataset import Dataset, Record, read_dataset
 from cpal.errors import UserError
-from cpal.running.parallel import processes
 from cpal.settings.config import Config
-from stages.job.options import DEFAULT_WORKERS, destination, progress
+from stages.job.in_parallel import in_parallel
+from stages.job.options import DEFAULT_WORKERS, destination
 from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.publishing import publish
 from stages.job.workdir import check_room, work_folder
 
 BYTES_PER_PIXEL = 0.03  # that a result takes at least, of photographs: masks 0.03, CRF 0.07, maps 0.27
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,6 @@ class Job:
         """
         files = {(Path(part) / f"{record.image_id}{ending}").as_posix() for record in records for part in within}
         self.publish(folder, {name: out}, files=files)
-
-
-def in_parallel(workers: int, what: str, function: Callable[..., T], *items: Sequence[Any]) -> list[T]:
-    """The results of `map(function, *items)`, computed by several processes at once; `what` is the title of the bar.
-
-    A process is sent what the function names: it must name a few values and never the data set.
-    """
-    from joblib import delayed
-
-    done = processes(workers)(delayed(function)(*arguments) for arguments in zip(*items, strict=True))
-    return list(progress(done, total=len(items[0]), what=what))
 
 
 def _reads(read: Callable[[Record], Any], record: Record) -> bool:

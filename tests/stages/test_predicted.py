@@ -8,7 +8,8 @@ import pytest
 
 from cpal.data.dataset import Dataset
 from cpal.settings.config import Config
-from stages.job.job import Job, in_parallel
+from stages.job.in_parallel import in_parallel
+from stages.job.job import Job
 
 
 @pytest.mark.parametrize("workers", [0, 2])

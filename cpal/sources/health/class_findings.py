@@ -17,7 +17,7 @@ from cpal.sources.listing import Listing
 
 RARE = 10  # training images of a class, below which it is hardly learned
 UNEVEN = 10  # images of the most frequent class for one of the rarest
-COINCIDENCE = 3  # training images from which on it means something that two classes are always together
+COINCIDENCE = 3  # least number of training images for a finding that two classes are always together
 SHOWN, TOO_SELDOM = 10, 6  # how often the segmentation training should show each image, and below what it is too seldom
 STEPS, TOO_SHORT = 100, 30  # of training; the profiles of photographs make about 130
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
