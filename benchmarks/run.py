@@ -34,7 +34,6 @@ GROWTH = ("## How the cost grows", "", "Medians of processor seconds. The cost g
 EXPONENT = "exponent"  # unit of the rows of the second table, whose reference is the size that grows
 MISSED = {  # why a row does not reach its target
     "step-resnet50-20-memory": "the bank, 21 x 1000 x 3072 numbers, has 258 MB, whatever the batch is",
-    "dilation-lite0": "most of its time is spent in layers that are not dilated",
     "maps-lite0": "instances are computed three times more (`cpal.refinements`), for all classes",
     "maps-resnet50": "as maps-lite0",
     "kmeans-432": "half of the time is matrix products, a third is k-means++, which draws one center at a time",
