@@ -101,10 +101,11 @@ def whole_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     process leaves the file there, so `scratch` must not be a folder that other programs read or publish.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (scratch or path.parent) / temporary_name()
+    target = path if scratch else path.resolve()  # a link, such as to a shared params.yaml, stays
+    temporary = (scratch or target.parent) / temporary_name()
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         if error.filename is None or str(error.filename) == str(temporary):
             error.filename = str(path)  # the name that the user knows

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,12 +27,14 @@ from cpal.running.times import read_taken
 from cpal.settings.config import NO_SETTINGS, RESTORE
 from cpal.settings.yaml_files import read_yaml
 from experiments.estimate import estimate
+from experiments.origin import run_dvc
 from experiments.results import Metrics, write
 from experiments.tables import TABLES, Change, Row, rows, steps
 from stages.job.paths import PIPELINE, TIMES
 from stages.job.stopping import CONTINUES
 
 RESULTS, PUBLISHED = Path("results"), Path("docs/results")
+MOST_SEEDS = 1000
 Planned = tuple[Change, int, tuple[str, ...]]  # an experiment: settings that it changes, random seed, steps it scores
 
 
@@ -78,12 +81,12 @@ def project() -> str:
 
 def ended() -> set[str]:
     """Names of the finished experiments that DVC holds."""
-    return set(_dvc("exp", "list", "--name-only", "--all-commits").split())
+    return set(run_dvc("exp", "list", "--name-only", "--all-commits").split())
 
 
 def waiting() -> dict[str, str]:
     """State of each task in DVC's queue, by name; Dead is a task in the state Running whose worker was killed."""
-    status = _dvc("queue", "status")
+    status = run_dvc("queue", "status")
     rows = [line.split() for line in status.splitlines()]
     dead = {"Running": "Dead"} if "Worker status: 0 active" in status else {}
     return {row[1]: dead.get(row[-1], row[-1]) for row in rows if len(row) > 2}
@@ -101,17 +104,13 @@ def run_missing(wanted: dict[str, list[str]]) -> None:
     missing = {name: arguments for name, arguments in wanted.items() if name not in known}
     for name, arguments in missing.items():
         if tasks.get(name) == "Dead":  # DVC would wait for it forever; after `kill` its state is Failed
-            _dvc("queue", "kill", name)
+            run_dvc("queue", "kill", name)
         if tasks.get(name) in ("Failed", "Dead"):
-            _dvc("queue", "remove", name)
+            run_dvc("queue", "remove", name)
         if tasks.get(name) not in ("Queued", "Running"):
-            _dvc("exp", "run", "--queue", "--name", name, *arguments)
+            run_dvc("exp", "run", "--queue", "--name", name, *arguments)
     if missing:
-        subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", "1"], check=True)
-
-
-def _dvc(*arguments: str) -> str:
-    return subprocess.run(["dvc", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+        subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", "1"], check=True)
 
 
 def measured(change: Change, scored: tuple[str, ...], seeds: list[int], known: set[str]) -> dict[int, Metrics]:
@@ -167,7 +166,10 @@ def random_seeds(text: str) -> list[int]:
     for part in text.split(","):
         if (numbers := re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)) is None:
             raise UserError(f"--seeds {text}: write numbers with commas between, or a range, such as 0-2")
-        found += range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        if last - first >= MOST_SEEDS:
+            raise UserError(f"--seeds {text}: more than {MOST_SEEDS} seeds; write a smaller range, such as 0-2")
+        found += range(first, last + 1)
     if not found or len(set(found)) < len(found):
         raise UserError(f"--seeds {text}: names no seed, or one twice; write each once, such as 0,1,2")
     return found

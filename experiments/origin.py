@@ -4,11 +4,13 @@ import csv
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.report.provenance import commit
 
@@ -35,9 +37,16 @@ def machine() -> str:
 
 def changed_since_run(*targets: str) -> str:
     """What `dvc status` says of the targets, or of all stages, and of what they need; empty if all is up to date."""
-    command = ["dvc", "status", *(["--with-deps", *targets] if targets else [])]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    said = run_dvc("status", *(["--with-deps", *targets] if targets else [])).strip()
     return "" if said == UP_TO_DATE else said
+
+
+def run_dvc(*arguments: str) -> str:
+    """What DVC prints. Raises UserError with its own message if it fails."""
+    ended = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
+    if ended.returncode:
+        raise UserError(f"dvc {' '.join(arguments)}: {ended.stderr.strip() or ended.stdout.strip()}")
+    return ended.stdout
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -31,9 +31,12 @@ def main(
         typer.Option("--ids", metavar="LIST", help="Image ids, a line each, of integer keys or of a matrix's rows."),
     ] = None,
     background: Annotated[
-        Background, typer.Option("--background", help="Where a further column is.")
+        Background,
+        typer.Option("--background", help="If the array has a column more than --classes: where the background is."),
     ] = Background.auto,
 ) -> None:
+    if target.exists():
+        raise UserError(f"{target}: is there already; name a new file, or remove this one")
     names = [name.strip() for name in classes.split(",")]
     if len(set(names)) < len(names) or not all(names) or ";" in classes:
         raise UserError(f"--classes {classes}: name each class once, with a comma between them and no `;` inside")

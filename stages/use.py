@@ -21,9 +21,9 @@ from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
 
 def main(
     folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of your photographs.")],
-    profile: Annotated[str, typer.Option("--profile", help="Settings for them; scenes if labels name all.")] = (
-        "photographs"
-    ),
+    profile: Annotated[
+        str, typer.Option("--profile", help="Settings to use; scenes if grass and sky are labels too.")
+    ] = ("photographs"),
     yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
     params: Params = PARAMS,
 ) -> None:
@@ -57,6 +57,8 @@ def main(
     for change in changes:
         if config.data.source != "toy" or change.startswith("data."):  # else they replace the settings of the toy
             print(change)
+    if not yes and not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask in; add --yes, which writes params.yaml")
     if not yes and not typer.confirm(f"Write this and the profile {profile} into {params}?"):
         print("nothing was written")
         return

@@ -170,3 +170,14 @@ def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("cpal.files.shutil.rmtree", refused)
     with pytest.raises(OSError, match="denied"):
         remove(tmp_path)
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real/params.yaml", tmp_path / "params.yaml"
+    target.write_text("old")
+    link.symlink_to(target)
+    with whole_file(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert [path.name for path in target.parent.iterdir()] == ["params.yaml"]

@@ -15,7 +15,8 @@ from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.labels.list_files import NO_LIST, ListedSplits, splits_of_lists
 from cpal.sources.labels.negatives import plain
-from cpal.sources.labels.read import labels_from_files
+from cpal.sources.labels.read import labels_from_files, usual_splits
+from cpal.sources.labels.split_folders import FOLDERS_TOLD, splits_of_folders
 from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
@@ -38,7 +39,11 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     lists = splits_of_lists(root, settings, list(files), problems)
     masks = mask_files(root, settings, files, problems, lists.masks if lists else {})
     if settings.labels == "masks":
-        labels = ImageLabels(_names_of_masks(masks, mask_classes, problems, colors))
+        named = _names_of_masks(masks, mask_classes, problems, colors)
+        folders = splits_of_folders(named)
+        labels = ImageLabels(
+            named, usual_splits(folders, settings) if folders else None, FOLDERS_TOLD if folders else ""
+        )
     else:
         labels = labels_from_files(root, settings, list(files), problems)
     if lists is not None:
@@ -50,7 +55,9 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     classes = settings.classes or tuple(sorted(frozenset().union(*names.values())))
     named_by_colors = settings.mask_colors is not None and not mask_classes  # the table could not be read: told above
     known = classes if settings.masks is None or named_by_colors else mask_classes
-    problems += _class_problems(classes, names, known, values=settings.masks is not None and colors is None)
+    problems += _class_problems(
+        classes, names, known, values=settings.masks is not None and colors is None, masks=settings.labels == "masks"
+    )
     parts = _told_parts(told, settings, problems) if told is not None else stratified(names, settings.val_share, seed)
 
     def listed(file: str, part: str) -> ListedImage:
@@ -179,7 +186,10 @@ def _origin(labels: ImageLabels, parts: Mapping[str, Sequence[str]], settings: D
     return LabelOrigin(labels.told, tuple(f"{image} ({split or 'empty'})" for image, split in told), unlisted)
 
 
-def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence[str], *, values: bool) -> list[str]:
+def _class_problems(
+    classes: Sequence[str], names: Names, mask_classes: Sequence[str], *, values: bool, masks: bool
+) -> list[str]:
+    """`values`: pixels of the masks are numbers of classes. `masks`: labels come from the masks."""
     problems = []
     if strange := [name for name in classes if name not in mask_classes]:
         problems.append(
@@ -187,7 +197,12 @@ def _class_problems(classes: Sequence[str], names: Names, mask_classes: Sequence
             "be scored: write both alike, or leave it out by data.classes"
         )
     if names and not classes:
-        problems.append("no image has a label; each needs the names of what it shows")
+        white = (
+            "; in a black and white mask, white (255) is void: name its color in a table data.mask_colors"
+            if masks
+            else ""
+        )
+        problems.append(f"no image has a label; each needs the names of what it shows{white}")
     if values and plain(mask_classes[0] if mask_classes else "").strip("_") == "background":
         problems.append(
             f"data.mask_classes begins with {mask_classes[0]}, but names the values 1, 2, ...: take it out, since 0 is "

@@ -75,7 +75,7 @@ def readings(root: Path, present: dict[str, Any], *, seed: int) -> tuple[list[Re
             settings = DataConfig.model_validate(present | keys)
             listing = list_images(settings, seed=seed)
         except (ValidationError, UserError) as error:
-            failed[_where(keys)] = [_last_line(error)]
+            failed[_where(keys)] = [_reason(error)]
             continue
         if listing.problems:
             failed[_where(keys)] = listing.problems
@@ -116,7 +116,9 @@ def _where(keys: dict[str, Any]) -> str:
     return {"folders": "the names of folders", "xml": "Annotations"}.get(keys["labels"]) or str(keys["labels_file"])
 
 
-def _last_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
     return str(error).strip().splitlines()[-1].strip()
 
 
@@ -165,7 +167,8 @@ def _inner_folder(root: Path, images: str) -> str:
 
 def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     """Keys of `data` to try, the most reliable first."""
-    free: dict[str, Any] = {"root": str(root), "masks": None, "mask_classes": None, "classes": None, "val_share": 0.2}
+    free: dict[str, Any] = {"root": str(root), "classes": None, "val_share": 0.2}
+    free |= dict.fromkeys(("masks", "mask_classes", "mask_suffix", "mask_colors"))
     lists = _list_files(root)
     if (root / "JPEGImages").is_dir():
         yield from _voc_ways(root, free | {"source": "voc", "images": "JPEGImages"}, lists)

@@ -89,7 +89,12 @@ def _name_and_color(line: str, header: Mapping[str, int] | None) -> tuple[str, C
         name = cells[header["name"]]
         return (name, _color(numbers)) if name and all(map(str.isdecimal, numbers)) else None
     found = next((match for form in LINES if (match := form.fullmatch(re.sub(r"[\[\](){}]", "", line)))), None)
-    return (found["name"].strip().strip('"'), _color(re.findall(r"\d+", found["color"]))) if found else None
+    if found is None:
+        return None
+    name = re.sub(r"^\d+\s*[,;\t]\s*", "", found["name"].strip()).strip(
+        '"'
+    )  # a number of the class in front of its name
+    return name, _color(re.findall(r"\d+", found["color"]))
 
 
 def _color(numbers: Sequence[str]) -> Color:

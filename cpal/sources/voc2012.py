@@ -81,8 +81,11 @@ def list_voc2012(settings: DataConfig, *, limit: int | None = None, counts: dict
             lists[name], origin[name] = _train_aug(root, voc)
         elif path.is_file():
             lists[name], origin[name] = _ids(path), str(path)
+    table = settings.labels_file and str((root / settings.labels_file).absolute())  # starts at data.root, as elsewhere
     listing = list_voc(
-        settings.model_copy(update={"root": str(voc)}), limit=limit, lists={n: ids for n, ids in lists.items() if ids}
+        settings.model_copy(update={"root": str(voc), "labels_file": table}),
+        limit=limit,
+        lists={n: ids for n, ids in lists.items() if ids},
     )
     wrong = [
         f"list {name}: {len(ids)} images from {origin[name]}, but it has {counts[name]}; parts of the data set are "

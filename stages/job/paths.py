@@ -42,7 +42,7 @@ OUTPUTS = (
 
 
 def check_root(settings: DataConfig, target: Path) -> None:
-    """Raise UserError if the data set lies in `target` or another result folder, which stages replace or DVC removes.
+    """Raise UserError if the data set holds a result folder, or lies in one, which stages replace or DVC removes.
 
     The message names the path and the cure.
     """
@@ -56,17 +56,24 @@ def check_root(settings: DataConfig, target: Path) -> None:
                     f"data.root: {path} lies in {output}, which results replace; move the data set to a folder of its "
                     "own, such as data/raw/NAME"
                 )
+    for place in (Path(), *OUTPUTS):
+        if place.resolve().is_relative_to(root.resolve()):
+            held = "this project" if place == Path() else place
+            raise UserError(
+                f"data.root: {root} holds {held}, so DVC would take results for photographs; move the data set to a "
+                "folder of its own, such as data/raw/NAME"
+            )
 
 
 def unwatched(settings: DataConfig) -> list[str]:
-    """Notes on masks and labels outside data.root: DVC does not see when they change."""
+    """Notes on masks and labels outside data.root, or behind a link there: DVC does not see when they change."""
     if settings.source == "toy":
         return []
     root = Path(settings.root)
     table = None if settings.labels in ("masks", "folders") else settings.labels_file
     return [
-        f"data.{key}: {name} lies outside data.root, so DVC does not see when it changes; "
+        f"data.{key}: {name} lies outside data.root, or behind a link, so DVC does not see when it changes; "
         "after a change run: dvc repro -f prepare && dvc repro"
         for key, name in (("masks", settings.masks), ("labels_file", table))
-        if name and not Path(os.path.abspath(root / name)).is_relative_to(os.path.abspath(root))
+        if name and not (root / name).resolve().is_relative_to(root.resolve())
     ]

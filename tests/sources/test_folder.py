@@ -307,10 +307,10 @@ def test_what_can_be_wrong_with_a_table(problems: Callable[..., list[str]], root
     table, photos = root / "labels.csv", root / "photos"
     write_table(root, ["a.jpg,cup,train", "a,cup,train", "gone.jpg,cup,train", ",cup,val", "../x.jpg,cup,val"])
     assert problems(classes=["cup", "spoon"]) == [
-        f"{table}, line 5: names no image",
+        f"{table}, line 5: names no image; write the name of the image in each row",
         f"{table}: 2 image(s) that are not below {photos}: gone.jpg, ../x.jpg; correct the names, put the images "
         "there, or take these rows out",
-        f"{table}: image a.jpg twice; with and without its ending is the same",
+        f"{table}: image a.jpg twice, as a.jpg and a; keep one line for it",
         "labels.csv: no image is in the split val (data.val_list); there are: train; let data.val_list name one "
         "of them, in quotes",
         "class spoon: no image of train shows it; take it off data.classes",

@@ -182,6 +182,7 @@ COCO_IDS = ["COCO_train2014_000000000009", "COCO_train2014_000000000025", "COCO_
 
 def converted(source: Path, **options: Any) -> list[str]:
     target = source.with_suffix(".csv")
+    target.unlink(missing_ok=True)
     values: dict[str, Any] = {"classes": "cat,dog", "allow_pickle": True} | options
     import_labels.main(source, target, **values)
     return target.read_text().splitlines()[1:]
@@ -277,3 +278,13 @@ def test_classes_are_names(tmp_path: Path, classes: str) -> None:
 def test_columns_are_vocs_by_default() -> None:
     assert len(CLASSES) == 20
     assert list(CLASSES) == sorted(CLASSES)
+
+
+def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
+    source = save(tmp_path / "labels.npy", {"a": [1, 0], "b": [0, 1]})
+    before = source.read_bytes()
+    for target in (source, tmp_path / "labels.csv"):
+        (tmp_path / "labels.csv").write_text("image,labels\nmine,cat\n")
+        with pytest.raises(UserError, match="is there already"):
+            import_labels.main(source, target, classes="cat,dog", allow_pickle=True)
+    assert source.read_bytes() == before and "mine" in (tmp_path / "labels.csv").read_text()

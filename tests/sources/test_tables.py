@@ -691,7 +691,7 @@ def test_names_with_two_candidates(listed: Callable[..., Listing]) -> None:
     files = ("x/a.jpg", "y/a.jpg", "b.jpg")
     problems = listed("image,labels\na.jpg,cat\nb.jpg,dog\nz/b.png,dog\n", files).problems
     assert "name can mean the files in brackets" in problems[0] and "a.jpg (x/a.jpg, y/a.jpg)" in problems[0]
-    assert "image b.jpg twice; z/b.png means the same file" in problems[1]
+    assert "image b.jpg twice, as b.jpg and z/b.png; keep one line" in problems[1]
 
 
 def test_each_of_many_names_is_found() -> None:
@@ -782,3 +782,95 @@ def test_damaged_files_of_lists_and_of_yolo(data_settings: Callable[..., DataCon
         read += not listing.problems
         (tmp_path / name).write_bytes(texts[name])
     assert 20 < read < 390
+
+
+@pytest.mark.parametrize("header", ["id,Foto,label", "image_id,url,label", "id,name,label"])
+def test_row_numbers_are_no_pictures(listed: Callable[..., Listing], header: str) -> None:
+    """A running number also names 1.jpg to 4.jpg; the names with an ending are the pictures."""
+    files = tuple(f"{n}.jpg" for n in range(1, 5))
+    rows = [f"{5 - n},{n}.jpg,{'cat' if n < 3 else 'dog'}" for n in range(1, 5)]
+    assert shown(listed("\n".join([header, *rows]), files)) == dict(
+        zip(files, ("cat", "cat", "dog", "dog"), strict=True)
+    )
+
+
+def test_folders_that_are_splits(listed: Callable[..., Listing]) -> None:
+    files = ("train/a.jpg", "train/b.jpg", "valid/c.jpg", "valid/d.jpg")
+    listing = listed("image,labels\ntrain/a,cat\ntrain/b,dog\nvalid/c,cat\nvalid/d,dog\n", files)
+    assert {item.image_id: item.split for item in listing.images} == {
+        "train__a": "train",
+        "train__b": "train",
+        "valid__c": "val",
+        "valid__d": "val",
+    }
+    assert "folders are the splits" in listing.origin.told
+
+
+def short_tasks(**more: list[Any]) -> str:
+    """JSON-MIN of four pictures; `more`: the values of further keys."""
+    rows = enumerate(SHOWN)
+    return json.dumps(
+        [{"id": n, "image": f"x/{file}", "lead_time": 2.5} | {key: v[n] for key, v in more.items()} for n, file in rows]
+    )
+
+
+def test_other_text_of_json_min_is_no_label(listed: Callable[..., Listing]) -> None:
+    animals: list[Any] = ["cat", {"choices": ["cat", "dog"]}, "dog", []]
+    camera = ["north", "south", "north", "south"]
+    listing = listed(short_tasks(animal=animals, camera=camera))
+    assert shown(listing) == SHOWN
+    assert "labels from animal (passed over: camera)" in listing.origin.told
+    assert listed(short_tasks(choice=["cat", "cat", "dog", "dog"], camera=camera)).classes == ("cat", "dog")
+    (problem,) = listed(short_tasks(animal=["cat", "cat", "dog", "dog"], camera=camera)).problems
+    assert "the keys animal, camera can each hold the labels" in problem
+
+
+def test_splits_in_other_letters(listed: Callable[..., Listing]) -> None:
+    listing = listed("image,labels,split\na,cat,train\nb,dog,Train\nc,cat,val\nd,dog,VAL\n")
+    assert [item.split for item in listing.images] == ["train", "train", "val", "val"]
+
+
+@pytest.mark.parametrize(("yes", "no"), [("WAHR", "FALSCH"), ("ja", "nein"), ("Oui", "Non"), ("VERDADERO", "FALSO")])
+def test_yes_and_no_of_other_languages(listed: Callable[..., Listing], yes: str, no: str) -> None:
+    assert shown(listed(f"image;cat;dog\na;{yes};{no}\nb;{yes};{yes}\nc;{no};{yes}\nd;{no};{no}\n")) == SHOWN
+
+
+def test_is_valid_holds_yes_or_no(listed: Callable[..., Listing]) -> None:
+    (problem,) = listed("image,labels,is_valid\na,cat,0\nb,dog,valid\nc,cat,1\nd,dog,0\n").problems
+    assert "the column of the split holds 'valid', neither yes nor no" in problem
+
+
+def test_full_width_signs_between_names_are_asked(listed: Callable[..., Listing]) -> None:
+    for sign in "、，；":
+        (problem, *_) = listed(f"image,labels\na,猫\nb,狗\nc,猫{sign}狗\nd,猫\n").problems
+        assert f"猫{sign}狗" in problem and "data.label_separator" in problem
+
+
+@pytest.mark.parametrize("order", [("images", "annotations", "categories"), ("annotations", "images", "categories")])
+def test_coco_of_other_keys(listed: Callable[..., Listing], order: tuple[str, ...]) -> None:
+    """LVIS names an image by its address only; files that were merged have an image twice."""
+    coco = json.loads(json.dumps(COCO))
+    for image in coco["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+    assert shown(listed(json.dumps({key: coco[key] for key in order}))) == SHOWN
+    again = coco["images"][0] | {"id": 99}
+    merged = coco | {
+        "images": [*coco["images"], again],
+        "annotations": [*coco["annotations"], {"id": 9, "image_id": 99, "category_id": 3}],
+    }
+    assert shown(listed(json.dumps(merged))) == SHOWN | {"a.jpg": "cat dog"}
+
+
+def test_images_of_another_form_are_no_coco(listed: Callable[..., Listing]) -> None:
+    entries = [{"file": file, "labels": names.split()} for file, names in SHOWN.items()]
+    assert shown(listed(json.dumps({"images": entries}))) == SHOWN
+    hasty = {"label_classes": [], "images": [{"image_name": "a.jpg", "labels": []}]}
+    assert "Hasty's export, which is not read; export it as COCO" in listed(json.dumps(hasty)).problems[0]
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("gbk", "猫"), ("ISO-8859-1", "Vögel")])
+def test_the_code_page_of_an_xml_file(listed: Callable[..., Listing], encoding: str, name: str) -> None:
+    text = CVAT.replace('encoding="utf-8"', f'encoding="{encoding}"').replace("cat", name)
+    assert listed(text.encode(encoding)).classes == tuple(sorted(("dog", name)))
+    undeclared = CVAT.replace("cat", name).encode(encoding)
+    assert listed(undeclared, label_encoding=encoding).classes == tuple(sorted(("dog", name)))

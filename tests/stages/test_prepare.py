@@ -144,11 +144,27 @@ def test_photographs_among_the_outputs_are_refused(
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("root", ["data/raw", "data", "."])
+@pytest.mark.parametrize("root", ["data", ".", "data/raw/.."])
+@pytest.mark.parametrize("command", [prepare, check])
+def test_a_root_that_holds_the_outputs_is_refused(
+    params: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+    command: Callable[..., None],
+) -> None:
+    """DVC ends with "Same item(s) are defined as both a dependency and an output"."""
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"data\.root: .* holds .*; move the data set to .*data/raw/NAME"):
+        command(params(**FOLDER | {"data.root": root}), workers=1)
+
+
 def test_photographs_beside_the_outputs_are_used(
-    params: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+    params: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    root = "data/raw"
     for name in ("cup/a", "cup/b", "fork/c", "fork/d"):
         Path(root, "mine", name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (80, 80)).save(Path(root, "mine", f"{name}.png"))
@@ -189,7 +205,7 @@ def test_a_table_that_dvc_does_not_watch_is_told(
     command(params(**own), workers=1, out=tmp_path / "out")
     assert "does not see" not in capsys.readouterr().out
     command(params(**own | {"data.labels_file": "../labels.csv"}), workers=1, out=tmp_path / "out")
-    note = "note: data.labels_file: ../labels.csv lies outside data.root, so DVC does not see when it changes; after a"
+    note = "note: data.labels_file: ../labels.csv lies outside data.root, or behind a link, so DVC does not see"
     assert note in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 """A folder as people have it becomes a section `data` that prepare can read, or a question that names the ways."""
 
+import io
 import json
 import re
 import shutil
@@ -17,8 +18,9 @@ from cpal.errors import UserError
 from cpal.settings.config import load_config
 from cpal.sources.dispatch import list_images
 from cpal.sources.import_listing import import_listing
-from stages import use
+from stages import profile, use
 from stages.job.job import Job
+from stages.job.paths import PARAMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -425,3 +427,26 @@ def test_train_and_val_are_no_classes(tmp_path: Path) -> None:
     pictures(*(tmp_path / "mine" / name / f"{name}{n}.jpg" for name in ("train", "val") for n in range(4)))
     with pytest.raises(UserError, match="the labels cannot be read as they are"):
         use.main(tmp_path / "mine", yes=True, params=Path("params.yaml"))
+
+
+def test_masks_of_the_last_data_set_do_not_hide_those_of_this_one(
+    tmp_path: Path,
+) -> None:
+    """The profile msrc leaves data.mask_suffix: _GT, with which no mask of another data set would be found."""
+    profile.main("msrc", PARAMS)
+    mine = tmp_path / "mine"
+    pictures(mine / "a.jpg", mine / "b.jpg", mine / "c.jpg")
+    (mine / "labels.csv").write_text("image,labels\na,cat\nb,dog\nc,cat;dog\n")
+    use.main(mine, yes=True)
+    data = load_config(PARAMS).data
+    assert (data.mask_suffix, data.mask_colors, data.masks) == (None, None, None)
+
+
+def test_without_a_terminal_it_asks_for_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    pictures(mine / "cat/a.jpg", mine / "cat/b.jpg", mine / "dog/c.jpg", mine / "dog/d.jpg")
+    before = PARAMS.read_bytes()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(UserError, match="no terminal to ask in; add --yes"):
+        use.main(mine)
+    assert PARAMS.read_bytes() == before

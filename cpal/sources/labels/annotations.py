@@ -32,7 +32,7 @@ def labels_of_annotations(root: Path, settings: DataConfig, files: Sequence[str]
             lost.append(xml.relative_to(place).as_posix())
             continue
         with noted(problems):
-            found[match.file] = names_of_annotation(xml)
+            found[match.file] = names_of_annotation(xml, settings.label_encoding)
     if lost:
         problems.append(
             f"{place}: {len(lost)} XML file(s) of no image of {images}, or of one that has another: {some(lost)}"

@@ -9,6 +9,7 @@ from cpal.sources.labels.annotations import labels_of_annotations
 from cpal.sources.labels.class_folders import labels_of_folders
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.labels.negatives import without_negatives
+from cpal.sources.labels.split_folders import FOLDERS_TOLD, splits_of_folders
 from cpal.sources.labels.table_files import labels_of_tables
 from cpal.sources.labels.yolo import labels_of_yolo
 from cpal.sources.tables.columns import PARTS, part_of
@@ -25,19 +26,26 @@ def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], pr
         found = labels_of_annotations(root, settings, files, problems)
     else:
         found = labels_of_tables(root, settings, files, problems)
+    if found.splits is None and settings.labels != "yolo" and (folders := splits_of_folders(found.names)):
+        found = replace(found, splits=folders, told="; ".join(filter(None, (found.told, FOLDERS_TOLD))))
     names, told = without_negatives(found.names, settings.negatives, settings.classes, problems)
     number = len(frozenset().union(*names.values()))
     parts = [found.told, told, f"{counted(len(names), 'image')}, {counted(number, 'class', 'classes')}"]
     if none := sum(not found.names[file] for file in names):
         parts.append(f"{none} without a label")
-    splits = None if found.splits is None else _usual_splits(found.splits, settings)
+    splits = None if found.splits is None else usual_splits(found.splits, settings)
     sentence = "; ".join(part for part in parts if part) if names else ""
     sentence = sentence if sentence.isprintable() else ascii(sentence)[1:-1]  # it is printed, and may quote a file
     return replace(found, names=names, splits=splits, told=sentence)
 
 
-def _usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
-    """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`."""
+def usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
+    """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`.
+
+    `Train` and `TRAIN` are always `train`: a table that was put together from several has both.
+    """
+    known = {name.casefold(): name for name in (settings.train_list, settings.val_list)}
+    splits = {file: known.get(split.casefold(), split) for file, split in splits.items()}
     values, meant = set(splits.values()), dict[str, str]()
     for wanted in (settings.train_list, settings.val_list):
         alike = [value for value in values if part_of(value) == part_of(wanted)]

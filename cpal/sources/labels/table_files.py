@@ -1,8 +1,8 @@
 """Labels from a table or from an export of a tool: the rows are matched with the files that they name."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from cpal.settings.access import check_readable
@@ -109,7 +109,8 @@ def _matched(table: Table, places: FileNames, path: Path, images: Path, problems
         if file is None:
             continue
         if file in names:
-            problems.append(f"{path}: image {file} twice; {_why_twice(file, found, row.image)}")
+            spelled = " and ".join(image for image, match in found.items() if match.file == file)
+            problems.append(f"{path}: image {file} twice, as {spelled}; keep one line for it")
         names[file] = row.names
         if row.split is not None:
             splits[file] = row.split
@@ -126,8 +127,3 @@ def _cure(missing: Sequence[str]) -> str:
     if any(re.fullmatch(r"\d[.,]\d+E\+\d+", name) for name in missing):
         return "the spreadsheet has shortened numbers: give this column the format text there, and enter the ids again"
     return "correct the names, put the images there, or take these rows out"
-
-
-def _why_twice(file: str, found: Mapping[str, object], image: str) -> str:
-    same = str(PurePosixPath(file).with_suffix("")) in found and file in found
-    return "with and without its ending is the same" if same else f"{image} means the same file as another name"

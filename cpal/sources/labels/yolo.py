@@ -6,6 +6,7 @@ and a.txt beside a.jpg (labelImg, darknet). The names of the classes are in data
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -18,8 +19,8 @@ from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
+from cpal.sources.labels.split_folders import FOLDERS_TOLD, splits_of_folders
 from cpal.sources.problems import noted, some
-from cpal.sources.tables.columns import PARTS
 from cpal.sources.tables.file_names import FileNames, cleaned
 from cpal.sources.tables.rows import counted
 from cpal.sources.tables.text import MISSING, read_text
@@ -50,7 +51,7 @@ def labels_of_yolo(root: Path, settings: DataConfig, files: Sequence[str], probl
     """
     assert settings.labels_file is not None, "the settings demand labels_file with these labels"
     with noted(problems):
-        config = read_config(root / settings.labels_file)
+        config = read_config(root / settings.labels_file, settings.label_encoding)
         places = {file: _label_file(root, settings.images, file) for file in files}
         there = {file: path for file, path in places.items() if path.is_file()}
         if not there:
@@ -72,12 +73,16 @@ def labels_of_yolo(root: Path, settings: DataConfig, files: Sequence[str], probl
 # The names of the classes
 
 
-def read_config(path: Path) -> YoloConfig:
+def read_config(path: Path, encoding: str | None = None) -> YoloConfig:
     """Names and splits. Raises UserError for a file that is damaged or names no classes."""
     check_readable(path, missing=MISSING)
-    text, _ = read_text(path, None)
+    text, _ = read_text(path, encoding)
     if path.suffix.lower() not in (".yaml", ".yml"):
         lines = [line.strip() for line in text.strip().split("\n")]
+        if told := [line for line in lines if re.match(r"(classes|names|train|valid|backup)\s*=", line)]:
+            raise UserError(
+                f"{path}: {told[0]!r} is a setting of darknet and no class; name obj.names, which lists them"
+            )
         return YoloConfig(
             path, _checked_names({n: line for n, line in enumerate(lines)}, path), {}, "", keypoints=False
         )
@@ -206,7 +211,8 @@ def _splits(
     """Split of each image by data.yaml, else by folders such as train and val; None if there is neither."""
     told = {part: entries for part, entries in config.parts.items() if entries}
     if not {"train", "val"} <= told.keys():
-        return _splits_of_folders(files)
+        folders = splits_of_folders(files)
+        return folders, FOLDERS_TOLD if folders else ""
     members = {part: _members(root, settings, files, config, part, problems) for part in told}
     if members["train"] == members["val"]:
         return None, "train and val name the same images, so that data.val_share holds images out"
@@ -217,13 +223,6 @@ def _splits(
     return {file: splits.get(file, "in no split") for file in files}, (
         f"splits of {config.path.name}" + (f", {counted(left, 'image')} in none left out" if left else "")
     )
-
-
-def _splits_of_folders(files: Sequence[str]) -> tuple[dict[str, str] | None, str]:
-    found = {file: [part for part in PurePosixPath(file).parts[:-1] if part.casefold() in PARTS] for file in files}
-    if not all(found.values()) or len({parts[0] for parts in found.values()}) < 2:
-        return None, ""
-    return {file: parts[0] for file, parts in found.items()}, "folders are the splits"
 
 
 def _members(

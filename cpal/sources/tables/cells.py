@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from cpal.sources.tables.grid import Cell, cell_of_json
 
 SIGNS = (";", ",", "|", "\n")
-DOUBTFUL = re.compile(r"\s*[/+&:_]\s*|\s+(?:and|und|et|y|e|og|och|en)\s+")  # between names, or in a name
+DOUBTFUL = re.compile(r"\s*[/+&:_、，；]\s*|\s+(?:and|und|et|y|e|og|och|en)\s+")  # between names, or in a name
 LIST = re.compile(r"^[\[({]\s*(.*?)\s*,?\s*[\])}]$", re.DOTALL)
 QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 SET = "data.label_separator"

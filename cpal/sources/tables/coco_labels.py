@@ -21,7 +21,10 @@ def read_coco_labels(path: Path) -> Table:
     """
     images: dict[str, str] = {}
     for entry in _entries(path, "images"):
-        name, number = entry.get("file_name"), _id(entry.get("id"))
+        name, number = (
+            entry.get("file_name") or entry.get("coco_url"),
+            _id(entry.get("id")),
+        )  # LVIS has the address only
         if not isinstance(name, str) or not name.strip() or number is None or number in images:
             raise _wrong(path, f"image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
         images[number] = name
@@ -43,7 +46,10 @@ def read_coco_labels(path: Path) -> Table:
         told += f", not used by any annotation: {', '.join(unused[:3])}{', ...' * (len(unused) > 3)}"
     if twice:
         told += f"; categories of one name are joined: {', '.join(twice[:3])}"
-    return Table(tuple(Row(images[number], frozenset(names)) for number, names in shown.items()), told)
+    joined: dict[str, set[str]] = {}
+    for number, found in shown.items():  # files that were merged have an id for each of their entries of an image
+        joined.setdefault(images[number], set()).update(found)
+    return Table(tuple(Row(name, frozenset(found)) for name, found in joined.items()), told)
 
 
 def _categories(path: Path) -> tuple[dict[str, str], list[str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpal.errors import UserError
+from cpal.sources.tables.file_names import ENDING
 from cpal.sources.tables.grid import SAMPLE, Cell, Grid
 from cpal.sources.tables.rows import counted
 
@@ -29,7 +30,11 @@ ABOUT = (  # the image, the box, or who labeled it
 ).split()
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 PARTS = tuple(name for names in SPLITS.values() for name in names)
-YES, NO = ("1", "1.0", "true", "yes", "x", "t", "y"), ("0", "0.0", "false", "no", "", "f", "n", "-1", "-1.0")
+YES = "1 1.0 true yes x t y wahr ja j vrai oui verdadero verdadeiro sí si sim vero waar prawda tak".split()
+NO = [
+    "",
+    *"0 0.0 false no f n -1 -1.0 falsch nein faux non falso não nao onwaar nee fałsz nie".split(),
+]  # as Excel writes
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,11 @@ def find_columns(grid: Grid, named: Callable[[Cell], bool], path: Path) -> Colum
         raise UserError(f"{path}: holds no table of labels; {_cure()}")
     header = list(grid.rows[0]) + [""] * (width - len(grid.rows[0]))
     sample = [row + [""] * (width - len(row)) for row in grid.rows[1:SAMPLE]]
-    hits = [sum(named(row[n]) for row in sample[: 4 + 5000 // width]) for n in range(width)]
-    image = _image_column(header, hits, path)
+    cells = [[row[n] for row in sample[: 4 + 5000 // width]] for n in range(width)]
+    hits = [sum(map(named, column)) for column in cells]
+    # A row's number also names a picture where pictures are called 1.jpg, 2.jpg; `1.jpg` can mean nothing else.
+    endings = [sum(bool(ENDING.search(str(cell))) for cell in column) for column in cells]
+    image = _image_column(header, hits, endings, path)
     headed = is_header(header) or not named(header[image])
     if not headed:
         sample.insert(0, header)
@@ -106,8 +114,11 @@ def _cure() -> str:
     return "write a first line image,labels or image,labels,split, and one line for each image"
 
 
-def _image_column(header: Sequence[Cell], hits: Sequence[int], path: Path) -> int:
-    """The column with most cells that name pictures. The header's word decides between equal columns."""
+def _image_column(header: Sequence[Cell], hits: Sequence[int], endings: Sequence[int], path: Path) -> int:
+    """The column with most cells that name pictures (`hits`).
+
+    Of equal columns, the one with most cells that end as a file's name does, then the one with the header's best word.
+    """
     words = [word(cell) for cell in header]
     rank = {one: n for n, one in enumerate(IMAGE)}
     best = max(hits)
@@ -116,7 +127,7 @@ def _image_column(header: Sequence[Cell], hits: Sequence[int], path: Path) -> in
         places = [0]
     if not places:
         raise UserError(f"{path}: no column names the images; {_cure()}")
-    return min(places, key=lambda n: (rank.get(words[n], len(rank)), not words[n], n))
+    return min(places, key=lambda n: (-endings[n], rank.get(words[n], len(rank)), not words[n], n))
 
 
 def _is_index(cells: Sequence[Cell]) -> bool:

@@ -44,7 +44,7 @@ def _full_rows(grid: Grid, columns: Columns, path: Path, problems: list[str]) ->
             wanted = ",".join(map(str, grid.rows[0][:width]))
             problems.append(f"{path}, line {line}: {len(row)} columns; write {wanted[:80]} with ; between class names")
         elif not cells[columns.image]:
-            problems.append(f"{path}, line {line}: names no image")
+            problems.append(f"{path}, line {line}: names no image; write the name of the image in each row")
         elif isinstance(cells[columns.image], str):
             rows.append((line, cells))
         else:
@@ -58,10 +58,12 @@ def _trimmed(row: Sequence[Cell]) -> list[Cell]:
     return list(row[:end])
 
 
-def _split(cells: Sequence[Cell], columns: Columns) -> str | None:
+def _split(cells: Sequence[Cell], columns: Columns, path: Path) -> str | None:
     if columns.split is None:
         return None
     cell = str(cells[columns.split])
+    if columns.asked and cell.lower() not in {*YES, *NO}:
+        raise UserError(f"{path}: the column of the split holds {cell[:40]!r}, neither yes nor no; write 1 or 0")
     return cell if not columns.asked else columns.asked if cell.lower() in YES else "train"
 
 
@@ -84,7 +86,7 @@ def _column_a_class(
         Row(
             str(cells[columns.image]),
             frozenset(header[n] for n in columns.classes if shows(str(cells[n]))),
-            _split(cells, columns),
+            _split(cells, columns, path),
         )
         for _, cells in rows
     ]
@@ -122,7 +124,7 @@ def _rows_of_names(
     each = len(columns.labels)
     together = [frozenset[str]().union(*names[n * each : n * each + each]) for n in range(len(rows))]
     found = [
-        Row(str(row[columns.image]), shown if sure else frozenset(), _split(row, columns))
+        Row(str(row[columns.image]), shown if sure else frozenset(), _split(row, columns, path))
         for (_, row), shown, sure in zip(rows, together, kept, strict=True)
     ]
     counts = Counter(row.image for row in found)

@@ -24,7 +24,7 @@ from cpal.sources.tables.tasks import is_short_task, is_task, read_short_tasks, 
 from cpal.sources.tables.text import read_text
 from cpal.sources.tables.via_labels import is_via_json, read_via_json
 
-COCO = {"images", "annotations", "categories"}
+COCO = {"images": {"id"}, "annotations": {"image_id"}, "categories": {"id", "name"}}  # keys of an entry of each list
 Named = Callable[[str], bool]
 
 
@@ -34,7 +34,7 @@ def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -
     Raises UserError for a file that is damaged or has another form.
     """
     try:
-        if _first_key(path) in COCO:
+        if _is_coco(path):
             return read_coco_labels(path)
         text, _ = read_text(path, reading.encoding)
         content = (
@@ -49,20 +49,26 @@ def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -
     return _of_list(content, path, reading, named, problems)
 
 
-def _first_key(path: Path) -> str:
-    """The first key of COCO that holds a list in the outer object, else empty. Of a COCO file, the start is read."""
+def _is_coco(path: Path) -> bool:
+    """Whether the outer object has a list of COCO, by the keys of its first entry. Only the file's start is read."""
     with path.open("rb") as stream:
         if stream.read(3) != b"\xef\xbb\xbf":
             stream.seek(0)
+        keys = set[str]()
         try:
-            for prefix, event, _ in ijson.parse(stream):
+            for prefix, event, value in ijson.parse(stream):
                 if prefix == "" and event not in ("start_map", "map_key"):
-                    return ""
-                if prefix in COCO and event == "start_array":  # Datumaro has an object `categories`
-                    return prefix
+                    return False
+                outer, _, inner = prefix.partition(".")
+                if outer not in COCO or not inner and event != "end_array":
+                    continue
+                if (inner, event) == ("item", "map_key"):
+                    keys.add(value)
+                elif event in ("end_map", "end_array") and inner in ("", "item"):
+                    return COCO[outer] <= keys or not keys  # an empty list: the reader of COCO says what is missing
         except ijson.JSONError:  # lines of JSON, another code page, or damage: told by who reads it whole
-            return ""
-    return ""
+            return False
+    return False
 
 
 def _is_lines(text: str) -> bool:
@@ -111,13 +117,13 @@ def _of_object(content: dict[str, Any], path: Path, reading: Reading, named: Nam
         return _of_mapping(labels, classes, path, "FiftyOne's labels.json")
     if is_header(list(content)):  # a single record
         return _of_list([content], path, reading, named, problems)
+    for key in ("data", "images", "items", "rows"):
+        if isinstance(held := content.get(key), list) and held and isinstance(held[0], dict):
+            return _of_list(held, path, reading, named, problems)
     if content and all(isinstance(value, str | list) for value in content.values()):
         return _of_mapping(_by_image(content, named), None, path, "JSON, names by image")
     if content and all(isinstance(value, dict) for value in content.values()) and any(map(named, list(content)[:9])):
         return _of_list([{"image": key} | value for key, value in content.items()], path, reading, named, problems)
-    for key in ("data", "images", "items", "rows"):
-        if isinstance(content.get(key), list):
-            return _of_list(content[key], path, reading, named, problems)
     raise UserError(
         f"{path}: JSON of an unknown form (its keys: {', '.join(map(str, list(content)[:6]))}); take COCO's, Label "
         "Studio's, FiftyOne's, or write a table image,labels"

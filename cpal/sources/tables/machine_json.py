@@ -13,6 +13,8 @@ OTHER_TOOLS = (  # keys of a file that is not read: its tool, and the cure
     ({"classes", "tags"}, "Supervisely's list of classes", "export the project as COCO or Pascal VOC"),
     ({"asset", "regions"}, "VoTT's file of one image", "export as CSV in VoTT"),
     ({"assets", "tags"}, "VoTT's project", "export as CSV in VoTT"),
+    ({"item", "annotations"}, "Darwin's file of one image", "export the data set as COCO in V7"),
+    ({"label_classes", "images"}, "Hasty's export", "export it as COCO"),
     ({"data_row", "projects"}, "Labelbox's export", "convert it to COCO"),
 )
 

@@ -27,7 +27,7 @@ def read_table(path: Path, reading: Reading, named: Callable[[str], bool], probl
         marks = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "ignore")
         mark = marks.removeprefix("\xef\xbb\xbf").strip()[:2]
         if mark[:1] == "<":
-            return read_cvat(path)
+            return read_cvat(path, reading.encoding)
         if mark[:1] == "{" or mark[:1] == "[" and mark != "['":
             return read_json(path, reading, named, problems)
         text, encoding = read_text(path, reading.encoding)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cpal.errors import UserError
+from cpal.sources.tables.columns import LABELS, word
 from cpal.sources.tables.rows import Row, Table, counted
 
 ABOUT = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "meta", "inner_id", "agreement"}
@@ -45,16 +47,39 @@ def read_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str
 
 def read_short_tasks(entries: Sequence[dict[str, Any]], path: Path, problems: list[str]) -> Table:
     """Labels from JSON-MIN, which has an entry for each annotation."""
+    keys, others = _label_keys(entries, path)
     answers: dict[str, list[frozenset[str]]] = {}
     for entry in entries:
         name = picture_of(entry)
         if name is None:
             problems.append(f"{path}: task {entry.get('id')!r} names no image; take it out")
             continue
-        shown = [_names(value) for key, value in entry.items() if key not in ABOUT and value != entry.get(_key(entry))]
-        answers.setdefault(name, []).append(frozenset[str]().union(*shown))
+        answers.setdefault(name, []).append(frozenset[str]().union(*(_names(entry.get(key)) for key in keys)))
     rows = [row for name, given in answers.items() for row in _agreed(name, given, path, problems)]
-    return Table(tuple(rows), f"Label Studio's JSON-MIN, {counted(len(rows), 'labeled task')}")
+    told = f"Label Studio's JSON-MIN, {counted(len(rows), 'labeled task')}, labels from {', '.join(keys) or 'no key'}"
+    return Table(tuple(rows), told + (f" (passed over: {', '.join(others)})" if others else ""))
+
+
+def _label_keys(entries: Sequence[dict[str, Any]], path: Path) -> tuple[list[str], list[str]]:
+    """The keys that hold labels, and other keys with text.
+
+    JSON-MIN also copies the task's own data, such as the name of a camera, and typed remarks. Lists and objects of
+    names are labels; so is text under a usual word for labels, or under the only key with text.
+    Raises UserError if several keys with text can be the labels.
+    """
+    texts, sure = dict[str, None](), dict[str, None]()
+    for entry in entries:
+        for key, value in entry.items():
+            if key not in ABOUT and key != _key(entry) and _names(value):
+                (texts if isinstance(value, str) else sure)[key] = None
+    labels = [*sure, *(key for key in texts if key not in sure and word(key) in LABELS)]
+    others = [key for key in texts if key not in labels]
+    if labels or len(others) < 2:
+        return labels or others, others if labels else []
+    raise UserError(
+        f"{path}: the keys {', '.join(others)} can each hold the labels: JSON-MIN does not tell choices from other "
+        "text; export as JSON"
+    )
 
 
 def _agreed(name: str, answers: Sequence[frozenset[str]], path: Path, problems: list[str]) -> list[Row]:

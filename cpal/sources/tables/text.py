@@ -108,5 +108,5 @@ def _western(data: bytes, name: str) -> str | None:
 
 def _word(text: str) -> str:
     """The first word that holds a letter beyond ASCII."""
-    found = re.search(r"[^\s,;|\t\"]*[^\x00-\x7f][^\s,;|\t\"]*", text)
+    found = re.search(r"[^\s,;|\t\"<>]*[^\x00-\x7f][^\s,;|\t\"<>]*", text)
     return found[0][:30] if found else text[:30]
