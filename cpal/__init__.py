@@ -25,14 +25,14 @@ paper                     here
 M, M_n, M_b               cam, `method.cam.normalize`, `method.cam.with_background`
 y                         image_label, multi-hot (B, N)
 z = v(f)                  features, `method.learner.ContextPrototypeLearner.embed`
-P^I_n                     instance_prototype, `method.prototypes.instance_prototypes`
-C                         support_bank, `method.prototypes.SupportBank`
-p_i, N_p                  context_prototype, cpal.num_prototypes
+P^I_n                     `Instances.prototypes`, `method.prototypes.instance_prototypes`
+C                         `ContextPrototypeLearner.bank`, `method.prototypes.SupportBank`
+p_i, N_p                  `ContextPrototypeLearner.context`, cpal.num_prototypes
 w_i                       positiveness, `method.prototypes.positiveness`
 soft neighbours, K        `method.prototypes.soft_neighbors`, cpal.topk
 delta_n                   alignment_shift, `method.prototypes.alignment_shift`
 PACAM, M tilde            pacam, `method.prototypes.prototype_aware_cam`
-L_BCE, L_Self             classification_loss, self_loss
+L_BCE, L_Self             loss_classification, loss_self
 tau                       cpal.mask_threshold
 (ours)                    taught, `method.taught_cam.TaughtCam`, `method.teach_cam.teach_cam`
 """

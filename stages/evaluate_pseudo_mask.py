@@ -29,7 +29,7 @@ def main(job: Job) -> None:
     free = describe_masks(job.train, label, num_foreground=dataset.num_foreground, workers=job.workers, other=refined)
     scored = dataset.scored("train", job.limit)
     metrics, rows, details = score_step(dataset, scored, label, workers=job.workers, void=True)
-    if scored and is_walk(AFFINITY, scored[0]) and not read_walk(AFFINITY, scored[0]).background_walked:
+    if metrics and is_walk(AFFINITY, scored[0]) and not read_walk(AFFINITY, scored[0]).background_walked:
         details["walk"] = score_walk(
             dataset,
             scored,

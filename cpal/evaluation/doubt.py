@@ -138,7 +138,9 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
 def doubt_image(
     signals: Mapping[int, Values], predicted: np.ndarray | None, names: Sequence[str]
 ) -> tuple[float, list[str]]:
-    """How doubtful an image's result is, 0 to 100, and why, the worst first; 0 for an image without labels.
+    """How doubtful an image's result is, 0 to 100, and why, the worst first.
+
+    Without labels, only what the model sees counts.
 
     `signals` as of `class_signals`, by label; `predicted` (K,) are the pixels that the model gives each mask value.
     """

@@ -1,4 +1,4 @@
-"""Confusion matrix -> IoU. No other module has the formula. mIoU is in percent; void ground truth is left out."""
+"""Confusion matrix -> IoU. All mIoU are computed here, in percent; void ground truth is left out."""
 
 from typing import Any
 

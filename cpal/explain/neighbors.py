@@ -71,6 +71,7 @@ def fitted(classifier: Classifier, former: Former, origins: Origins) -> Fitted:
     assert learner is not None
     learner.context.copy_(former.context)
     learner.valid.copy_(former.valid)
+    learner.shift.copy_(former.shift)
     return Fitted(classifier, replace(classifier, learner=learner), origins)
 
 

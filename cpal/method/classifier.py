@@ -55,9 +55,9 @@ def weights_meta(settings: HostSection, classes: Sequence[str]) -> dict[str, Any
     return {
         "host": settings.name,
         "backbone": settings.backbone,
-        "output_stride": settings.model_dump().get("output_stride"),
+        "output_stride": getattr(settings, "output_stride", None),
         "classes": list(classes),
-    }
+    } | ({"dilations": list(dilations)} if (dilations := getattr(settings, "dilations", None)) else {})
 
 
 def load_classifier(

@@ -29,8 +29,9 @@ FIGURES = (
 
 def diagnoser(dataset: Dataset, settings: HostSection, limit: int | None = None) -> Diagnose:
     """`diagnose` of some scored training images, evenly spread over the list, at the middle of the training's sizes."""
-    scored, count = dataset.scored("train", limit), settings.diagnosed_images
-    records = scored[:: max(1, len(scored) // max(1, count))][:count]
+    scored = dataset.scored("train", limit)
+    places = np.linspace(0, len(scored) - 1, min(len(scored), settings.diagnosed_images)).round().astype(int)
+    records = [scored[place] for place in places]
     loader = pyramid_loader(
         dataset, records, scales=(1.0,), flip=True, long_side=sum(settings.resize_long) // 2, workers=0
     )

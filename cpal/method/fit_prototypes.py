@@ -14,18 +14,20 @@ from cpal.networks.weights import load_weights, save_weights
 
 
 class Former(nn.Module):
-    """The context prototypes of the pass before, which refined the masks of the instances that the bank holds.
+    """Contexts and shift of the pass before, which refined the masks of the instances that the bank holds.
 
     With them, the pixels behind an instance can be found again. They are empty in the first pass.
     """
 
     context: Tensor
     valid: Tensor
+    shift: Tensor
 
     def __init__(self, learner: ContextPrototypeLearner) -> None:
         super().__init__()
         self.register_buffer("context", learner.context.clone())
         self.register_buffer("valid", learner.valid.clone())
+        self.register_buffer("shift", learner.shift.clone())
 
 
 @torch.no_grad()

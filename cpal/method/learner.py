@@ -134,7 +134,8 @@ class ContextPrototypeLearner(nn.Module):
         mask = mask * inside
         context = P.Context.of(self.context, self.valid)
         step = Instances(z, F.normalize(z, dim=1), context, inside, maps, mask, *self._masked_means(z, mask))
-        for _ in range(settings.refinements if refinements is None else refinements):
+        rounds = settings.refinements if refinements is None else refinements
+        for _ in range(rounds if rounds and self.valid.any() else 0):  # without contexts, nothing would change
             step = self._refined(step, image_label)
         return step
 
@@ -189,11 +190,12 @@ class ContextPrototypeLearner(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, step: Instances, probability: Tensor | None = None) -> None:
-        """Store the batch's instances; in a training those of all ranks, and a running shift (`ema`, Eq. 12) follows.
+        """Store the batch's instances, unshifted.
 
-        Outside a training the shift stays, so that no result depends on the order of the images. The bank keeps the
-        instances unshifted. With settings.min_probability the classes that `probability` (B, N) gives less
-        are left out. Raises ValueError when that setting needs probabilities and there are none.
+        In training mode these are the instances of all ranks, and with `align: ema` the running shift (Eq. 12) is
+        updated. In evaluation mode the shift stays, so that no result depends on the order of the images. With
+        settings.min_probability the classes that `probability` (B, N) gives less are left out. Raises ValueError when
+        that setting needs probabilities and there are none.
         """
         present = step.present
         if self.settings.min_probability:

@@ -145,7 +145,7 @@ def _kmeans_seeds(
     num_classes, length, channels = unit.shape
     centers = unit.new_zeros(num_classes, num_prototypes, channels)
     count = min(num_prototypes, length)
-    draws = torch.cat([torch.rand(num_classes, 1, generator=generator) for _ in range(count)], dim=1).to(unit)
+    draws = torch.rand(count, num_classes, generator=generator).T.to(unit)
     for k in range(num_classes):  # class by class, since the entries of one class fit into the processor's cache
         distance = filled[k].to(unit.dtype)
         for p in range(count):

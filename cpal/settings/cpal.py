@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cpal.errors import UserError
-from cpal.settings.base import Contrast, Few, Natural, Section, Share, Size, Temperature, Weight
+from cpal.settings.base import Contrast, Few, Positive, Section, Share, Size, Temperature, Weight
 from cpal.settings.yaml_files import parse_yaml
 
 
@@ -14,7 +14,7 @@ class CpalSettings(Section):
     """The section `cpal` of params.yaml: settings of the learner. params.yaml explains each key."""
 
     self_weight: Weight
-    self_start_epoch: Natural
+    self_start_epoch: Positive
     features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1, max_length=4)]
     projection: Annotated[int, Field(ge=0, le=4096)]
     mask: Literal["threshold", "structure"]

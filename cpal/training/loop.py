@@ -26,6 +26,7 @@ from cpal.training.checkpoints import Checkpoints, State, newest_checkpoint, res
 from cpal.training.samples import SampleStream, TrainingSamples
 
 CURVE_POINTS = 200  # approximate number of points of a training curve, whatever the number of steps
+FILL = "fill_uninitialized_memory"  # of torch.utils.deterministic: fills each new tensor with NaN, 7 % of a step
 
 
 class _Runner(Runner):
@@ -249,6 +250,7 @@ def train(
         )
     # The Runner has switched it on. On a GPU, NLLLoss, which segmentation needs, would then raise an error.
     torch.use_deterministic_algorithms(run.device.type == "cpu")
+    setattr(torch.utils.deterministic, FILL, False)
     torch.backends.cudnn.benchmark = (
         autotune  # which the Runner switches off; cuDNN stays with deterministic algorithms
     )

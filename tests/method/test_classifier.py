@@ -13,6 +13,7 @@ from cpal.data.dataset import Dataset
 from cpal.data.images import read_image
 from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
+from cpal.explain.neighbors import fitted
 from cpal.hosts.build import build_host
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
 from cpal.method.fit_prototypes import Former, fill_bank, fit_prototypes, load_bank, save_bank
@@ -83,6 +84,20 @@ def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp
             load_classifier(path, tiny_dataset.classes, changed, config.cpal.model_copy(), seed=0, device=CPU)
 
 
+def test_an_amn_of_other_dilations_is_refused(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    """Its tensors have the same shapes."""
+    config = settings(**{"host": "amn", "hosts.amn.weights": "none"})
+    section, path = config.chosen_host, tmp_path / "classifier.safetensors"
+    host = build_host(section, tiny_dataset.classes)
+    learner = build_learner(host, N, config.cpal, seed=0)
+    modules = {"host": host, "projections": learner.projections}
+    save_weights(path, modules, weights_meta(section, tiny_dataset.classes))
+    load_classifier(path, tiny_dataset.classes, section, config.cpal, seed=0, device=CPU)
+    changed = section.model_copy(update={"dilations": (6, 12, 18, 24)})
+    with pytest.raises(UserError, match=r"made with other settings \(dilations\)"):
+        load_classifier(path, tiny_dataset.classes, changed, config.cpal, seed=0, device=CPU)
+
+
 def learner_of(settings: Settings, **keys: object) -> ContextPrototypeLearner:
     return ContextPrototypeLearner(N, [3], settings(**keys).cpal, seed=0).eval()
 
@@ -147,13 +162,15 @@ def test_a_doubtful_class_is_left_out(settings: Settings, tiny_dataset: Dataset)
     assert sum(expected) < sum(1 + len(views.record.labels) for views in loader)
 
 
-@pytest.mark.parametrize("length", [12, 3])
-@pytest.mark.parametrize("least", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("length", "least", "align"),
+    [*((n, p, "instance") for n in (12, 3) for p in (0.0, 0.5)), (12, 0.0, "bank"), (12, 0.0, "ema")],
+)
 def test_each_instance_is_found_again_from_its_image(
-    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, length: int, least: float
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, length: int, least: float, align: str
 ) -> None:
-    """The file names the image of each entry and the contexts that refined it: with them, its pixels' mean is it."""
-    keys = {"cpal.bank_length": length, "cpal.num_prototypes": 2, "cpal.min_probability": least}
+    """The file has what refined each entry, and its image: the mean of the pixels found with both is the entry."""
+    keys = {"cpal.bank_length": length, "cpal.num_prototypes": 2, "cpal.min_probability": least, "cpal.align": align}
     learner, loader = learner_of(settings, **keys), loader_of(tiny_dataset)
     classifier = Classifier(Colors(), N, learner)
     fit_prototypes(classifier, loader)
@@ -162,8 +179,8 @@ def test_each_instance_is_found_again_from_its_image(
     loaded = learner_of(settings, **keys)
     former, origins = load_bank(tmp_path / "bank", loaded, tiny_dataset.classes)
     assert torch.equal(former.context, before.context) and not torch.equal(former.context, loaded.context)
-    loaded.context.copy_(former.context)
-    loaded.valid.copy_(former.valid)
+    found = fitted(Classifier(Colors(), N, loaded), former, origins).filling.learner
+    assert found is not None
     images = {views.record.image_id: views for views in loader}
     for k, ids in enumerate(origins):
         showing = [name for name, views in images.items() if k in (0, *views.record.labels)]
@@ -172,7 +189,7 @@ def test_each_instance_is_found_again_from_its_image(
         for name, entry in zip(ids, loaded.bank.latest(k), strict=True):
             label = classifier.label(images[name].record)
             features, cam, _ = classifier.look(images[name].views[0], label)
-            step = loaded.instances(features, cam, label)
+            step = found.instances(features, cam, label)
             mean = torch.nn.functional.normalize(step.features[0, :, step.mask[0, k] > 0].mean(dim=1), dim=0)
             torch.testing.assert_close(entry, mean, atol=1e-5, rtol=1e-5)
 

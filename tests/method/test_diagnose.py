@@ -174,3 +174,18 @@ def test_training_is_diagnosed_each_epoch_and_after_a_restart(
     assert all(row.keys() == rows[0].keys() for row in rows), "else DVC draws no plot"
     assert all(value is None or math.isfinite(value) for row in rows for value in row.values())
     assert run()[1] == rows, "from the checkpoint"
+
+
+@pytest.mark.parametrize(("images", "wanted"), [(47, 24), (71, 24), (5, 24), (10, 1), (10, 0)])
+def test_diagnosed_images_are_spread_over_the_whole_list(
+    settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, images: int, wanted: int
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr("cpal.method.diagnose.pyramid_loader", lambda _, records, **__: chosen.extend(records))
+    monkeypatch.setattr(Dataset, "scored", lambda *_: list(range(images)))
+    diagnoser(tiny_dataset, settings(**{"hosts.irn.diagnosed_images": wanted}).chosen_host)
+    count = min(images, wanted)
+    assert len(set(chosen)) == count
+    if count > 1:
+        assert (chosen[0], chosen[-1]) == (0, images - 1)
+        assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
@@ -51,6 +54,21 @@ def wide_parameters() -> int:
         total += 2 * before + before * quarter + 2 * quarter + 9 * quarter * half + 2 * half + half * width
         total += before * width
     return total + 2 * 4096
+
+
+@pytest.mark.parametrize("head", ["deeplabv2", "deeplabv3plus"])
+def test_the_loss_is_mmsegmentations(settings: Settings, head: str) -> None:
+    section = settings(**{"segmentation.head": head, "segmentation.weights": "none"}).segmentation
+    decoder = build_segmentor(section, 4).decode_head
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 8, 8, generator=generator)
+    masks = torch.randint(0, 4, (2, 1, 64, 64), generator=generator)
+    masks[:, :, :9] = VOID
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=mask)) for mask in masks]
+    (found,) = decoder.loss_by_feat(logits, samples).values()
+    torch.testing.assert_close(found, BaseDecodeHead.loss_by_feat(decoder, logits, samples)["loss_ce"])
+    enlarged = F.interpolate(logits, size=(64, 64), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(found, F.cross_entropy(enlarged, masks[:, 0], ignore_index=VOID))
 
 
 @pytest.mark.parametrize(
