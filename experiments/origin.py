@@ -13,6 +13,7 @@ from typing import Any
 from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.report.provenance import commit
+from stages.job.cores import available_cores
 
 UP_TO_DATE = "Data and pipelines are up to date."  # of dvc status
 # What changes no measurement: results of the pipeline itself, pages and tests.
@@ -30,9 +31,8 @@ def machine() -> str:
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores} cores, {memory:.0f} GiB, {platform.system()}"
+    return f"{name}, {available_cores()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
 def changed_since_run(*targets: str) -> str:

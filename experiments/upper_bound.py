@@ -52,7 +52,7 @@ def main(
     files = given_files(config.segmentation.weights)
     key = fingerprint("predict_segmentation", settings, {}, files, without=[SEGMENTATION])  # its deps train it, too
     path = RESULTS / "upper_bound.json"
-    done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    done = read_bounds(path)
     found: dict[str, Scores] = done["seeds"] if done.get("settings") == key else {}
     left = [seed for seed in numbers if str(seed) not in found]
     print(outlook(len(numbers), len(left), len(records)), flush=True)
@@ -66,6 +66,17 @@ def main(
         print("The scores in data/metrics are of other settings, data or code: dvc repro evaluate_segmentation")
     page.write_text("\n".join(table({seed: found[str(seed)] for seed in numbers}, own, len(records), config)) + "\n")
     print(f"{page}:\n\n{page.read_text()}")
+
+
+def read_bounds(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote; empty if there is none. Raises UserError if the file is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"settings": content["settings"], "seeds": dict(content["seeds"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it, so that its seeds are trained again") from None
 
 
 def outlook(seeds: int, left: int, images: int) -> str:

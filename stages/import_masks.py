@@ -25,7 +25,7 @@ GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate
 
 def main(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder that the tool exported.")],
-    format: Annotated[Format, typer.Option("--format", help="Its format.")],
+    format: Annotated[Format, typer.Option("--format", help="The tool's format.")],
     only: Annotated[
         Path | None,
         typer.Option("--only", metavar="LIST", help="Import these images alone: a file with an id on each line."),

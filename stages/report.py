@@ -1,4 +1,4 @@
-"""One HTML page of the run with all its images, the two pictures of the README, and the judgement of each class."""
+"""One HTML page of the run with its images, strips.png and samples.png for the docs, the judgement of each class."""
 
 from dataclasses import replace
 from functools import partial

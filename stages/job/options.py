@@ -26,7 +26,7 @@ Limit = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Write here instead of into the outputs of the pipeline."),
+    typer.Option("--out", metavar="DIR", help="Write into this folder, and nothing into the pipeline's outputs."),
 ]
 
 WRITTEN = ".cpal"  # file below --out: names of outputs that stages wrote there, and may replace

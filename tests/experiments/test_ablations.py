@@ -52,6 +52,28 @@ def test_every_row_is_a_valid_setting(table: str, base: str) -> None:
         assert row.score != "taught" or values["taught_cam"]["decay"] > 0, "a row whose map is not made"
 
 
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "figure4"])
+def test_a_projection_is_refused(table: str) -> None:
+    """Rows with self_weight 0 would be invalid settings, found by DVC one after the other."""
+    with pytest.raises(UserError, match="cpal.projection: 192: it learns with L_Self"):
+        tables.rows(table, settings("sipe"))
+
+
+@pytest.mark.parametrize("base", [*BASES, "coco2014"])
+def test_rows_of_table1_are_different_experiments(base: str) -> None:
+    """Without refinements in the settings, the rows "without refinement" would be those above them."""
+    present = settings(base)
+    found = [(row.score, json.dumps(row.change, sort_keys=True)) for row in tables.rows("table1", present)]
+    assert len(set(found)) == len(found)
+    unrefined = [row.name for row in tables.rows("table1", present) if "without refinement" in row.name]
+    assert len(unrefined) == (3 if present["cpal"]["refinements"] else 0)
+
+
+def test_a_huge_range_of_seeds_is_refused() -> None:
+    with pytest.raises(UserError, match="more than 1000 seeds"):
+        ablations.random_seeds("0-99999999")
+
+
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("table", TABLES)
 def test_names_of_a_table_differ(table: str, base: str) -> None:

@@ -76,3 +76,14 @@ def test_without_masks_it_says_so(tiny_dataset: Dataset, monkeypatch: pytest.Mon
     monkeypatch.setattr(upper_bound, "read_dataset", lambda _: bare)
     with pytest.raises(UserError, match="data.masks: .* need ground-truth masks"):
         upper_bound.main()
+
+
+def test_a_damaged_file_of_bounds_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "upper_bound.json"
+    assert upper_bound.read_bounds(path) == {}
+    path.write_text('{"settings": "key", "seeds": {"0": {"mIoU": 60.0}}}')
+    assert upper_bound.read_bounds(path)["seeds"] == {"0": {"mIoU": 60.0}}
+    for text in ("{", "[]", '{"seeds": 3, "settings": "key"}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match="upper_bound.json: damaged .* remove it"):
+            upper_bound.read_bounds(path)
