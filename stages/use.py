@@ -23,7 +23,7 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of your photographs.")],
     profile: Annotated[
         str, typer.Option("--profile", help="Settings to use; scenes if grass and sky are labels too.")
-    ] = ("photographs"),
+    ] = "photographs",
     yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
     params: Params = PARAMS,
 ) -> None:

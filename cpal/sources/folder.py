@@ -41,9 +41,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     if settings.labels == "masks":
         named = _names_of_masks(masks, mask_classes, problems, colors)
         folders = splits_of_folders(named)
-        labels = ImageLabels(
-            named, usual_splits(folders, settings) if folders else None, FOLDERS_TOLD if folders else ""
-        )
+        labels = ImageLabels(named, usual_splits(folders, settings), FOLDERS_TOLD if folders else "")
     else:
         labels = labels_from_files(root, settings, list(files), problems)
     if lists is not None:
@@ -197,12 +195,8 @@ def _class_problems(
             "be scored: write both alike, or leave it out by data.classes"
         )
     if names and not classes:
-        white = (
-            "; in a black and white mask, white (255) is void: name its color in a table data.mask_colors"
-            if masks
-            else ""
-        )
-        problems.append(f"no image has a label; each needs the names of what it shows{white}")
+        white = "; white (255) of a black and white mask is void: name its color in a table data.mask_colors"
+        problems.append("no image has a label; each needs the names of what it shows" + white * masks)
     if values and plain(mask_classes[0] if mask_classes else "").strip("_") == "background":
         problems.append(
             f"data.mask_classes begins with {mask_classes[0]}, but names the values 1, 2, ...: take it out, since 0 is "

@@ -20,6 +20,7 @@ LINES = (  # CVAT's name:r,g,b:parts:actions and name,r,g,b; then r,g,b,name
     re.compile(rf"{NUMBERS}\s*[,;\s]\s*(?P<name>[^\d\s].*)"),
 )
 
+NUMBER = re.compile(r"^\d+\s*[,;\t]\s*")  # of the class, in front of its name
 HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
 HEADER = (  # words of the columns
     ("name", ("name", "class", "label", "class_name", "classname")),
@@ -91,9 +92,7 @@ def _name_and_color(line: str, header: Mapping[str, int] | None) -> tuple[str, C
     found = next((match for form in LINES if (match := form.fullmatch(re.sub(r"[\[\](){}]", "", line)))), None)
     if found is None:
         return None
-    name = re.sub(r"^\d+\s*[,;\t]\s*", "", found["name"].strip()).strip(
-        '"'
-    )  # a number of the class in front of its name
+    name = NUMBER.sub("", found["name"].strip()).strip('"')
     return name, _color(re.findall(r"\d+", found["color"]))
 
 

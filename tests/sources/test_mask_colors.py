@@ -130,3 +130,10 @@ def test_see_through_and_deep_masks_are_refused(tmp_path: Path, table: ColorTabl
     for name, what in {"a.png": "has see-through pixels", "b.png": "mode I;16 does not hold colors"}.items():
         with pytest.raises(UserError, match=f"{name}: {what}"):
             read_values(tmp_path / name, table)
+
+
+@pytest.mark.parametrize("lines", ["1,cat,255,0,0\n2,dog,0,255,0\n", "1;cat;#ff0000\n2;dog;#00ff00\n"])
+def test_a_number_in_front_of_the_name_is_no_part_of_it(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "colors.csv"
+    path.write_text(lines)
+    assert read_color_table(path).names == ("cat", "dog")

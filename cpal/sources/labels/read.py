@@ -33,17 +33,19 @@ def labels_from_files(root: Path, settings: DataConfig, files: Sequence[str], pr
     parts = [found.told, told, f"{counted(len(names), 'image')}, {counted(number, 'class', 'classes')}"]
     if none := sum(not found.names[file] for file in names):
         parts.append(f"{none} without a label")
-    splits = None if found.splits is None else usual_splits(found.splits, settings)
+    splits = usual_splits(found.splits, settings)
     sentence = "; ".join(part for part in parts if part) if names else ""
     sentence = sentence if sentence.isprintable() else ascii(sentence)[1:-1]  # it is printed, and may quote a file
     return replace(found, names=names, splits=splits, told=sentence)
 
 
-def usual_splits(splits: dict[str, str], settings: DataConfig) -> dict[str, str]:
+def usual_splits(splits: dict[str, str] | None, settings: DataConfig) -> dict[str, str] | None:
     """Splits with the names of the settings: `valid` becomes data.val_list's `val` if no image has the split `val`.
 
     `Train` and `TRAIN` are always `train`: a table that was put together from several has both.
     """
+    if splits is None:
+        return None
     known = {name.casefold(): name for name in (settings.train_list, settings.val_list)}
     splits = {file: known.get(split.casefold(), split) for file, split in splits.items()}
     values, meant = set(splits.values()), dict[str, str]()

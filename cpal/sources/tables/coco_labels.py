@@ -21,10 +21,8 @@ def read_coco_labels(path: Path) -> Table:
     """
     images: dict[str, str] = {}
     for entry in _entries(path, "images"):
-        name, number = (
-            entry.get("file_name") or entry.get("coco_url"),
-            _id(entry.get("id")),
-        )  # LVIS has the address only
+        name = entry.get("file_name") or entry.get("coco_url")  # LVIS has the address only
+        number = _id(entry.get("id"))
         if not isinstance(name, str) or not name.strip() or number is None or number in images:
             raise _wrong(path, f"image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
         images[number] = name

@@ -30,11 +30,9 @@ ABOUT = (  # the image, the box, or who labeled it
 ).split()
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 PARTS = tuple(name for names in SPLITS.values() for name in names)
-YES = "1 1.0 true yes x t y wahr ja j vrai oui verdadero verdadeiro sí si sim vero waar prawda tak".split()
-NO = [
-    "",
-    *"0 0.0 false no f n -1 -1.0 falsch nein faux non falso não nao onwaar nee fałsz nie".split(),
-]  # as Excel writes
+# Also as Excel writes them in other languages.
+YES = {*"1 1.0 true yes x t y wahr ja j vrai oui verdadero verdadeiro sí si sim vero waar prawda tak".split()}
+NO = {"", *"0 0.0 false no f n -1 -1.0 falsch nein faux non falso não nao onwaar nee fałsz nie".split()}
 
 
 @dataclass(frozen=True)

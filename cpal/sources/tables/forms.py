@@ -62,7 +62,7 @@ def _split(cells: Sequence[Cell], columns: Columns, path: Path) -> str | None:
     if columns.split is None:
         return None
     cell = str(cells[columns.split])
-    if columns.asked and cell.lower() not in {*YES, *NO}:
+    if columns.asked and cell.lower() not in YES | NO:
         raise UserError(f"{path}: the column of the split holds {cell[:40]!r}, neither yes nor no; write 1 or 0")
     return cell if not columns.asked else columns.asked if cell.lower() in YES else "train"
 
@@ -73,7 +73,7 @@ def _column_a_class(
     """The classes whose column says yes (1, true, x), or whose number is at least the threshold."""
     used = Counter(str(cells[n]).lower() for _, cells in rows for n in columns.classes)
     zero, minus = used.keys() & {"0", "0.0"}, used.keys() & {"-1", "-1.0"}
-    yes_no = used.keys() <= {*YES, *NO} and not (minus and zero) and not ("" in used and zero)
+    yes_no = used.keys() <= YES | NO and not (minus and zero) and not ("" in used and zero)
     if not yes_no and reading.threshold is None:
         raise UserError(_odd_cells(used, [header[n] for n in columns.classes], path))
 
