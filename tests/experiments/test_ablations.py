@@ -69,6 +69,12 @@ def test_rows_of_table1_are_different_experiments(base: str) -> None:
     assert len(unrefined) == (3 if present["cpal"]["refinements"] else 0)
 
 
+def test_the_pages_of_tables_answer_the_same_questions_in_the_docs() -> None:
+    for table, question in results.QUESTIONS.items():
+        text = (ROOT / f"docs/results/{table}.md").read_text(encoding="utf-8")
+        assert f"This page answers: {question}\n" in text
+
+
 def test_a_huge_range_of_seeds_is_refused() -> None:
     with pytest.raises(UserError, match="more than 1000 seeds"):
         ablations.random_seeds("0-99999999")
@@ -242,7 +248,7 @@ def test_a_table_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.
     ]
     path = results.write("table1", found, [0, 1], settings(""), folder=tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "# Table 1: seed mIoU"
+    assert lines[0] == "# Table 1: seed mIoU" and lines[2].startswith("This page answers: how much does each component")
     assert lines[-5:] == [
         "| all | 62.5 | 61.0 ± 1.4 |",
         "| some |  | 58.2 (1 of 2 seeds) |",
