@@ -29,10 +29,10 @@ SEEDED_DATA = {
     "folder": "The random seed also selects the validation images, unless the table of labels has a column `split`.",
 }
 QUESTIONS = {  # that the page of a table answers
-    "table1": "how much does each component of CPAL add to the seeds? Rows I to V follow the paper's Table 1; each adds "
-    "one component.",
-    "table2": "how should the neighbours of an instance be chosen: all, the nearest, or the nearest weighted by their "
-    "positiveness?",
+    "table1": "how much does each component of CPAL add to the seeds? Rows I to V follow the paper's Table 1; each adds"
+    " one component.",
+    "table2": "how should the neighbours of an instance be chosen: all, the nearest, or the nearest weighted by their"
+    " positiveness?",
     "table3": "which metric of the positiveness gives the best seeds?",
     "figure4": "how much do the threshold tau and the length of the support bank matter?",
 }

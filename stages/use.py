@@ -14,7 +14,7 @@ from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
 from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
-from cpal.sources.health.class_findings import TOO_SHORT, short_host, short_segmentation
+from cpal.sources.health.class_findings import ALIKE, TOO_SHORT, alike_names, short_host, short_segmentation
 from stages.job.options import Params, run
 from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
 
@@ -39,6 +39,8 @@ def main(
         for line in failed:
             print(f"not: {line}")
     reading = _chosen(found, failed, root, yes=yes)
+    if alike := alike_names(reading.listing.classes):
+        print(f"{ALIKE}, each a class of its own: {', '.join(alike)}")
     if masks := mask_folders(root):
         print(f"{' and '.join(masks)} may be ground truth: data.masks and data.mask_classes use it for scores")
     values = load_profile(find_profile(PROFILES, profile)) | {"data": reading.keys}

@@ -450,3 +450,11 @@ def test_without_a_terminal_it_asks_for_yes(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match="no terminal to ask in; add --yes"):
         use.main(mine)
     assert PARAMS.read_bytes() == before
+
+
+def test_names_that_differ_in_letters_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine"
+    pictures(mine / "a.jpg", mine / "b.jpg", mine / "c.jpg", mine / "d.jpg")
+    (mine / "labels.csv").write_text("image,labels\na,cat\nb,Cat\nc,cat;dog\nd,dog\n")
+    use.main(mine, yes=True)
+    assert "only in small and capital letters, each a class of its own: Cat = cat" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import combinations, groupby
 from unicodedata import normalize
@@ -20,6 +20,7 @@ UNEVEN = 10  # images of the most frequent class for one of the rarest
 COINCIDENCE = 3  # least number of training images for a finding that two classes are always together
 SHOWN, TOO_SELDOM = 10, 6  # how often the segmentation training should show each image, and below what it is too seldom
 STEPS, TOO_SHORT = 100, 30  # of training; the profiles of photographs make about 130
+ALIKE = "names of classes that differ only in small and capital letters"
 LARGE = 1500  # pixels of the long side; settings in pixels are made for VOC's 500
 
 
@@ -36,14 +37,17 @@ def of_names(listing: Listing, seen: Sequence[CheckedImage], data: DataConfig) -
     text = "classes that data.classes leaves out, with their images"
     yield from found("note", "left_out", text, names, "nothing is learned of them")
     every = sorted({*listing.classes, *counts, *(listing.mask_classes if data.masks is not None else ())})
-    same = groupby(sorted(every, key=_plain), _plain)
-    names = [" = ".join(group) for group in (list(names) for _, names in same) if len(group) > 1]
-    text, cure = "names of classes that differ only in small and capital letters", "each counts as a class of its own"
-    yield from found("warning", "same_name", text, names, cure)
+    yield from found("warning", "same_name", ALIKE, alike_names(every), "each counts as a class of its own")
     if data.labels == "folders":
         names = [name for name in every if name.lower() in {data.train_list, data.val_list, "train", "val", "test"}]
         cure = "data.images must hold one folder a class; images are held out by data.val_share"
         yield from found("warning", "list_names", "class folders that are named as lists are", names, cure)
+
+
+def alike_names(names: Iterable[str]) -> list[str]:
+    """`Cat = cat` for each group of names that differ only in small and capital letters."""
+    groups = (list(group) for _, group in groupby(sorted(sorted(names), key=_plain), _plain))
+    return [" = ".join(group) for group in groups if len(group) > 1]
 
 
 def _plain(name: str) -> str:
