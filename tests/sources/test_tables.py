@@ -874,3 +874,14 @@ def test_the_code_page_of_an_xml_file(listed: Callable[..., Listing], encoding: 
     assert listed(text.encode(encoding)).classes == tuple(sorted(("dog", name)))
     undeclared = CVAT.replace("cat", name).encode(encoding)
     assert listed(undeclared, label_encoding=encoding).classes == tuple(sorted(("dog", name)))
+
+
+@pytest.mark.parametrize("labels", ["csv", "coco"])
+def test_scores_of_coco(listed: Callable[..., Listing], labels: str) -> None:
+    scores = (0.9, 0.8, 0.3, 0.2)
+    scored = [one | {"score": score} for one, score in zip(COCO["annotations"], scores, strict=True)]
+    text = json.dumps(COCO | {"annotations": scored})
+    every, sure = listed(text, labels=labels), listed(text, labels=labels, label_threshold=0.5)
+    assert shown(every) == SHOWN and "4 annotations with a score, all of them labels" in every.origin.told
+    assert shown(sure) == {"a.jpg": "cat", "b.jpg": "cat", "c.jpg": "", "d.jpg": ""}
+    assert "labels from 0.5 on" in sure.origin.told

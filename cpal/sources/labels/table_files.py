@@ -83,7 +83,7 @@ def _of_table(path: Path, settings: DataConfig, files: Sequence[str], images: Pa
     if settings.labels == "coco":
         with noted(problems):
             check_readable(path, missing=MISSING)
-            table = read_coco_labels(path)
+            table = read_coco_labels(path, settings.label_threshold)
     else:
         table = read_table(path, reading_of(settings), named, problems)
     return ImageLabels() if table is None else _matched(table, places, path, images, problems)

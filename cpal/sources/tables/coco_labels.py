@@ -14,8 +14,10 @@ from cpal.errors import UserError
 from cpal.sources.tables.rows import Row, Table, counted
 
 
-def read_coco_labels(path: Path) -> Table:
+def read_coco_labels(path: Path, threshold: float | None = None) -> Table:
     """Every image of the file. An image without annotations shows none of the classes.
+
+    `threshold`: data.label_threshold; an annotation whose `score` is below it, as in results of a model, is no label.
 
     Raises UserError for an entry without name or id, and for annotations of unknown images or categories.
     """
@@ -28,6 +30,7 @@ def read_coco_labels(path: Path) -> Table:
         images[number] = name
     categories, twice = _categories(path)
     shown: dict[str, set[str]] = {number: set() for number in images}
+    scored = 0
     for entry in _entries(path, "annotations"):
         image, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
         where = f"annotation {entry.get('id')!r}"
@@ -35,13 +38,19 @@ def read_coco_labels(path: Path) -> Table:
             raise _wrong(path, f"{where}: no image {entry.get('image_id')!r} in the file")
         if category is None or category not in categories:
             raise _wrong(path, f"{where}: no category {entry.get('category_id')!r} in the file")
-        shown[image].add(categories[category])
+        score = entry.get("score")
+        scored += isinstance(score, int | float)
+        if threshold is None or not isinstance(score, int | float) or score >= threshold:
+            shown[image].add(categories[category])
     if not images:
         raise _wrong(path, "lists no images; it should be a JSON of COCO's form")
     told = f"COCO's JSON; {counted(len(categories), 'category', 'categories')}"
     used = set().union(*shown.values())
     if unused := [name for name in dict.fromkeys(categories.values()) if name not in used]:
         told += f", not used by any annotation: {', '.join(unused[:3])}{', ...' * (len(unused) > 3)}"
+    if scored:
+        told += f"; {counted(scored, 'annotation')} with a score, "
+        told += "all of them labels (data.label_threshold)" if threshold is None else f"labels from {threshold:g} on"
     if twice:
         told += f"; categories of one name are joined: {', '.join(twice[:3])}"
     joined: dict[str, set[str]] = {}

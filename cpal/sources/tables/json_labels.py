@@ -35,7 +35,7 @@ def read_json(path: Path, reading: Reading, named: Named, problems: list[str]) -
     """
     try:
         if _is_coco(path):
-            return read_coco_labels(path)
+            return read_coco_labels(path, reading.threshold)
         text, _ = read_text(path, reading.encoding)
         content = (
             json.loads(text) if not _is_lines(text) else [json.loads(line) for line in text.split("\n") if line.strip()]
