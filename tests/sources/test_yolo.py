@@ -154,3 +154,19 @@ def test_labels_without_images_and_images_without_labels(listed: Callable[..., L
     shutil.rmtree(tmp_path / "mine/labels")
     listing = listed("pictures/{name}.jpg", "elsewhere/{name}.txt", {"data.yaml": "names: [cat]"}, images="pictures")
     assert "no image has a label file; looked for " in listing.problems[0]
+
+
+def test_lines_that_name_no_image_and_a_file_of_darknet(listed: Callable[..., Listing]) -> None:
+    yaml = "train: train.txt\nval: val.txt\nnames: [cat, hot dog, unused]\n"
+    texts = {"data.yaml": yaml, "train.txt": "./images/a.jpg\n./images/gone.jpg\n", "val.txt": "./images/e.jpg\n"}
+    (problem,) = listed("images/{name}.jpg", "labels/{name}.txt", texts).problems
+    assert "train.txt: 1 line(s) name no image, or several: ./images/gone.jpg; correct them" in problem
+    texts |= {
+        "data.yaml": f"{yaml}test: test.txt\n",
+        "train.txt": "./images/a.jpg\n",
+        "test.txt": "./images/gone.jpg\n",
+    }
+    assert not listed("images/{name}.jpg", "labels/{name}.txt", texts).problems
+    texts = {"obj.data": "classes= 2\ntrain  = data/train.txt\nnames = data/obj.names\n"}
+    (problem, *_) = listed("images/{name}.jpg", "labels/{name}.txt", texts).problems
+    assert "'classes= 2' is a setting of darknet and no class; name obj.names" in problem

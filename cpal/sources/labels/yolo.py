@@ -242,8 +242,15 @@ def _members(
             found |= {file for file, path in paths.items() if path.is_relative_to(place.absolute())}
         elif place is not None:
             names = FileNames(files, str(root / settings.images))
-            lines = read_text(place, None)[0].split("\n")
-            found |= {file for line in lines if line.strip() and (file := names.find(line).file) is not None}
+            lines = [line for line in read_text(place, None)[0].split("\n") if line.strip()]
+            named = {line: names.find(line).file for line in lines}
+            lost = [line.strip() for line, file in named.items() if file is None]
+            if lost and part != "test":  # whose images are often not there, as those of COCO's test-dev2017.txt
+                problems.append(
+                    f"{place}: {len(lost)} line(s) name no image, or several: {some(lost)}; correct them, or put the "
+                    "images there"
+                )
+            found |= {file for file in named.values() if file is not None}
     return found
 
 
