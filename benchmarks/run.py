@@ -25,11 +25,11 @@ PAGE = Path(__file__).parent.parent / "docs/results/benchmarks.md"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pydensecrf2", "joblib")
 COMMAND = "python -m benchmarks.run"
 EXPLANATION = (
-    "Both sides of a row run in turns, in one process, or in a new process each time where memory is measured. Seconds",
-    "are medians of all rounds. The value is the median of",
-    "the rounds' ratios: reference / work where the target is a lower bound, else work / reference. The column",
-    "`measured` names the clock: processor time where one thread does the work, and wall time where processes share",
-    "the work or wait. Other load on the machine makes wall time longer, and processor time too, but less.",
+    "Both sides of a row run in turns in one process. A row of memory starts a new process for each measurement.",
+    "Seconds are medians of all rounds. The value is the median of the rounds' ratios: reference / work where the",
+    "target is a lower bound, else work / reference. The column `measured` names the clock: processor time where one",
+    "thread does the work, and wall time where processes share the work or wait. Other load on the machine makes wall",
+    "time longer, and processor time too, but less.",
 )
 GROWTH = ("## How the cost grows", "", "Medians of processor seconds. The cost grows as size ^ exponent.", "")
 EXPONENT = "exponent"  # unit of the rows of the second table, whose reference is the size that grows

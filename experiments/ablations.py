@@ -110,7 +110,9 @@ def run_missing(wanted: dict[str, list[str]]) -> None:
         if tasks.get(name) not in ("Queued", "Running"):
             run_dvc("exp", "run", "--queue", "--name", name, *arguments)
     if missing:
-        subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", "1"], check=True)
+        run = subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", "1"])
+        if run.returncode:
+            raise UserError("dvc exp run: an experiment failed, see DVC's words above; run this command again")
 
 
 def measured(change: Change, scored: tuple[str, ...], seeds: list[int], known: set[str]) -> dict[int, Metrics]:

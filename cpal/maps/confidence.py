@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
-SMALLEST = 1e-12  # smallest divisor; the CRF can choose a class to which the network gives 0
+SMALLEST = 1e-12  # of a divisor: the class that the CRF chooses can have probability 0 in the network
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 

@@ -52,12 +52,15 @@ class Classifier:
 
 def weights_meta(settings: HostSection, classes: Sequence[str]) -> dict[str, Any]:
     """The description of a trained classifier's file, which must agree with the settings that load it."""
-    return {
+    meta = {
         "host": settings.name,
         "backbone": settings.backbone,
         "output_stride": getattr(settings, "output_stride", None),
         "classes": list(classes),
-    } | ({"dilations": list(dilations)} if (dilations := getattr(settings, "dilations", None)) else {})
+    }
+    if dilations := getattr(settings, "dilations", None):  # of AMN; tensors of other dilations have the same shapes
+        meta["dilations"] = list(dilations)
+    return meta
 
 
 def load_classifier(

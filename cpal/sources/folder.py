@@ -15,8 +15,7 @@ from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.labels.list_files import NO_LIST, ListedSplits, splits_of_lists
 from cpal.sources.labels.negatives import plain
-from cpal.sources.labels.read import labels_from_files, usual_splits
-from cpal.sources.labels.split_folders import FOLDERS_TOLD, splits_of_folders
+from cpal.sources.labels.read import labels_from_files, with_splits
 from cpal.sources.listing import LabelOrigin, ListedImage, Listing
 from cpal.sources.mask_colors import ColorTable, read_color_table, voc_colors
 from cpal.sources.mask_files import mask_files, without_masks
@@ -39,9 +38,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     lists = splits_of_lists(root, settings, list(files), problems)
     masks = mask_files(root, settings, files, problems, lists.masks if lists else {})
     if settings.labels == "masks":
-        named = _names_of_masks(masks, mask_classes, problems, colors)
-        folders = splits_of_folders(named)
-        labels = ImageLabels(named, usual_splits(folders, settings), FOLDERS_TOLD if folders else "")
+        labels = with_splits(ImageLabels(_names_of_masks(masks, mask_classes, problems, colors)), settings)
     else:
         labels = labels_from_files(root, settings, list(files), problems)
     if lists is not None:

@@ -226,7 +226,7 @@ def test_what_a_killed_worker_left_is_begun_anew(
         return STATUS.format(active) if arguments == ("queue", "status") else ""
 
     monkeypatch.setattr(ablations, "run_dvc", dvc)
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: None)
+    monkeypatch.setattr("subprocess.run", lambda command: subprocess.CompletedProcess(command, 0))
     for name in ("CPAL_CACHE", "CPAL_FEATURES"):
         monkeypatch.setenv(name, "")  # so that what is set for DVC ends with the test
     ablations.run_missing(

@@ -103,14 +103,17 @@ def _matched(table: Table, places: FileNames, path: Path, images: Path, problems
             f"{path}: {len(unsure)} image(s) whose name can mean the files in brackets; write the path below {images}: "
             f"{some(unsure)}"
         )
+    spelled: dict[str, list[str]] = {}
+    for image, match in found.items():
+        if match.file is not None:
+            spelled.setdefault(match.file, []).append(image)
     names, splits = dict[str, frozenset[str]](), dict[str, str]()
     for row in table.rows:
         file = found[row.image].file
         if file is None:
             continue
         if file in names:
-            spelled = " and ".join(image for image, match in found.items() if match.file == file)
-            problems.append(f"{path}: image {file} twice, as {spelled}; keep one line for it")
+            problems.append(f"{path}: image {file} twice, as {' and '.join(spelled[file])}; keep one line for it")
         names[file] = row.names
         if row.split is not None:
             splits[file] = row.split
@@ -119,7 +122,7 @@ def _matched(table: Table, places: FileNames, path: Path, images: Path, problems
     if other:
         told += f"; {counted(len(other), 'name')} written in another way ({other[0][0]} is {other[0][1]})"
     lost = tuple((row.image, row.split) for row in table.rows if found[row.image].file is None)
-    written = {match.file: image for image, match in found.items() if match.file is not None}
+    written = {file: images[-1] for file, images in spelled.items()}
     return ImageLabels(names, splits if any(row.split is not None for row in table.rows) else None, told, written, lost)
 
 

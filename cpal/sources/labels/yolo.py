@@ -19,7 +19,6 @@ from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
 from cpal.sources.labels.image_labels import ImageLabels
-from cpal.sources.labels.split_folders import FOLDERS_TOLD, splits_of_folders
 from cpal.sources.problems import noted, some
 from cpal.sources.tables.file_names import FileNames, cleaned
 from cpal.sources.tables.rows import counted
@@ -208,11 +207,10 @@ def _numbers_in(path: Path, config: YoloConfig, threshold: float | None) -> set[
 def _splits(
     root: Path, settings: DataConfig, files: Sequence[str], config: YoloConfig, problems: list[str]
 ) -> tuple[dict[str, str] | None, str]:
-    """Split of each image by data.yaml, else by folders such as train and val; None if there is neither."""
+    """Split of each image by data.yaml; None if it tells none."""
     told = {part: entries for part, entries in config.parts.items() if entries}
     if not {"train", "val"} <= told.keys():
-        folders = splits_of_folders(files)
-        return folders, FOLDERS_TOLD if folders else ""
+        return None, ""
     members = {part: _members(root, settings, files, config, part, problems) for part in told}
     if members["train"] == members["val"]:
         return None, "train and val name the same images, so that data.val_share holds images out"

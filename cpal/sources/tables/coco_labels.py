@@ -29,19 +29,20 @@ def read_coco_labels(path: Path, threshold: float | None = None) -> Table:
             raise _wrong(path, f"image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
         images[number] = name
     categories, twice = _categories(path)
-    shown: dict[str, set[str]] = {number: set() for number in images}
+    # Files that were merged have an id for each of their entries of an image.
+    shown: dict[str, set[str]] = {name: set() for name in images.values()}
     scored = 0
     for entry in _entries(path, "annotations"):
         image, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
         where = f"annotation {entry.get('id')!r}"
-        if image is None or image not in shown:
+        if image is None or image not in images:
             raise _wrong(path, f"{where}: no image {entry.get('image_id')!r} in the file")
         if category is None or category not in categories:
             raise _wrong(path, f"{where}: no category {entry.get('category_id')!r} in the file")
         score = entry.get("score")
         scored += isinstance(score, int | float)
         if threshold is None or not isinstance(score, int | float) or score >= threshold:
-            shown[image].add(categories[category])
+            shown[images[image]].add(categories[category])
     if not images:
         raise _wrong(path, "lists no images; it should be a JSON of COCO's form")
     told = f"COCO's JSON; {counted(len(categories), 'category', 'categories')}"
@@ -53,10 +54,7 @@ def read_coco_labels(path: Path, threshold: float | None = None) -> Table:
         told += "all of them labels (data.label_threshold)" if threshold is None else f"labels from {threshold:g} on"
     if twice:
         told += f"; categories of one name are joined: {', '.join(twice[:3])}"
-    joined: dict[str, set[str]] = {}
-    for number, found in shown.items():  # files that were merged have an id for each of their entries of an image
-        joined.setdefault(images[number], set()).update(found)
-    return Table(tuple(Row(name, frozenset(found)) for name, found in joined.items()), told)
+    return Table(tuple(Row(name, frozenset(names)) for name, names in shown.items()), told)
 
 
 def _categories(path: Path) -> tuple[dict[str, str], list[str]]:
