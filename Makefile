@@ -28,7 +28,7 @@ test: setup  ## run the tests that take seconds, one process for each core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-all: setup  ## run the slow tests too: the whole pipeline in a clone
-	$(BIN)/python -m pytest -m "not gpu and not faults"
+	$(BIN)/python -m pytest -m "not faults"
 
 test-faults: setup  ## 2,800 crashes, signals and damaged files, and what came of them; takes 30 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests/faults

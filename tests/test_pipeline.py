@@ -16,10 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
+from safetensors.numpy import load_file
 
+from cpal.data.dataset import read_dataset
+from cpal.data.masks import read_mask
 from cpal.evaluation.score_files import read_scores
+from cpal.maps.cams import read_maps
 from cpal.report.run_files import read_label_scores
 from cpal.settings.profiles import merged, plain_yaml
 
@@ -279,6 +284,34 @@ def test_a_killed_stage_continues_to_the_same_files(clone: Path, stage: str, beg
     call(clone, "git", "clean", "-fdq", "longer.yaml")
     call(clone, "git", "checkout", "--quiet", ".")
     call(clone, "dvc", "checkout", "--quiet", "--force")
+
+
+ON_A_GPU = ("train_cam", "fit_prototypes", "teach_cam", "make_cams", "train_segmentation", "predict_segmentation")
+
+
+@pytest.mark.parametrize("stage", ON_A_GPU)
+def test_on_a_simulated_gpu_a_stage_gives_the_same(clone: Path, tmp_path: Path, stage: str) -> None:
+    second = second_clone(clone, tmp_path / "second")
+    call(second, "dvc", "cache", "dir", "--local", str(clone / ".dvc/cache"))
+    call(second, "dvc", "checkout")
+    call(second, "python", "-m", "tests.simulated_device", stage)
+    (out,) = [name for name in STAGES[stage]["outs"] if isinstance(name, str)]
+    if out.endswith(".safetensors"):
+        found, expected = load_file(second / out), load_file(clone / out)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert np.allclose(found[name], value, rtol=0, atol=2e-3 * max(1.0, np.abs(value).max())), name
+        return
+    dataset = read_dataset(clone / "data/dataset")
+    if stage == "make_cams":
+        for record in dataset.split("train"):
+            found, expected = (read_maps(folder / out, record).maps for folder in (second, clone))
+            assert found.keys() == expected.keys()
+            assert all(np.allclose(found[name], expected[name], atol=2e-3) for name in expected)
+        return
+    masks = sorted((clone / out).rglob("*.png"))
+    same = [np.mean(read_mask(second / path.relative_to(clone)) == read_mask(path)) for path in masks]
+    assert len(masks) >= len(dataset.split("val")) and np.mean(same) > 0.999
 
 
 def content(path: Path) -> dict[str, bytes]:

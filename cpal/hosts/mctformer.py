@@ -71,11 +71,15 @@ class MctformerHost(Host):
     def attend(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """images (B, 3, H, W) -> four stages (B, D, h, w), class tokens (B, N, D), attention (layers, B, L, L).
 
-        L = N class tokens + h * w patches, in this order. Attention is the mean over heads; h and w are rounded up.
+        L = N class tokens + h * w patches, in this order. Attention is the mean over heads. The images are resized to
+        whole patches; h and w are rounded up.
         """
         side = self.patch_embed.patch_size[0]
-        pixels = (images.to(self.mean) - self.mean) / self.std
-        patches = self.patch_embed.proj(F.pad(pixels, (0, -pixels.shape[3] % side, 0, -pixels.shape[2] % side)))
+        whole = tuple(-(-length // side) * side for length in images.shape[2:])
+        pixels = images.to(self.mean)
+        if pixels.shape[2:] != whole:
+            pixels = F.interpolate(pixels, size=whole, mode="bicubic", align_corners=False)
+        patches = self.patch_embed.proj((pixels - self.mean) / self.std)
         batch, _, height, width = patches.shape
         tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = tokens + self.positions(height, width)

@@ -13,6 +13,14 @@ LABELS = {  # data.source -> values of data.labels that it allows
     "coco2014": ("coco",),
     "folder": ("csv", "folders", "coco", "xml", "yolo", "masks"),
 }
+LABEL_KEYS = {  # data.labels -> optional keys that it reads; with a source other than folder only csv reads any
+    "csv": ("labels_file", "label_separator", "label_threshold", "label_encoding"),
+    "coco": ("labels_file", "label_threshold"),
+    "yolo": ("labels_file", "label_threshold", "label_encoding"),
+    "xml": ("labels_file", "label_encoding"),
+    "masks": (),
+    "folders": (),
+}
 
 
 def _code_page(name: str) -> str:
@@ -67,6 +75,12 @@ class DataConfig(Section):
             raise ValueError("labels: masks needs masks, the folder that holds them")
         if self.source != "coco2014" and self.labels in ("csv", "coco", "yolo") and self.labels_file is None:
             raise ValueError(f"labels: {self.labels} needs labels_file, the path of the file")
+        own = LABEL_KEYS[self.labels] if self.source == "folder" or self.labels == "csv" else ()
+        if unread := [key for key in LABEL_KEYS["csv"] if getattr(self, key) is not None and key not in own]:
+            raise ValueError(
+                f"{unread[0]}: source: {self.source} with labels: {self.labels} does not read it; write null, or "
+                "correct labels"
+            )
         if self.negatives and (self.source != "folder" or self.labels == "masks"):
             raise ValueError(
                 "negatives: only source: folder reads them, and not with labels: masks; write negatives: null"
@@ -88,8 +102,11 @@ class DataConfig(Section):
                 "masks needs mask_classes, the class names of the mask values 1, 2, ...; without masks write "
                 "masks: null"
             )
-        if self.source != "folder" and self.mask_suffix is not None:
-            raise ValueError(f"mask_suffix: only masks of source: folder have one; with {self.source} write null")
+        if self.source != "folder" and (self.mask_suffix is not None or self.mask_classes is not None):
+            key = "mask_classes" if self.mask_suffix is None else "mask_suffix"
+            raise ValueError(f"{key}: only source: folder reads it; with source: {self.source} write null")
+        if self.source == "coco2014" and self.mask_colors is not None:
+            raise ValueError("mask_colors: source: coco2014 draws the masks itself; write null")
         if self.source != "folder" and self.mask_colors not in (None, "voc"):
             raise ValueError(f"mask_colors: with source: {self.source} write null or voc, whose colors are known")
         if self.mask_colors is not None and (

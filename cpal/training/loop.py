@@ -115,14 +115,15 @@ class TrainingLog(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["training_log"] = {"history": self.history, "pending": self.pending}
         checkpoint["rng"] = torch.get_rng_state()
-        checkpoint["rng_cuda"] = torch.cuda.get_rng_state_all()  # empty without a GPU; dropout on a GPU draws from it
+        if runner.device.type == "cuda":  # dropout draws from it
+            checkpoint["rng_cuda"] = torch.cuda.get_rng_state(runner.device)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["training_log"]["history"]
         self.pending = checkpoint["training_log"]["pending"]
-        torch.set_rng_state(checkpoint["rng"].cpu())
-        for index, state in enumerate(checkpoint["rng_cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(state.cpu(), index)
+        torch.set_rng_state(checkpoint["rng"])
+        if runner.device.type == "cuda":  # all processes have the same seed and draw equally often
+            torch.cuda.set_rng_state(checkpoint["rng_cuda"], runner.device)
 
     def after_train(self, runner: Runner) -> None:
         self.bar.close()

@@ -70,10 +70,9 @@ def unwatched(settings: DataConfig) -> list[str]:
     if settings.source == "toy":
         return []
     root = Path(settings.root)
-    table = None if settings.labels in ("masks", "folders") else settings.labels_file
     return [
         f"data.{key}: {name} lies outside data.root, or behind a link, so DVC does not see when it changes; "
         "after a change run: dvc repro -f prepare && dvc repro"
-        for key, name in (("masks", settings.masks), ("labels_file", table))
+        for key, name in (("masks", settings.masks), ("labels_file", settings.labels_file))
         if name and not (root / name).resolve().is_relative_to(root.resolve())
     ]

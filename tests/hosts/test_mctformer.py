@@ -7,6 +7,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from torchvision.transforms.functional import InterpolationMode, resize
 
 from cpal.errors import UserError
 from cpal.hosts.mctformer import MctformerHost, attention_cam, build_mctformer_host
@@ -78,6 +79,14 @@ def test_any_size_has_cells_for_all_of_it(host: MctformerHost, size: tuple[int, 
         output = host.eval()(pictures(*size), torch.ones(2, N))
     assert output.cam.shape == (2, N, *cells) and (output.cam >= 0).all() and output.logits.shape == (2, N)
     assert [f.shape for f in output.features] == [(2, WIDTH, *cells)] * 4 and host.channels == [WIDTH] * 4
+
+
+def test_the_map_of_a_size_between_patches_covers_the_image(host: MctformerHost) -> None:
+    """Cells of padding would be stretched over the image with the others, and move what lies left of them."""
+    between, label = pictures(33, 47), torch.ones(2, N)
+    whole = resize(between.float(), [48, 48], InterpolationMode.BICUBIC, antialias=False)
+    with torch.no_grad():
+        assert torch.allclose(host.eval()(between, label).cam, host(whole, label).cam, rtol=1e-4, atol=1e-6)
 
 
 def test_self_loss_reaches_the_transformer(host: MctformerHost) -> None:

@@ -279,6 +279,30 @@ class TestProblems:
                 {"taught_cam.crf_background": 0.8, "taught_cam.crf_foreground": 0.6},
                 "taught_cam: crf_background 0.8 exceeds crf_foreground 0.6",
             ),
+            *(
+                (
+                    {"data.source": source, "data.labels": labels, f"data.{key}": value},
+                    f"data: {key}: source: {source} with labels: {labels} does not read it; write null, or correct "
+                    "labels",
+                )
+                for source, labels, key, value in (
+                    ("voc", "masks", "labels_file", "labels.csv"),
+                    ("voc2012", "xml", "label_encoding", "cp1252"),
+                    ("folder", "folders", "label_separator", ";"),
+                    ("folder", "xml", "label_threshold", 0.5),
+                )
+            ),
+            *(
+                (
+                    {"data.source": "voc", f"data.{key}": value},
+                    f"data: {key}: only source: folder reads it; with source: voc write null",
+                )
+                for key, value in (("mask_classes", ["cat"]), ("mask_suffix", "_mask"))
+            ),
+            (
+                {"data.source": "coco2014", "data.labels": "coco", "data.masks": None, "data.mask_colors": "voc"},
+                "data: mask_colors: source: coco2014 draws the masks itself; write null",
+            ),
             ({"data.source": "voc", "data.labels": "csv"}, "data: labels: csv needs labels_file, the path of the file"),
             *(
                 (

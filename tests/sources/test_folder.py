@@ -285,7 +285,8 @@ def test_labels_of_masks_of_colors(imported: Callable[..., Dataset], root: Path)
 
 def test_a_class_of_two_mask_values(imported: Callable[..., Dataset], root: Path) -> None:
     draw(root / "photos/a.jpg", ["mug"], root / "masks/a.jpg")
-    dataset = imported(masks="masks", mask_classes=["cup", "table", "fork", "cup"], labels="masks", val_share=0.4)
+    values = ["cup", "table", "fork", "cup"]
+    dataset = imported(masks="masks", mask_classes=values, labels="masks", labels_file=None, val_share=0.4)
     assert dataset.classes == ("cup", "fork")
     assert {r.image_id: r.labels for r in dataset.records}["a"] == (1,)
 

@@ -575,7 +575,7 @@ def test_class_folders_named_as_lists(folder_health: Callable[..., Health], root
     for number, folder in enumerate(("Train", "val", "cat")):
         (root / "mine" / folder).mkdir(parents=True)
         photo(70 + number).save(root / f"mine/{folder}/a.jpg")
-    found = folder_health(images="mine", labels="folders")
+    found = folder_health(images="mine", labels="folders", labels_file=None)
     assert one(found, "list_names").names == ("Train", "val")
 
 
