@@ -214,6 +214,22 @@ GROUND_TRUTH_BOXES = "".join(  # the same page, bounding box job output
     + "\n"
     for file, names in SHOWN.items()
 )
+CONFIDENCES: dict[
+    str, tuple[Any, dict[str, Any]]
+] = {  # the same page, what the metadata of three kinds of jobs say of an image's cat and dog
+    "one class": (1, {"class-name": "dog", "confidence": 0.9}),
+    "several classes": ([0, 1], {"class-map": {"0": "cat", "1": "dog"}, "confidence-map": {"0": 0.4, "1": 0.9}}),
+    "boxes": (
+        {"annotations": [{"class_id": 0}, {"class_id": 1}]},
+        {"class-map": {"0": "cat", "1": "dog"}, "objects": [{"confidence": 0.4}, {"confidence": 0.9}]},
+    ),
+    "boxes without confidence": ({"annotations": [{"class_id": 1}]}, {"class-map": {"0": "cat", "1": "dog"}}),
+}
+
+
+def manifest(**images: tuple[Any, dict[str, Any]]) -> str:
+    lines = ({"source-ref": f"s3://x/{name}.jpg", "job": job, "job-metadata": of} for name, (job, of) in images.items())
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def regions(names: str) -> str:
@@ -885,3 +901,12 @@ def test_scores_of_coco(listed: Callable[..., Listing], labels: str) -> None:
     assert shown(every) == SHOWN and "4 annotations with a score, all of them labels" in every.origin.told
     assert shown(sure) == {"a.jpg": "cat", "b.jpg": "cat", "c.jpg": "", "d.jpg": ""}
     assert "labels from 0.5 on" in sure.origin.told
+
+
+@pytest.mark.parametrize(("kind", "cat"), [("one class", ""), ("several classes", "cat "), ("boxes", "cat ")])
+def test_confidences_of_ground_truth(listed: Callable[..., Listing], kind: str, cat: str) -> None:
+    text = manifest(a=CONFIDENCES[kind], b=CONFIDENCES["boxes without confidence"])
+    assert shown(listed(text)) == {"a.jpg": f"{cat}dog", "b.jpg": "dog"}
+    sure = listed(text, label_threshold=0.5)
+    assert shown(sure) == {"a.jpg": "dog", "b.jpg": "dog"} and "confidences from 0.5 on" in sure.origin.told
+    assert shown(listed(text, label_threshold=0.95)) == {"a.jpg": "", "b.jpg": "dog"}

@@ -89,7 +89,7 @@ def _of_list(content: Any, path: Path, reading: Reading, named: Named, problems:
     if all(is_short_task(entry) for entry in entries):
         return read_short_tasks(entries, path, problems)
     if all(is_manifest(entry) for entry in entries):
-        return read_manifest(entries, path)
+        return read_manifest(entries, path, reading.threshold)
     refuse_other_tools(list(entries[0]), path)
     return table_of_grid(grid_of_records(_flat(entries), "JSON, one object a row"), path, reading, named, problems)
 

@@ -1,6 +1,7 @@
 """Labels from JSON that refers to classes by number: Datumaro's items and the manifests of SageMaker Ground Truth."""
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -49,32 +50,45 @@ def is_manifest(entry: dict[str, Any]) -> bool:
     return "source-ref" in entry
 
 
-def read_manifest(entries: Sequence[dict[str, Any]], path: Path) -> Table:
-    """Labels of the only labeling job. Source: docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html."""
+def read_manifest(entries: Sequence[dict[str, Any]], path: Path, threshold: float | None = None) -> Table:
+    """Labels of the only labeling job. Source: docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html.
+
+    `threshold`: data.label_threshold; a label with a lower confidence is left out.
+    """
     jobs = sorted({key for entry in entries for key in entry if f"{key}-metadata" in entry})
     if len(jobs) != 1:
         raise UserError(f"{path}: has {len(jobs)} labeling jobs ({', '.join(jobs[:4])}); keep the keys of one")
-    rows = list[Row]()
+    rows, form = list[Row](), f"Ground Truth's manifest, job {jobs[0]}"
     for entry in entries:
         try:
-            rows.append(Row(str(entry["source-ref"]), _names_of_job(entry.get(jobs[0]), entry[f"{jobs[0]}-metadata"])))
-        except (KeyError, TypeError, AttributeError) as error:
+            labels = _labels_of_job(entry.get(jobs[0]), entry[f"{jobs[0]}-metadata"])
+            sure = (name for name, confidence in labels if threshold is None or confidence >= threshold)
+            rows.append(Row(str(entry["source-ref"]), frozenset(sure)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             where = f"{path}: {str(entry.get('source-ref'))[:80]}"
             raise UserError(
                 f"{where}: no label of Ground Truth ({type(error).__name__}: {error}); correct it"
             ) from None
-    return Table(tuple(rows), f"Ground Truth's manifest, job {jobs[0]}")
+    return Table(tuple(rows), form if threshold is None else f"{form}, confidences from {threshold:g} on")
 
 
-def _names_of_job(value: Any, about: dict[str, Any]) -> frozenset[str]:
-    """`class-name` of an image, or the names in `class-map` of its classes or boxes."""
+def _labels_of_job(value: Any, about: dict[str, Any]) -> list[tuple[str, float]]:
+    """The classes of an image or of its boxes, each with its confidence; a label without one is sure."""
     if "class-name" in about:
-        return frozenset({str(about["class-name"])})
+        return [(str(about["class-name"]), _confidence(about.get("confidence")))]
     names = about["class-map"]
     if isinstance(names, list | str):
         raise TypeError("class-map is no object")
-    numbers = value if isinstance(value, list) else [one["class_id"] for one in value["annotations"]]
-    return frozenset(_name(names, str(number)) for number in numbers)
+    if isinstance(value, list):
+        sure = about.get("confidence-map") or {}
+        return [(_name(names, str(number)), _confidence(sure.get(str(number)))) for number in value]
+    numbers = [one["class_id"] for one in value["annotations"]]
+    sure = [_confidence(box.get("confidence")) for box in about.get("objects") or [{}] * len(numbers)]
+    return [(_name(names, str(number)), confidence) for number, confidence in zip(numbers, sure, strict=True)]
+
+
+def _confidence(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else inf
 
 
 def _name(names: dict[Any, Any], number: Any) -> str:
