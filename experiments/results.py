@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cpal.files import whole_file
 from cpal.maps.cams import MAP_NAMES
 from experiments.origin import origin, read_rows, write_rows
 from experiments.tables import PAPER_HOSTS, SEED_TO_MASK, Row, has_data_of
@@ -66,7 +67,8 @@ def write(table: str, found: Found, seeds: list[int], present: dict[str, Any], *
         text += f"\n![The measured rows, with each seed and the paper's figure]({table}.png)\n"
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     _, marker, by_hand = before.partition(BY_HAND)
-    path.write_text(text + (f"\n{marker}{by_hand}" if marker else ""), encoding="utf-8")
+    with whole_file(path) as temporary:
+        temporary.write_text(text + (f"\n{marker}{by_hand}" if marker else ""), encoding="utf-8")
     return path
 
 

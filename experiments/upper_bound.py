@@ -21,7 +21,7 @@ from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps
 from cpal.errors import UserError
 from cpal.evaluation.score_files import read_scores
-from cpal.files import remove, write_json
+from cpal.files import remove, whole_file, write_json
 from cpal.running.times import duration, read_taken
 from cpal.settings.config import Config, load_config
 from experiments.ablations import random_seeds
@@ -64,8 +64,10 @@ def main(
     if own and changed_since_run("evaluate_segmentation"):
         own = {}
         print("The scores in data/metrics are of other settings, data or code: dvc repro evaluate_segmentation")
-    page.write_text("\n".join(table({seed: found[str(seed)] for seed in numbers}, own, len(records), config)) + "\n")
-    print(f"{page}:\n\n{page.read_text()}")
+    text = "\n".join(table({seed: found[str(seed)] for seed in numbers}, own, len(records), config)) + "\n"
+    with whole_file(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{page}:\n\n{text}")
 
 
 def read_bounds(path: Path) -> dict[str, Any]:

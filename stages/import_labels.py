@@ -23,9 +23,6 @@ def main(
     classes: Annotated[
         str, typer.Option("--classes", metavar="A,B,...", help="The class that each column stands for, in order.")
     ] = ",".join(CLASSES),
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Unpickle the file; only if you trust where it comes from.")
-    ] = False,
     ids: Annotated[
         Path | None,
         typer.Option("--ids", metavar="LIST", help="Image ids, a line each, of integer keys or of a matrix's rows."),
@@ -40,7 +37,7 @@ def main(
     names = [name.strip() for name in classes.split(",")]
     if len(set(names)) < len(names) or not all(names) or ";" in classes:
         raise UserError(f"--classes {classes}: name each class once, with a comma between them and no `;` inside")
-    found = read_label_dict(source, names, allow_pickle=allow_pickle, ids=ids, background=background)
+    found = read_label_dict(source, names, ids=ids, background=background)
     with whole_file(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows([("image", "labels"), *found.rows])
     for note in found.notes:

@@ -58,7 +58,7 @@ def main(
         check_new(out / format)
     sweep(out)
     segmentor.to(torch_device(device))
-    how = {"long_side": side, "min_confidence": min_confidence}
+    how = {"long_side": side, "min_confidence": min_confidence, "image_cut": config.segmentation.image_cut}
     made_with = json.dumps([file_sha256(weights), final.model_dump(), how, __version__])
     finished = Finished(out / ".finished.jsonl", made_with)
     left = [photo for photo in photos if finished.row(*photo) is None]

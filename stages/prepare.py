@@ -1,12 +1,10 @@
 """Convert the data set into one format: records, image-level labels, masks; or draw the toy data set."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from cpal.data.dataset import Dataset, read_dataset
 from cpal.data.images import files_passed_over, passed_over_lines
-from cpal.errors import UserError
 from cpal.files import whole_folder
 from cpal.sources.coco import import_coco, instances_file
 from cpal.sources.dispatch import list_images
@@ -73,11 +71,5 @@ def _row(name: str, cells: Iterable[object]) -> str:
     return f"{name:13s}" + "".join(f"  {cell!s:>14s}" for cell in cells)
 
 
-def refuse_check(arguments: list[str]) -> None:
-    """Raise UserError for `prepare check`, which is now stages.check."""
-    if arguments[:1] == ["check"]:
-        raise UserError("python -m stages.prepare check is a command of its own now: python -m stages.check")
-
-
 if __name__ == "__main__":
-    run_stage(main, before=lambda: refuse_check(sys.argv[1:]))
+    run_stage(main)

@@ -198,8 +198,8 @@ def files_passed_over(folder: Path) -> dict[Unread, list[str]]:
     return found
 
 
-def passed_over_lines(found: dict[Unread, list[str]], shown: int = 3) -> Iterable[str]:
-    """One message line for each kind of file: the number of files, the first names, and the cure."""
+def passed_over_lines(found: dict[Unread, list[str]]) -> Iterable[str]:
+    """One message line for each kind of file: the number of files, the first three names, and the cure."""
     for why, names in found.items():
-        more = f" and {len(names) - shown} more" if len(names) > shown else ""
-        yield f"{len(names)} file(s) not used, {why.what}: {', '.join(names[:shown])}{more}; {why.cure}"
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"{len(names)} file(s) not used, {why.what}: {', '.join(names[:3])}{more}; {why.cure}"

@@ -74,30 +74,34 @@ class SupportBank(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, prototypes: Tensor, present: Tensor) -> None:
-        """Replace the oldest entries by the present prototypes of (B, K, D), in the order of the batch."""
-        for k, count in enumerate(present.sum(dim=0).tolist()):
-            if count:
-                self._append(k, prototypes[present[:, k], k], count)
+        """Replace the oldest entries by the present prototypes of (B, K, D), in the order of the batch; present (B, K).
+
+        Nothing is read from the device, so that it need not wait at each step: the absent ones of a class come after
+        its present ones, where each gives a slot its own value back.
+        """
+        length, classes = self.entries.shape[1], torch.arange(len(self.seen), device=self.seen.device)
+        for rows, here in zip(prototypes.to(self.entries).split(length), present.split(length), strict=True):
+            count = here.sum(dim=0)
+            order = torch.where(here, here.cumsum(dim=0) - 1, count + (~here).cumsum(dim=0) - 1)
+            slots = (self.seen + order) % length
+            self.entries[classes, slots] = torch.where(here[..., None], rows, self.entries[classes, slots])
+            self.seen += count
 
     @torch.no_grad()
     def extend(self, other: "SupportBank") -> None:
-        """Store another bank's instances, as if this bank had stored each of them itself."""
-        for k, count in enumerate(other.seen.tolist()):
-            self._append(k, other.latest(k), count)
+        """Store the instances of another bank of this length, as if this bank had stored each of them itself."""
+        for k, last in enumerate((self.seen + other.seen).tolist()):
+            kept = other.latest(k)
+            self.entries[k, torch.arange(last - len(kept), last, device=self.seen.device) % self.entries.shape[1]] = (
+                kept
+            )
+        self.seen += other.seen
 
     def latest(self, k: int) -> Tensor:
         """The entries (C, D) of class k, the oldest first."""
         length, seen = self.entries.shape[1], int(self.seen[k])
         slots = torch.arange(max(0, seen - length), seen, device=self.seen.device) % length
         return self.entries[k, slots]
-
-    def _append(self, k: int, entries: Tensor, seen: int) -> None:
-        """Store entries (C, D), the last of `seen` new instances; the bank keeps at most its length of them."""
-        length = self.entries.shape[1]
-        last = int(self.seen[k]) + seen
-        kept = entries[-length:].to(self.entries)
-        self.entries[k, torch.arange(last - len(kept), last, device=self.seen.device) % length] = kept
-        self.seen[k] = last
 
     def clear(self) -> None:
         """Forget all entries."""

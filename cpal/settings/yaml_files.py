@@ -76,7 +76,7 @@ def parse_yaml(text: str, *, name: str, cure: str) -> Any:
     yaml.Scanner, yaml.Parser = _Scanner, _Parser
     try:
         return yaml.load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: a number has too many digits
+    except Exception as error:  # of the reader: damaged text fails in many ways
         raise UserError(f"{name}: not valid YAML: {_said(error)}; {cure}") from None
 
 

@@ -38,7 +38,7 @@ def list_folder(settings: DataConfig, *, seed: int, limit: int | None = None) ->
     lists = splits_of_lists(root, settings, list(files), problems)
     masks = mask_files(root, settings, files, problems, lists.masks if lists else {})
     if settings.labels == "masks":
-        labels = with_splits(ImageLabels(_names_of_masks(masks, mask_classes, problems, colors)), settings)
+        labels = with_splits(ImageLabels(_names_of_masks(masks, mask_classes, colors)), settings)
     else:
         labels = labels_from_files(root, settings, list(files), problems)
     if lists is not None:
@@ -156,7 +156,7 @@ def _in_lists(labels: ImageLabels, lists: ListedSplits, problems: list[str]) -> 
 
 
 def _names_of_masks(
-    masks: Mapping[str, Path], mask_classes: Sequence[str], problems: list[str], colors: ColorTable | None = None
+    masks: Mapping[str, Path], mask_classes: Sequence[str], colors: ColorTable | None
 ) -> dict[str, frozenset[str]]:
     """Classes with a pixel in each mask. `read_listed` reports missing and damaged masks."""
     names = dict[str, frozenset[str]]()

@@ -284,7 +284,7 @@ def _patterns(tables: Sequence[Path]) -> list[Path]:
     parts: dict[Path, set[str]] = {}
     for path in tables:
         if (part := part_of(path.stem)) is not None:
-            word = next(word for word in SPLITS[part] if word in path.stem.casefold())
+            word = max((word for word in SPLITS[part] if word in path.stem.casefold()), key=len)
             start = path.stem.casefold().rindex(word)
             name = f"{path.stem[:start]}*{path.stem[start + len(word) :]}{path.suffix}"
             parts.setdefault(path.with_name(name), set()).add(part)

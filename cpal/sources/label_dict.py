@@ -41,7 +41,6 @@ def read_label_dict(
     path: Path,
     classes: Sequence[str],
     *,
-    allow_pickle: bool,
     ids: Path | None = None,
     background: Background = Background.auto,
 ) -> DictLabels:
@@ -57,7 +56,7 @@ def read_label_dict(
         if matrix is not None:
             content: dict[Any, Any] = dict(zip(_ids_of_rows(matrix, listed, ids), matrix, strict=True))
         else:
-            content = read_pickled(path, what="labels", allow_pickle=allow_pickle)
+            content = read_pickled(path, what="labels")
         if not content:
             raise UserError("holds no image; name the file that the method wrote")
         values = {key: _row(key, value) for key, value in content.items()}

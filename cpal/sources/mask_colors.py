@@ -20,6 +20,7 @@ LINES = (  # CVAT's name:r,g,b:parts:actions and name,r,g,b; then r,g,b,name
     re.compile(rf"{NUMBERS}\s*[,;\s]\s*(?P<name>[^\d\s].*)"),
 )
 
+BRACKETS = re.compile(r"[\[({]\s*((?:\d+\s*[,;\s]\s*){2}\d+)\s*[\])}]")  # around the three numbers
 NUMBER = re.compile(r"^\d+\s*[,;\t]\s*")  # of the class, in front of its name
 HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
 HEADER = (  # words of the columns
@@ -89,7 +90,7 @@ def _name_and_color(line: str, header: Mapping[str, int] | None) -> tuple[str, C
         numbers = [cells[header[key]] for key in "rgb"]
         name = cells[header["name"]]
         return (name, _color(numbers)) if name and all(map(str.isdecimal, numbers)) else None
-    found = next((match for form in LINES if (match := form.fullmatch(re.sub(r"[\[\](){}]", "", line)))), None)
+    found = next((match for form in LINES if (match := form.fullmatch(BRACKETS.sub(r"\1", line)))), None)
     if found is None:
         return None
     name = NUMBER.sub("", found["name"].strip()).strip('"')

@@ -39,12 +39,11 @@ NEEDED = frozenset(
 Unpickler: Any = pickle._Unpickler
 
 
-def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[Any, Any]:
+def read_pickled(path: Path, *, what: str) -> dict[Any, Any]:
     """The dictionary in a .npy file that np.save wrote, with whichever numpy; tensors come as arrays.
 
     Keys are text or numbers. `what` names the dictionary's content in messages. Raises UserError for a file that asks
-    for more than arrays, numbers, text and dictionaries, that is damaged, too large or no dictionary, and without
-    `allow_pickle` for every pickle.
+    for more than arrays, numbers, text and dictionaries, that is damaged, too large or no dictionary.
     """
     check_readable(path, missing="no such file; name an existing one")
     if why := stand_in_at(path) or _other_file(path):
@@ -53,11 +52,6 @@ def read_pickled(path: Path, *, what: str, allow_pickle: bool = True) -> dict[An
         with path.open("rb") as stream:
             np.lib.format.read_magic(stream)
             dtype = np.lib.format.read_array_header_1_0(stream)[2]  # np.save writes a dictionary in this version
-            if dtype.hasobject and not allow_pickle:
-                raise UserError(
-                    f"{path}: holds a pickle, and reading a pickle can run code that its author hid in it; "
-                    "if you trust where it comes from, add --allow-pickle"
-                )
             if dtype.hasobject and path.stat().st_size > MAX_BYTES:
                 raise pickle.UnpicklingError(f"it is larger than {MAX_BYTES >> 20} MB")
             content = _Arrays(stream.read(), what).load() if dtype.hasobject else None

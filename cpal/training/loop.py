@@ -64,6 +64,7 @@ class TrainingLog(Hook):
         self.interval = max(1, iterations // CURVE_POINTS)
         self.history: list[dict[str, float]] = []
         self.pending: dict[str, float] = {}
+        self.unread: list[dict[str, Tensor]] = []  # to read a loss is to wait for the device, so not at every step
         self.live: Live | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -86,16 +87,10 @@ class TrainingLog(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        losses = {name: value.item() for name, value in (outputs or {}).items()}
-        if not all(math.isfinite(value) for value in losses.values()):
-            raise UserError(
-                f"the loss became {losses} at step {runner.iter + 1} of {self.iterations}; lower the learning rates, "
-                "or set clip_grad_norm, or amp: off"
-            )
-        for name, value in losses.items():
-            self.pending[name] = self.pending.get(name, 0.0) + value / self.interval
+        self.unread.append(outputs or {})
         self.bar.update()
         if (runner.iter + 1) % self.interval == 0:
+            self._read(runner.iter + 1)
             rate = runner.optim_wrapper.param_groups[0]["lr"]
             point = {"step": runner.iter + 1, **self.pending, "learning_rate": rate}
             self.pending = {}
@@ -103,6 +98,22 @@ class TrainingLog(Hook):
             if self.live is not None:
                 self._log(point)
                 self.bar.set_postfix(loss=f"{point['loss']:.4f}", refresh=False)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._read(runner.iter)
+
+    def _read(self, last: int) -> None:
+        """Add the losses of the steps up to `last` to `pending`. Raises UserError where one is NaN or infinite."""
+        for step, outputs in enumerate(self.unread, start=last - len(self.unread) + 1):
+            losses = {name: value.item() for name, value in outputs.items()}
+            if not all(math.isfinite(value) for value in losses.values()):
+                raise UserError(
+                    f"the loss became {losses} at step {step} of {self.iterations}; lower the learning rates, or set "
+                    "clip_grad_norm, or amp: off"
+                )
+            for name, value in losses.items():
+                self.pending[name] = self.pending.get(name, 0.0) + value / self.interval
+        self.unread = []
 
     def _log(self, point: dict[str, float]) -> None:
         assert self.live is not None

@@ -37,11 +37,8 @@ Loaders = Annotated[
 ]
 
 
-def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None = None) -> None:
-    """Run a stage as a command: main(job: Job), or main(job: NetworkJob) with the options of a network.
-
-    `before` is called first, and may refuse the arguments.
-    """
+def run_stage(main: Callable[[Any], None]) -> None:
+    """Run a stage as a command: main(job: Job), or main(job: NetworkJob) with the options of a network."""
     name = Path(sys.modules[main.__module__].__file__ or "").stem
     kind = next(iter(inspect.signature(main).parameters.values())).annotation
 
@@ -77,7 +74,7 @@ def run_stage(main: Callable[[Any], None], *, before: Callable[[], None] | None 
         start(NetworkJob(name, config, params, workers, limit, out, device, loaders, amp))
 
     command = on_network if kind is NetworkJob else on_processor
-    run(command, help=sys.modules[main.__module__].__doc__, before=before, stopped=CONTINUES)
+    run(command, help=sys.modules[main.__module__].__doc__, stopped=CONTINUES)
 
 
 def note_taken(name: str) -> None:

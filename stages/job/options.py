@@ -34,23 +34,15 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_WORKERS = available_cores()
 
 
-def run(
-    main: Callable[..., None],
-    *,
-    help: str | None = None,
-    before: Callable[[], None] | None = None,
-    stopped: str = STARTS_AGAIN,
-) -> None:
+def run(main: Callable[..., None], *, help: str | None = None, stopped: str = STARTS_AGAIN) -> None:
     """Run a function as a command; an error that the user can fix ends with one message and exit code 2.
 
-    `help` describes the command; the default is the docstring of the function's module. `before` is called first.
-    `stopped` says how to continue after Ctrl-C.
+    `help` describes the command; the default is the docstring of the function's module. `stopped` says how
+    to continue after Ctrl-C.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=help or sys.modules[main.__module__].__doc__)(stoppable(main, stopped))
     try:
-        if before is not None:
-            before()
         app()
     except KeyboardInterrupt:  # before or after the command itself
         say_stopped(stopped)

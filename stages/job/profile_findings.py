@@ -23,18 +23,16 @@ def settings(what: str, text: str) -> DoctorFinding:
     config = parse_config(plain_yaml(text), name=what)
     lacking = []
     root = Path(config.data.root)
-    if config.data.source != "toy" and not root.is_dir():
+    downloads = config.data.source == "voc2012" and config.voc2012.download
+    if config.data.source != "toy" and not downloads and not root.is_dir():
         lacking.append(f"data.root {root}")
-    elif config.data.source == "voc2012" and lacks_voc2012(root):
+    elif config.data.source == "voc2012" and not downloads and lacks_voc2012(root):
         lacking.append(f"VOC 2012 or SBD in data.root {root}")
     elif config.data.source in ("voc", "folder") and not (root / config.data.images).is_dir():
         lacking.append(f"data.images {root / config.data.images}")
-    for key, weights in (
-        (f"hosts.{config.host}.weights", config.chosen_host.weights),
-        ("segmentation.weights", config.segmentation.weights),
-    ):
-        if "/" in weights and not Path(weights).is_file():
-            lacking.append(f"{key} {weights}")
+    for key, (_, weights) in _networks(config).items():
+        if weights not in ("bundled", "imagenet", "none", "openai") and not Path(weights).is_file():
+            lacking.append(f"{key}.weights {weights}")
     if _installed("torch") and _installed("timm"):  # else another line says that they are missing
         lacking += unknown_backbones(config)
     if config.host == "clip_es" and not _installed("open_clip_torch"):
@@ -49,17 +47,26 @@ def unknown_backbones(config: Config) -> list[str]:
     """A line for each setting that names a network which does not exist."""
     from cpal.networks.backbones import similar_networks  # takes seconds, which --help need not wait for
 
-    named = {"segmentation.backbone": config.segmentation.backbone}
-    if config.host != "clip_es":  # which are open_clip's
-        named[f"hosts.{config.host}.backbone"] = config.chosen_host.backbone
-    if config.affinity.method == "irn":
-        named["affinity.backbone"] = config.affinity.backbone
+    networks = _networks(config)
+    networks.pop("hosts.clip_es", None)  # whose networks are open_clip's
+    named = {f"{key}.backbone": backbone for key, (backbone, _) in networks.items()}
     near = {key: similar_networks(name) for key, name in named.items()}
     return [
         f"{key} {named[key]!r}: no such network; names like it: {', '.join(names)}"
         for key, names in near.items()
         if names
     ]
+
+
+def _networks(config: Config) -> dict[str, tuple[str, str]]:
+    """Backbone and weights of the networks that a run of the whole pipeline builds, by section."""
+    host, irn, affinity, final = config.chosen_host, config.hosts.irn, config.affinity, config.segmentation
+    networks = {"segmentation": (final.backbone, final.weights), f"hosts.{config.host}": (host.backbone, host.weights)}
+    if affinity.method == "irn":
+        networks["affinity"] = (affinity.backbone, affinity.weights)
+    if host.first_round:
+        networks["hosts.irn"] = (irn.backbone, irn.weights)
+    return networks
 
 
 def _installed(package: str) -> bool:

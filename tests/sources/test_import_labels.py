@@ -1,7 +1,6 @@
 """Pickled label dictionaries become labels.csv, and a pickle never runs what it brings along."""
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from cpal.errors import UserError
 from cpal.sources.label_dict import Background, read_label_dict
 from cpal.sources.voc import CLASSES
 from stages import import_labels
-from stages.job.options import run
 
 LABELS: dict[Any, Any] = {
     "2008_000002": np.array([n in (0, 19) for n in range(20)], np.float32),
@@ -40,7 +38,7 @@ def save(path: Path, content: Any, *, protocol: int = 4, old_numpy: bool = False
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_pickle_format(tmp_path: Path, protocol: int) -> None:
     source = save(tmp_path / "labels.npy", LABELS, protocol=protocol)
-    import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+    import_labels.main(source, tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == CSV
 
 
@@ -48,33 +46,20 @@ def test_every_pickle_format(tmp_path: Path, protocol: int) -> None:
 def test_names_of_numpy_1(tmp_path: Path, protocol: int) -> None:
     source = save(tmp_path / "labels.npy", LABELS, protocol=protocol, old_numpy=True)
     assert b"numpy.core" in source.read_bytes()
-    import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+    import_labels.main(source, tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == CSV
 
 
 def test_what_np_save_writes(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.array(LABELS, dtype=object))
-    import_labels.main(tmp_path / "labels.npy", tmp_path / "labels.csv", allow_pickle=True)
+    import_labels.main(tmp_path / "labels.npy", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == CSV
 
 
 def test_other_columns(tmp_path: Path) -> None:
     source = save(tmp_path / "labels.npy", {"a": [0, 1, 1], "b, c": [1, 0, 0]})
-    import_labels.main(source, tmp_path / "labels.csv", classes="cat, dog,person", allow_pickle=True)
+    import_labels.main(source, tmp_path / "labels.csv", classes="cat, dog,person")
     assert (tmp_path / "labels.csv").read_text() == 'image,labels\na,dog;person\n"b, c",cat\n'
-
-
-def test_refused_without_the_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = save(tmp_path / "labels.npy", Trap(tmp_path / "sprung"))
-    monkeypatch.setattr(sys, "argv", ["import_labels", str(source), str(tmp_path / "labels.csv")])
-    with pytest.raises(SystemExit, match="^2$"):
-        run(import_labels.main)
-    message = capsys.readouterr().err
-    assert message.startswith(f"error: {source}: holds a pickle, and reading a pickle can run code")
-    assert "add --allow-pickle" in message
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.npy"]
 
 
 class Trap:
@@ -93,7 +78,7 @@ class Trap:
 def test_code_in_a_pickle_does_not_run(tmp_path: Path, protocol: int) -> None:
     source = save(tmp_path / "labels.npy", LABELS | {"x": Trap(tmp_path / "sprung")}, protocol=protocol)
     with pytest.raises(UserError, match=r"it asks for (posix|nt|os)\.mkdir"):
-        import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(source, tmp_path / "labels.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.npy"]
     np.load(source, allow_pickle=True)
     assert (tmp_path / "sprung").is_dir(), "the trap works where nothing stops it"
@@ -103,7 +88,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path, protocol: int) -> None:
 def test_whatever_is_not_needed_is_refused(tmp_path: Path, harmless: Any) -> None:
     source = save(tmp_path / "labels.npy", {"x": harmless}, protocol=2)
     with pytest.raises(UserError, match="it asks for .*, which no dictionary of labels needs"):
-        import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(source, tmp_path / "labels.csv")
 
 
 def test_only_one_text_encoding(tmp_path: Path) -> None:
@@ -115,7 +100,7 @@ def test_only_one_text_encoding(tmp_path: Path) -> None:
 
     source = save(tmp_path / "labels.npy", {"x": Encoded()}, protocol=2)
     with pytest.raises(UserError, match="it asks for the encoding rot13"):
-        import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(source, tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +121,7 @@ def test_only_one_text_encoding(tmp_path: Path) -> None:
 def test_other_content(tmp_path: Path, content: Any, message: str) -> None:
     source = save(tmp_path / "labels.npy", content)
     with pytest.raises(UserError) as caught:
-        import_labels.main(source, tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(source, tmp_path / "labels.csv")
     assert str(caught.value).startswith(f"{source}: ")
     assert message in str(caught.value)
     assert not (tmp_path / "labels.csv").exists()
@@ -144,18 +129,18 @@ def test_other_content(tmp_path: Path, content: Any, message: str) -> None:
 
 def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none.npy: no such file"):
-        import_labels.main(tmp_path / "none.npy", tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(tmp_path / "none.npy", tmp_path / "labels.csv")
     np.save(tmp_path / "array.npy", np.zeros((3, 20), np.float32))
     with pytest.raises(UserError, match="holds a matrix of 3 x 20 and no dictionary of labels; add --ids LIST"):
-        import_labels.main(tmp_path / "array.npy", tmp_path / "labels.csv", allow_pickle=False)
+        import_labels.main(tmp_path / "array.npy", tmp_path / "labels.csv")
     (tmp_path / "text.npy").write_text("2007_000032 cat\n")
     with pytest.raises(UserError, match="text.npy: not a dictionary that np.save wrote"):
-        import_labels.main(tmp_path / "text.npy", tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(tmp_path / "text.npy", tmp_path / "labels.csv")
     whole = save(tmp_path / "labels.npy", LABELS).read_bytes()
     for end in range(7, len(whole), 7):
         (tmp_path / "cut.npy").write_bytes(whole[:end])
         with pytest.raises(UserError, match="cut.npy: not a dictionary that np.save wrote"):
-            import_labels.main(tmp_path / "cut.npy", tmp_path / "labels.csv", allow_pickle=True)
+            import_labels.main(tmp_path / "cut.npy", tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +156,7 @@ def test_other_files(tmp_path: Path) -> None:
 def test_files_that_are_taken_for_labels(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "cls_labels.npy").write_bytes(content)
     with pytest.raises(UserError, match=f"cls_labels.npy: {message}"):
-        import_labels.main(tmp_path / "cls_labels.npy", tmp_path / "labels.csv", allow_pickle=True)
+        import_labels.main(tmp_path / "cls_labels.npy", tmp_path / "labels.csv")
 
 
 # Other forms of the file
@@ -183,7 +168,7 @@ COCO_IDS = ["COCO_train2014_000000000009", "COCO_train2014_000000000025", "COCO_
 def converted(source: Path, **options: Any) -> list[str]:
     target = source.with_suffix(".csv")
     target.unlink(missing_ok=True)
-    values: dict[str, Any] = {"classes": "cat,dog", "allow_pickle": True} | options
+    values: dict[str, Any] = {"classes": "cat,dog"} | options
     import_labels.main(source, target, **values)
     return target.read_text().splitlines()[1:]
 
@@ -235,7 +220,7 @@ def test_a_bare_matrix(tmp_path: Path) -> None:
     ids = tmp_path / "train_aug.txt"
     ids.write_text("".join(f"/JPEGImages/{i}.jpg /SegmentationClassAug/{i}.png\n" for i in ("b", "a", "c")))
     source = tmp_path / "labels.npy"
-    assert converted(source, ids=ids, allow_pickle=False) == ["a,cat;dog", "b,cat", "c,"]
+    assert converted(source, ids=ids) == ["a,cat;dog", "b,cat", "c,"]
     ids.write_text("b\na\n")
     with pytest.raises(UserError, match="holds a matrix of 3 x 2, but .* names 2 images"):
         converted(source, ids=ids)
@@ -254,7 +239,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         data[int(rng.integers(0, len(data)))] = rng.integers(256)
         (tmp_path / "labels.npy").write_bytes(data[: len(data) - (n % 8 == 0)])
         try:
-            read += len(read_label_dict(tmp_path / "labels.npy", ["cat", "dog"], allow_pickle=True, ids=ids).rows) > 0
+            read += len(read_label_dict(tmp_path / "labels.npy", ["cat", "dog"], ids=ids).rows) > 0
         except UserError as error:
             assert len(str(error)) > 30
     assert 5 < read < 190
@@ -286,5 +271,5 @@ def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     for target in (source, tmp_path / "labels.csv"):
         (tmp_path / "labels.csv").write_text("image,labels\nmine,cat\n")
         with pytest.raises(UserError, match="is there already"):
-            import_labels.main(source, target, classes="cat,dog", allow_pickle=True)
+            import_labels.main(source, target, classes="cat,dog")
     assert source.read_bytes() == before and "mine" in (tmp_path / "labels.csv").read_text()

@@ -180,7 +180,7 @@ def test_label_table_keeps_background_and_void() -> None:
 def test_three_sources_of_labels_agree(imported: Import, tmp_path: Path) -> None:
     columns = {i: np.isin(np.arange(1, 21), classes).astype(np.float32) for i, (_, classes) in TREE.items()}
     np.save(tmp_path / "labels.npy", np.array(columns, dtype=object))
-    import_labels.main(tmp_path / "labels.npy", tmp_path / "labels.csv", allow_pickle=True)
+    import_labels.main(tmp_path / "labels.npy", tmp_path / "labels.csv")
     from_masks = imported(folder="masks").records
     assert imported(folder="xml", labels="xml").records == from_masks
     assert imported(folder="csv", labels="csv", labels_file=str(tmp_path / "labels.csv")).records == from_masks

@@ -124,7 +124,7 @@ def test_one_folder_for_both(listed: Callable[..., Listing]) -> None:
         ("names: [cat]\n", "1 0.5 0.5 0.1 0.1", "b.txt, line 1: class 1, but data.yaml names 0 to 0"),
         ("nc: 3\nnames: [cat, dog]\n", "", "nc says 3 classes, but names has 2"),
         ("nc: 3\n", "", "holds no `names`"),
-        ("names: [cat, ]\n  bad: [\n", "", "damaged, or no YAML"),
+        ("names: [cat, ]\n  bad: [\n", "", "not valid YAML"),
         ("names: {0: cat, x: dog}\n", "", "a class has no name, or no number"),
         ("names: [cat, '']\n", "", "a class has no name, or no number"),
         ("names: [cat, dog]\n", "cat 0.5 0.5 0.1 0.1", "line 1: not a class number and a box or outline"),

@@ -35,6 +35,8 @@ FOLDER = {
     "data.masks": None,
     "data.score_list": "train",
 }
+BY_FOLDER = {"data.labels": "folders", "data.labels_file": None}
+BY_MASKS = {"data.labels": "masks", "data.labels_file": None}
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_photographs_beside_the_outputs_are_used(
     for name in ("cup/a", "cup/b", "fork/c", "fork/d"):
         Path(root, "mine", name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (80, 80)).save(Path(root, "mine", f"{name}.png"))
-    path = params(**FOLDER | {"data.root": root, "data.images": "mine", "data.labels": "folders"})
+    path = params(**FOLDER | {"data.root": root, "data.images": "mine"} | BY_FOLDER)
     for _ in range(2):
         prepare(path, workers=1)
     assert len(read_dataset(Path("data/dataset")).records) == 4
@@ -182,7 +184,7 @@ def test_pictures_that_are_not_used_are_named(
         with (tmp_path / "mine" / name).open("wb") as stream:
             Image.new("RGB", (40, 40)).save(stream, format="GIF" if name.endswith("gif") else "JPEG")
     (tmp_path / "mine/fork/e.nef").write_bytes(b"raw")
-    path = params(**FOLDER | {"data.root": str(tmp_path), "data.images": "mine", "data.labels": "folders"})
+    path = params(**FOLDER | {"data.root": str(tmp_path), "data.images": "mine"} | BY_FOLDER)
     prepare(path, workers=1, out=tmp_path / "out")
     assert len(read_dataset(tmp_path / "out/dataset").records) == 4
     assert "note: 1 file(s) not used, raw files of a camera: fork/e.nef; develop them" in capsys.readouterr().out
@@ -423,7 +425,7 @@ def test_check_as_a_command(params: Callable[..., Path], tmp_path: Path) -> None
         ),
         ({"data.labels_file": "images/a.png"}, "mine/images/a.png: a picture and no table"),
         ({"data.labels": "coco", "data.labels_file": "labels.csv"}, "mine/labels.csv: damaged, or no JSON"),
-        ({"data.labels": "masks", "data.masks": "images", "data.mask_classes": ["cup"]}, "would be its own mask"),
+        ({**BY_MASKS, "data.masks": "images", "data.mask_classes": ["cup"]}, "would be its own mask"),
     ],
 )
 def test_check_where_no_class_is_known(

@@ -217,9 +217,10 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     names = [path.name for path in others if passed_over(path) is None and path != table]
     text = "other files beside the images"
     yield from found("note", "other_files", text, names, f"images end in {', '.join(ENDINGS)}")
-    text = f"rows of {data.labels_file} whose split is neither {data.train_list} nor {data.val_list}"
+    rows = f"rows of {data.labels_file}" if data.labels_file else f"images below {data.images}"
+    text = f"{rows} whose split is neither {data.train_list} nor {data.val_list}"
     yield from found("warning", "other_split", text, listing.origin.other_splits, "they are not used")
-    text = f"rows of {data.labels_file} that name no listed image"
+    text = f"{rows} that name no listed image"
     yield from found("note", "unlisted_rows", text, listing.origin.unlisted, "they are not used")
 
 

@@ -9,23 +9,19 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from cpal.errors import UserError
 from cpal.settings.access import check_readable
 from cpal.settings.data import DataConfig
+from cpal.settings.yaml_files import parse_yaml
 from cpal.sources.labels.image_labels import ImageLabels
 from cpal.sources.problems import noted, some
 from cpal.sources.tables.file_names import FileNames, cleaned
 from cpal.sources.tables.rows import counted
 from cpal.sources.tables.text import MISSING, read_text
 
-BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
-DEEPEST = 50  # brackets in one another
 NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")  # texts that lie beside label files
 
 
@@ -85,14 +81,7 @@ def read_config(path: Path, encoding: str | None = None) -> YoloConfig:
         return YoloConfig(
             path, _checked_names({n: line for n, line in enumerate(lines)}, path), {}, "", keypoints=False
         )
-    try:
-        if (
-            max(accumulate((BRACKETS.get(sign, 0) for sign in text), initial=0)) > DEEPEST
-        ):  # which takes the reader minutes
-            raise ValueError("it is nested too deep")
-        content = YAML(typ="safe", pure=True).load(text)
-    except Exception as error:  # of the reader: damaged text fails in many ways
-        raise UserError(f"{path}: damaged, or no YAML ({str(error).splitlines()[0][:80]}); export it again") from None
+    content = parse_yaml(text, name=str(path), cure="export it again")
     if not isinstance(content, dict) or not isinstance(content.get("names"), dict | list):
         raise UserError(f"{path}: holds no `names`, the list of the classes; add it, or name classes.txt")
     names = content["names"]
