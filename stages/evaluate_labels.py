@@ -8,6 +8,7 @@ from cpal.files import write_json
 from cpal.hosts.outputs import classify
 from stages.job.classifier import trained_host
 from stages.job.command import run_stage
+from stages.job.launch import gathered
 from stages.job.network import NetworkJob
 from stages.job.options import progress
 from stages.job.paths import LABEL_METRICS, LABEL_PRECISION
@@ -18,13 +19,13 @@ def main(job: NetworkJob) -> None:
     labels, precision = job.target(LABEL_METRICS), job.target(LABEL_PRECISION)
     host, _ = trained_host(job)
     val = dataset.split("val", job.limit)
-    loader = pyramid_loader(
-        dataset, val, scales=(1.0,), flip=config.cam.flip, long_side=config.cam.long_side, workers=job.loaders
-    )
+    own, flip, long_side = job.share(val), config.cam.flip, config.cam.long_side
+    loader = pyramid_loader(dataset, own, scales=(1.0,), flip=flip, long_side=long_side, workers=job.loaders)
+    found = classify(host, dataset.num_foreground, progress(loader, total=len(own), what="classify"))
+    probability = np.concatenate(gathered(found))
     truth = np.array([record.multi_hot(dataset.num_foreground) for record in val])
-    probability = classify(host, dataset.num_foreground, progress(loader, total=len(val), what="classify"))
     metrics, rows = score_labels(truth, probability, dataset.classes, dataset.splits["val"])
-    if job.first:  # all processes have classified the few validation images
+    if job.first:
         write_json(labels, [metrics], job.scratch)  # a list with one row, which DVC can plot
         write_json(precision, rows, job.scratch)
 

@@ -46,7 +46,9 @@ class RememberedHost(nn.Module):
             Path(__file__).with_name("outputs.py"),
             *sorted(NETWORKS.glob("*.py")),
         ]
-        parts = *map(file_sha256, [weights, *code]), torch.__version__, settings
+        device = next(host.parameters()).device.type
+        rounding = f"{device} {torch.backends.cudnn.allow_tf32} {torch.backends.cuda.matmul.allow_tf32}"
+        parts = *map(file_sha256, [weights, *code]), torch.__version__, rounding, settings
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         self.folder = folder / f"{key[:16]}-{'-'.join(map(str, stages))}"
         sweep(self.folder)

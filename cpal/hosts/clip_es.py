@@ -58,7 +58,8 @@ class ClipEsHost(Host):
         stages, tokens, attention, grid = self.attend(images)
         logits, cams = [], []
         for n, label in enumerate(image_label):
-            cam, logit, last = self.grad_cam(tokens[n], label, grid)
+            with torch.autocast(tokens.device.type, enabled=False):  # a sure class's gradients need 32 bits
+                cam, logit, last = self.grad_cam(tokens[n].float(), label, grid)
             layers = torch.cat([attention[:, n, 1:, 1:], last[None, 1:, 1:]])[-self.settings.attention_layers :]
             cams.append(spread_by_attention(cam, layers.mean(dim=0), self.settings))
             logits.append(logit)
@@ -153,7 +154,7 @@ def spread_by_attention(cam: Tensor, attention: Tensor, settings: ClipEsConfig) 
     affinity = sinkhorn(attention, settings.sinkhorn_iterations)
     affinity = (affinity + affinity.T) / 2
     affinity = affinity @ affinity
-    inside = torch.stack([box_mask(map_, settings.box_threshold) for map_ in cam])
+    inside = box_masks(cam, settings.box_threshold)
     return torch.einsum("pq,nq->np", affinity, (cam * inside).flatten(1)).view_as(cam)
 
 
@@ -165,13 +166,14 @@ def sinkhorn(matrix: Tensor, iterations: int) -> Tensor:
     return matrix
 
 
-def box_mask(map_: Tensor, threshold: float) -> Tensor:
-    """1 inside the bounding boxes of the connected parts of a map (h, w) above threshold * maximum, else 0."""
-    above = (map_ > threshold * map_.max()).cpu().numpy()
-    mask = torch.zeros_like(map_)
-    for box in ndimage.find_objects(ndimage.label(above, structure=np.ones((3, 3)))[0]):
-        mask[box] = 1
-    return mask
+def box_masks(maps: Tensor, threshold: float) -> Tensor:
+    """1 inside the bounding boxes of the connected parts of each map (N, h, w) above threshold * maximum, else 0."""
+    above = (maps > threshold * maps.amax(dim=(1, 2), keepdim=True)).cpu().numpy()
+    inside = np.zeros(above.shape, np.float32)
+    for mask, parts in zip(inside, above, strict=True):
+        for box in ndimage.find_objects(ndimage.label(parts, structure=np.ones((3, 3)))[0]):
+            mask[box] = 1
+    return torch.from_numpy(inside).to(maps)
 
 
 def _stretched(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Feature extractors: an RGB image in 0..255 -> feature maps of four stages, the last at the chosen output stride."""
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,15 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
+        """Apple's GPU gets the usual layout: batch norm's gradients in channels_last were wrong until July 2026."""
+        super()._apply(fn, recurse)
+        return super()._apply(torch.Tensor.contiguous, recurse) if self.mean.device.type == "mps" else self
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """images (B, 3, H, W), RGB in 0..255 of any dtype -> feature maps (B, D, h, w) of each stage."""
-        images = images.to(self.mean, memory_format=torch.channels_last)
+        layout = torch.contiguous_format if self.mean.device.type == "mps" else torch.channels_last
+        images = images.to(self.mean, memory_format=layout)
         maps = self.body((images - self.mean) / self.std)
         return list(maps.values() if isinstance(maps, dict) else maps)
 

@@ -13,7 +13,7 @@ import torch
 from dvclive import Live
 from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.model import BaseDataPreprocessor, BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, PolyLR
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -99,6 +99,10 @@ class TrainingLog(Hook):
                 self._log(point)
                 self.bar.set_postfix(loss=f"{point['loss']:.4f}", refresh=False)
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        if runner.world_size > 1:  # else all processes would drop the same values
+            torch.manual_seed((runner.seed << 32) + runner.epoch * runner.world_size + runner.rank)
+
     def after_train_epoch(self, runner: Runner) -> None:
         self._read(runner.iter)
 
@@ -125,16 +129,20 @@ class TrainingLog(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["training_log"] = {"history": self.history, "pending": self.pending}
-        checkpoint["rng"] = torch.get_rng_state()
-        if runner.device.type == "cuda":  # dropout draws from it
+        checkpoint["rng"] = torch.get_rng_state()  # dropout draws from it, or from the device's
+        if runner.device.type == "cuda":
             checkpoint["rng_cuda"] = torch.cuda.get_rng_state(runner.device)
+        elif runner.device.type == "mps":
+            checkpoint["rng_mps"] = torch.mps.get_rng_state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["training_log"]["history"]
         self.pending = checkpoint["training_log"]["pending"]
         torch.set_rng_state(checkpoint["rng"])
-        if runner.device.type == "cuda":  # all processes have the same seed and draw equally often
+        if runner.device.type == "cuda" and "rng_cuda" in checkpoint:  # not where the CPU began the training
             torch.cuda.set_rng_state(checkpoint["rng_cuda"], runner.device)
+        elif runner.device.type == "mps" and "rng_mps" in checkpoint:
+            torch.mps.set_rng_state(checkpoint["rng_mps"])
 
     def after_train(self, runner: Runner) -> None:
         self.bar.close()
@@ -174,6 +182,7 @@ def accumulated_step(
     whole batch; for a mean over labeled pixels, it is close to that. `called` is `model` or the wrapper of `model`.
     """
     data = model.data_preprocessor(data, True)  # moves it to the device
+    data["mask"] = data["mask"].long()
     parts = zip(*(values.chunk(model.accumulate) for values in data.values()), strict=True)
     apart = called.no_sync if isinstance(called, _Distributed) else contextlib.nullcontext
     logs = []
@@ -221,6 +230,8 @@ def train(
     if uneven := settings.uneven(world):
         raise UserError(uneven)
     model.accumulate = settings.accumulate
+    # From pinned memory, which only CUDA has, a batch is copied while the step before it is computed.
+    model.data_preprocessor = BaseDataPreprocessor(non_blocking=run.device.type == "cuda")
     stream = SampleStream(
         len(samples),
         length=interval * settings.batch_size,

@@ -116,7 +116,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
             self.augmentation.random(position),
         )
         image_label = torch.from_numpy(record.multi_hot(self.dataset.num_foreground))
-        return {"image": image, "image_label": image_label, "mask": mask.long(), "padding": padding}
+        return {"image": image, "image_label": image_label, "mask": mask, "padding": padding}
 
     def _augment(self, image: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Resize, mirror and crop to crop_size; outside the image is padding. Returns image, mask and padding."""

@@ -15,7 +15,7 @@ from cpal.settings.config import load_config
 from stages import BEGUN, COMMAND
 from stages.job.announce import first_line, pipeline
 from stages.job.job import Job
-from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, check_launch, relaunch
+from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, check_launch, leave, relaunch
 from stages.job.network import NetworkJob
 from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
 from stages.job.paths import PARAMS, TIMES
@@ -50,6 +50,7 @@ def run_stage(main: Callable[[Any], None]) -> None:
         main(job)
         if first and job.out is None:
             note_taken(name)
+        leave()
 
     def on_processor(
         params: Params = PARAMS, workers: Workers = DEFAULT_WORKERS, limit: Limit = None, out: Out = None

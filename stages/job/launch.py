@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cpal.errors import UserError
 from cpal.settings.config import Config
@@ -68,6 +68,26 @@ def share(items: Sequence[T]) -> list[T]:
     """The part of the items that this process works on: consecutive ones, so that all parts in a row are the items."""
     ends = [len(items) * rank // PROCESSES for rank in (RANK, RANK + 1)]
     return list(items[ends[0] : ends[1]])
+
+
+def gathered(own: T) -> list[T]:
+    """What each process hands in, in the order of `share`."""
+    if PROCESSES == 1:
+        return [own]
+    import torch.distributed
+
+    parts: list[Any] = [None] * PROCESSES
+    torch.distributed.all_gather_object(parts, own)
+    return parts
+
+
+def leave() -> None:
+    """End the meetings of all processes. Not after an error, when the others may never come."""
+    if PROCESSES > 1:
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def meet() -> None:

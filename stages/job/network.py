@@ -36,7 +36,7 @@ class NetworkJob(Job):
         """The device of this process, which joins torchrun's others. Raises UserError for --amp without CUDA."""
         from stages.job.device import joined_device
 
-        device = joined_device(self.device_name)
+        device = joined_device(self.device_name, training=self.name.startswith("train_"))
         if self.amp != "off" and device.type != "cuda":
             raise UserError(f"--amp {self.amp} needs a CUDA device, this run is on {device.type}; set --amp off")
         return device
@@ -53,8 +53,9 @@ class NetworkJob(Job):
     def work(self, settings: Any, *, inputs: Sequence[Path] = ()) -> Path:
         """As a job of one process; no other process starts before the first one has the folder."""
         _ = self.device  # joins the others
-        # Work in half precision is not continued in full precision.
-        folder = super().work(settings if self.amp == "off" else [settings, self.amp], inputs=inputs)
+        # Work in half precision is not continued in full precision. Trainings have a setting for that.
+        half = self.amp != "off" and not self.name.startswith("train_")
+        folder = super().work([settings, self.amp] if half else settings, inputs=inputs)
         meet()
         return folder
 
@@ -73,9 +74,7 @@ class NetworkJob(Job):
 
     @cached_property
     def loaders(self) -> int:
-        """On a CPU the network needs the cores itself."""
-        import torch
-
+        """On a CPU the network needs the cores itself; beside a GPU, more than twelve fill the shared memory only."""
         if self.loaders_asked is not None:
             return self.loaders_asked
-        return max(1, DEFAULT_WORKERS // ON_THIS_MACHINE) if torch.cuda.is_available() else 1
+        return 1 if self.device.type == "cpu" else min(12, max(1, DEFAULT_WORKERS // ON_THIS_MACHINE))

@@ -14,7 +14,7 @@ from torch import Tensor
 import cpal.hosts.clip_es as clip_es
 from cpal.data.dataset import Dataset
 from cpal.errors import UserError
-from cpal.hosts.clip_es import ClipEsHost, box_mask, build_clip_es_host, encode_texts, sinkhorn, spread_by_attention
+from cpal.hosts.clip_es import ClipEsHost, box_masks, build_clip_es_host, encode_texts, sinkhorn, spread_by_attention
 from cpal.method.train_cam import train_classifier
 from cpal.networks.state_dicts import fill
 from cpal.settings.config import Config
@@ -145,8 +145,9 @@ def test_boxes_around_connected_parts() -> None:
     map_[1, 1], map_[2, 2], map_[0, 6], map_[5, 7] = 1.0, 0.7, 0.6, 0.3  # a diagonal counts as connected
     expected = torch.zeros(6, 8)
     expected[1:3, 1:3], expected[0, 6] = 1, 1
-    assert torch.equal(box_mask(map_, 0.4), expected)
-    assert torch.equal(box_mask(torch.zeros(3, 3), 0.4), torch.zeros(3, 3))
+    assert torch.equal(
+        box_masks(torch.stack([map_, torch.zeros(6, 8)]), 0.4), torch.stack([expected, torch.zeros(6, 8)])
+    )
 
 
 def test_spread_against_a_loop(settings_of: Callable[..., ClipEsConfig]) -> None:
@@ -155,7 +156,7 @@ def test_spread_against_a_loop(settings_of: Callable[..., ClipEsConfig]) -> None
     symmetric = (matrix + matrix.T) / 2
     found = spread_by_attention(cam, attention, settings)
     for n in range(2):
-        inside = box_mask(cam[n], settings.box_threshold).flatten()
+        inside = box_masks(cam, settings.box_threshold)[n].flatten()
         for p in range(6):
             total = 0.0
             for q in range(6):

@@ -77,8 +77,10 @@ def flags() -> Iterator[None]:
 @pytest.mark.parametrize(("words", "tf32", "autotune"), [("", False, False), ("tf32,autotune", True, True)])
 def test_cuda_is_tuned_by_a_variable(monkeypatch: pytest.MonkeyPatch, words: str, tf32: bool, autotune: bool) -> None:
     monkeypatch.setenv("CPAL_CUDA", words)
-    joined_device("cpu")
+    joined_device("cpu", training=True)
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark) == (tf32, autotune)
+    joined_device("cpu")
+    assert not torch.backends.cudnn.benchmark, "the images of other stages differ in size"
 
 
 def test_an_unknown_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,22 @@ def test_a_process_of_several_takes_no_numbered_gpu(monkeypatch: pytest.MonkeyPa
         device.joined_device("cuda:1")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mps", "Apple's GPU works for one process only; add --device cpu"),
+        ("cuda", r"this machine has 4 GPU\(s\) for more processes; lower --nproc-per-node"),
+    ],
+)
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
+    monkeypatch.setattr(device, "PROCESSES", 8)
+    monkeypatch.setattr(device, "_find", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "7")
+    with pytest.raises(UserError, match=message):
+        device.joined_device(name)
+
+
 def test_an_unknown_launcher_ends_in_one_message(tmp_path: Path) -> None:
     ended = run(tmp_path, "make_cams", CPAL_LAUNCH="no-such-command -n 2")
     assert ended.returncode == 2

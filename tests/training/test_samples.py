@@ -96,7 +96,7 @@ class TestSamples:
         for index, record in enumerate(records):
             sample = data[index, index]
             assert sample["image"].shape == (3, 32, 32) and sample["image"].dtype == torch.uint8
-            assert sample["mask"].shape == (32, 32) and sample["mask"].dtype == torch.int64
+            assert sample["mask"].shape == (32, 32) and sample["mask"].dtype == torch.uint8
             assert sample["image_label"].dtype == torch.float32
             assert sample["image_label"].nonzero()[:, 0].tolist() == [label - 1 for label in record.labels]
 
