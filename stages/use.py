@@ -52,7 +52,8 @@ def main(
         print(
             f"segmentation.iterations: {iterations}, so that the training shows each of {reading.training} images often"
         )
-    if epochs := short_host(reading.training, draft.chosen_host, TOO_SHORT):
+    host = draft.chosen_host
+    if host.trained and (epochs := short_host(reading.training, host, TOO_SHORT)):
         values.setdefault("hosts", {}).setdefault(draft.host, {})["epochs"] = epochs
         print(f"hosts.{draft.host}.epochs: {epochs}, since {reading.training} images make few steps an epoch")
     text, changes = merged(before, values, name=name)

@@ -31,7 +31,7 @@ Loaders = Annotated[
     typer.Option(
         "--loaders",
         min=0,
-        help="Processes that read images ahead of the network; default: 1 on a CPU, else one for each core.",
+        help="Processes that read images ahead; default: 1 on a CPU, else one for each core, at most 12.",
         show_default=False,
     ),
 ]

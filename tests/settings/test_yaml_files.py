@@ -34,6 +34,9 @@ HOSTILE = {
     "too large": "# comment\n" * 20_000,
     "an object of Python": "seed: !!python/object/apply:os.system [true]\n",
     "zeros": "\0" * 100,
+    "an empty number": 'seed: !!int ""\n',
+    "no truth value": 'seed: !!bool "x"\n',
+    "a character beyond Unicode": 'seed: "\\UFFFFFFFF"\n',
     "two documents": "a: 1\n---\nb: 2\n",
 }
 

@@ -587,6 +587,7 @@ def test_settings_far_off(labeled: Callable[..., Health]) -> None:
     assert kinds_of(**{"hosts.irn.resize_long": [193, 400]}) == {"resize_long"}  # more than twice 96
     assert kinds_of(**{"hosts.irn.resize_long": [16, 23], "hosts.irn.crop_size": 16}) == {"resize_long"}
     assert kinds_of(**{"hosts.irn.crop_size": 64}) == {"crop_size"}  # resize_long ends at 48
+    assert kinds_of(**{"hosts.clip_es.crop_size": 64, "host": "clip_es"}) == set(), "nothing is cropped"
     assert kinds_of(**{"crf.bilateral_sxy": 50.0}) == {"bilateral_sxy"}
 
 

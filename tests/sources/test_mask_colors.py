@@ -56,6 +56,11 @@ def test_tables(tmp_path: Path, text: str) -> None:
     assert found.values == {color: value for value, color in COLORS.items()}
 
 
+def test_brackets_in_a_name_stay(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("car (parked):1,2,3::\nbus [city],(4, 5, 6)\n{van}: [7,8,9]\n")
+    assert read_color_table(tmp_path / "t").names == ("car (parked)", "bus [city]", "{van}")
+
+
 def test_a_table_with_names_last_and_void(tmp_path: Path) -> None:
     (tmp_path / "t").write_text(COLUMNS_LAST)
     found = read_color_table(tmp_path / "t")

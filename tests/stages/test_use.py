@@ -325,12 +325,13 @@ def test_the_files_of_a_kaggle_competition(tmp_path: Path) -> None:
     assert labels(root) == {f"train_images__p{n}": {"nut" if n % 2 else "bolt"} for n in range(8)}
 
 
-def test_tables_and_lists_of_each_split(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+def test_tables_and_lists_of_each_split(tmp_path: Path, word: str) -> None:
     """train.csv and val.csv; or train.txt and val.txt with the number of a class, as Caffe and mmpretrain read them."""
     for name, ending, line in (("a", "csv", "p{}.jpg,c{}"), ("b", "txt", "images/p{}.jpg {}")):
         root = tmp_path / name
         pictures(*(root / f"images/p{n}.jpg" for n in range(9)))
-        for part, numbers in (("train", range(6)), ("val", range(6, 9))):
+        for part, numbers in (("train", range(6)), (word, range(6, 9))):
             header = ["image,label"] if ending == "csv" else []
             (root / f"{part}.{ending}").write_text("\n".join([*header, *(line.format(n, 3 + n % 2) for n in numbers)]))
         found = prepared(root)

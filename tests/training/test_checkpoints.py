@@ -4,12 +4,16 @@ import logging
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from simulated_device import simulated
 
 from cpal.files import file_sha256
 from cpal.training.checkpoints import KEPT, State, newest_checkpoint, write_checkpoint
+from cpal.training.loop import TrainingLog
 
 
 def state(step: int) -> State:
@@ -87,3 +91,13 @@ def test_code_in_a_checkpoint_does_not_run(plain: bool, tmp_path: Path, caplog: 
     found = newest_checkpoint(folder)
     assert found is not None and found["iter"] == 10 and "cannot be loaded" in caplog.text
     assert not proof.exists()
+
+
+@pytest.mark.parametrize(("begun", "goes_on"), [("cpu", "cuda:0"), ("cuda:0", "cpu"), ("cpu", "cpu")])
+def test_a_training_goes_on_on_another_device(tmp_path: Path, begun: str, goes_on: str) -> None:
+    with simulated():
+        found: State = {}
+        for device, log in ((begun, TrainingLog(tmp_path, 9)), (goes_on, TrainingLog(tmp_path, 9))):
+            runner: Any = SimpleNamespace(device=torch.device(device))
+            log.after_load_checkpoint(runner, found) if found else log.before_save_checkpoint(runner, found)
+    assert log.history == [] and ("rng_cuda" in found) == (begun == "cuda:0")

@@ -174,10 +174,10 @@ def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
         yield Finding("note", "large", size, (), cure)
     host, key = config.chosen_host, f"hosts.{config.host}"
     low, high = host.resize_long
-    if high < median / 4 or low > 2 * median:
+    if host.trained and (high < median / 4 or low > 2 * median):
         cure = f"{key}.resize_long makes that {low} to {high}; set it nearer to the images' size"
         yield Finding("note", "resize_long", size, (), cure)
-    if host.crop_size > high:
+    if host.trained and host.crop_size > high:
         text = f"{key}.crop_size {host.crop_size} is larger than every resized image ({high})"
         yield Finding("note", "crop_size", text, (), f"part of each crop is padding; raise {key}.resize_long")
     if not 0.03 <= (reach := config.crf.bilateral_sxy) / median <= 0.3:
