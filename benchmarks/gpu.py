@@ -25,11 +25,11 @@ from benchmarks.gpu_checks import Check
 LEFT_OUT = {  # import name -> package, and what is left out without it
     "pydantic": ("pydantic", "all parts but the paper's functions; carry its wheels along"),
     "ruamel.yaml": ("ruamel.yaml", "all parts but the paper's functions; carry its wheel along"),
-    "mmengine": ("onedl-mmengine", "the Runner's share of a training step, and train_affinity"),
-    "mmseg": ("onedl-mmsegmentation", "its DeepLab; a network of the same layers is measured instead"),
-    "timm": ("timm", "EfficientNet-Lite0"),
-    "pydensecrf": ("pydensecrf2", "the CRFs of teach_cam and refine_crf, which run on the CPU"),
 }
+NEVER = (  # which need packages that such a machine lacks, or no GPU
+    "Not measured: timm's networks, MMSegmentation's DeepLab (a network of the same layers stands for it), mmengine's "
+    "share of a training step, train_affinity, and the CRFs, which run on the CPU."
+)
 ROUNDS = 5
 PRECISIONS = {"cuda": ("fp32", "TF32", "bf16")}
 
@@ -133,7 +133,7 @@ def page(device: torch.device, *, tiny: bool, minutes: float) -> tuple[str, bool
     lacking, sizes = missing(), gpu_speed.TINY if tiny else gpu_speed.Sizes()
     whole = not {"pydantic", "ruamel.yaml"} & set(lacking)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-    lines = ["# GPU", "", f"{name}, Python {platform.python_version()}, torch {torch.__version__}.", ""]
+    lines = ["# GPU", "", f"{name}, Python {platform.python_version()}, torch {torch.__version__}.", "", NEVER, ""]
     lines += [f"* without {package}: left out are {what}" for package, what in lacking.values()]
     lines += [
         "",

@@ -81,12 +81,13 @@ def functions(device: torch.device) -> Iterator[Check]:
 
 
 def network(trained: "Classifier", device: torch.device, side: int, scales: tuple[float, ...]) -> Iterator[Check]:
-    """The classifier's losses, maps, masks and prototypes of one image; then its CAM in lower precision."""
+    """The classifier's losses, maps, masks and prototypes of one image; then its maps with --amp bf16."""
     import copy
 
     from cpal.data.views import image_views
     from cpal.method.classifier import Classifier
     from cpal.method.make_cams import localize
+    from stages.job.half import compute_in_half
 
     draw = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, side * 3 // 4, side), dtype=torch.uint8, generator=draw)
@@ -94,13 +95,15 @@ def network(trained: "Classifier", device: torch.device, side: int, scales: tupl
     label = torch.zeros(1, count)
     label[0, [0, count - 1]] = 1
 
-    def moved(where: torch.device) -> Classifier:
+    def moved(where: torch.device, half: bool) -> Classifier:
         host, learner, taught = copy.deepcopy((trained.host, trained.learner, trained.taught))
         assert learner is not None and taught is not None
+        if half:
+            compute_in_half(host, torch.bfloat16, where)
         return Classifier(host.to(where), count, learner.to(where), taught.to(where))
 
-    def look(where: torch.device) -> dict[str, Tensor]:
-        found, own = moved(where), label.to(where)
+    def look(where: torch.device, half: bool = False) -> dict[str, Tensor]:
+        found, own = moved(where, half), label.to(where)
         content = localize(found, own, (image.shape[1], image.shape[2]), views)
         features, cam, logits = found.look(views[0], own)
         assert found.learner is not None
@@ -123,7 +126,6 @@ def network(trained: "Classifier", device: torch.device, side: int, scales: tupl
             share = name.startswith("share")
             unequal = float((found[name].cpu() != expected[name]).float().mean()) if share else 0.0
             yield Check(f"network: {name}", unequal if share else gap(found[name], expected[name]), limit)
-        with torch.autocast(device.type, torch.bfloat16):
-            lower = look(device)
+        lower = look(device, half=True)
         for name in ("cam", "pacam", "taught"):
             yield Check(f"network in bf16: {name}", gap(lower[name].float(), expected[name]), None)

@@ -73,7 +73,7 @@ class CamConfig(Section):
 
 class SeedsConfig(Section):
     source: Literal["taught", "pacam", "cam", "both", "imported"]
-    maps: str
+    maps: Literal["data/cams", "data/imported_cams"]
     cam_threshold: Annotated[float, Field(gt=0, lt=1)]
     pacam_threshold: Annotated[float, Field(gt=0, lt=1)]
     taught_threshold: Annotated[float, Field(gt=0, lt=1)]

@@ -35,9 +35,7 @@ def run_without(*names: str) -> str:
 
 def test_it_imports_and_names_what_is_missing() -> None:
     names = ("mmengine", "mmseg", "mmcv", "timm", "pydensecrf", "pydantic", "ruamel", "joblib", "dvclive", "tqdm")
-    assert run_without(*names).strip() == str(
-        ["mmengine", "mmseg", "pydantic", "pydensecrf", "ruamel.yaml", "timm"]
-    ).replace('"', "'")
+    assert run_without(*names).strip() == "['pydantic', 'ruamel.yaml']"
 
 
 def test_nothing_is_missing_here() -> None:
