@@ -19,11 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any
 
 from benchmarks.project import ROOT, new_project
 from cpal.files import file_sha256, remove
-from cpal.settings.profiles import plain_yaml
+from stages.job.pipeline import outs, read_pipeline
 
 NETWORK = "{backbone: test_efficientnet, weights: none, epochs: 2, batch_size: 2, crop_size: 32, resize_long: [32, 48]}"
 SETTINGS = f"""
@@ -91,13 +90,7 @@ OTHERS = (
 
 def stages() -> dict[str, list[str]]:
     """The stages in the order of dvc.yaml, each with the paths that it writes."""
-    entries: dict[str, Any] = plain_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return {stage: _outs(entry) for stage, entry in entries.items()}
-
-
-def _outs(entry: Mapping[str, Any]) -> list[str]:
-    found = [out for key in ("outs", "metrics", "plots") for out in entry.get(key, [])]
-    return [out if isinstance(out, str) else next(iter(out)) for out in found]
+    return {stage: list(outs(entry)) for stage, entry in read_pipeline(ROOT).items()}
 
 
 class Project:

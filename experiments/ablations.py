@@ -30,7 +30,8 @@ from experiments.estimate import estimate
 from experiments.origin import run_dvc
 from experiments.results import Metrics, write
 from experiments.tables import TABLES, Change, Row, rows, steps
-from stages.job.paths import PIPELINE, TIMES
+from stages.job.paths import TIMES
+from stages.job.pipeline import read_pipeline
 from stages.job.stopping import CONTINUES
 
 RESULTS, PUBLISHED = Path("results"), Path("docs/results")
@@ -60,12 +61,7 @@ def settings() -> dict[str, Any]:
     return content
 
 
-@cache
-def pipeline() -> dict[str, Any]:
-    """The stages of dvc.yaml."""
-    cure = "restore it with: git checkout dvc.yaml"
-    stages: dict[str, Any] = read_yaml(PIPELINE, missing=f"no such file; {cure}", cure=cure)["stages"]
-    return stages
+pipeline = cache(read_pipeline)
 
 
 @cache

@@ -1,11 +1,12 @@
 """How long experiments will take, from the times that the stages took in this folder."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cpal.report.provenance import setting
 from cpal.running.times import Taken, duration
+from stages.job.pipeline import outs
 
 Pipeline = Mapping[str, Mapping[str, Any]]  # the stages of dvc.yaml
 Settings = Mapping[str, Any]  # the content of params.yaml
@@ -27,7 +28,7 @@ def stage_runs(experiments: Iterable[Planned], pipeline: Pipeline) -> list[str]:
     A stage runs once for equal settings and inputs: DVC takes the result from its cache the next time. Trainings that
     differ only in settings which they do not use are shared as well, which is not known here.
     """
-    makers = {path: name for name, stage in pipeline.items() for path in _outs(stage)}
+    makers = {path: name for name, stage in pipeline.items() for path in outs(stage)}
     seen: dict[str, str] = {}
     for settings, targets in experiments:
         keys: dict[str, str] = {}
@@ -51,9 +52,3 @@ def _add_key(
     read = [param.replace("${host}", str(settings.get("host"))) for param in stage.get("params", ())]
     content = [name, [setting(settings, param) for param in read], [keys[other] for other in before]]
     keys[name] = hashlib.sha256(repr(content).encode()).hexdigest()
-
-
-def _outs(stage: Mapping[str, Any]) -> Iterator[str]:
-    for kind in ("outs", "metrics", "plots"):
-        for entry in stage.get(kind, ()):
-            yield entry if isinstance(entry, str) else next(iter(entry))

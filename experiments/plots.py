@@ -170,6 +170,31 @@ def thresholds(rows: Rows) -> Figure:
     return figure
 
 
+def tag_curve(rows: Rows) -> Figure:
+    """mIoU of the segmentation model over the number of training images, a line through the means for each teacher.
+
+    A row is one training: `learned_from` (labels | masks), `images`, `iterations`, `miou`.
+    """
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    names = {"labels": "labels alone", "masks": "ground-truth masks"}
+    for teacher, color, marker in zip(names, SERIES[1:], "os", strict=False):
+        found = [(int(row["images"]), float(row["miou"])) for row in rows if row["learned_from"] == teacher]
+        sizes = sorted({size for size, _ in found})
+        means = [float(np.mean([value for size, value in found if size == of])) for of in sizes]
+        axes.plot(*zip(*found, strict=True), marker, color=color, markersize=4, alpha=0.45, linestyle="none")
+        axes.plot(sizes, means, f"-{marker}", color=color, markersize=7, label=names[teacher])
+    axes.set_xscale("log", base=2)
+    ticks = sorted({int(row["images"]) for row in rows})
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("training photographs")
+    axes.set_ylabel("mIoU on validation images, %")
+    _grid(axes, "both")
+    axes.legend(loc="lower right")
+    return figure
+
+
 def _grid(axes: Axes, which: Literal["x", "both"]) -> None:
     axes.grid(axis=which, color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -4,8 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
-from cpal.settings.yaml_files import read_yaml
-from stages.job.paths import PIPELINE
+from stages.job.pipeline import read_pipeline
 
 FOLDER = Path(__file__).parent
 
@@ -13,21 +12,13 @@ FOLDER = Path(__file__).parent
 def main() -> None:
     """Read the modules without running them, and so without importing torch."""
     commands = {path.stem: summary for path in sorted(FOLDER.glob("*.py")) if (summary := _summary(path)) is not None}
-    order = dict.fromkeys(stage["cmd"].split()[2].removeprefix("stages.") for stage in _pipeline().values())
     width = max(map(len, commands))
     print("Each is a command of its own: python -m stages.NAME --help\n\nStages, as `dvc repro` runs them:")
-    for name in order:
+    for name in read_pipeline(FOLDER.parent):
         print(f"  {name:<{width}}  {commands.pop(name)}")
     print("\nBeside the pipeline:")
     for name, summary in commands.items():
         print(f"  {name:<{width}}  {summary}")
-
-
-def _pipeline() -> dict[str, dict[str, str]]:
-    path = FOLDER.parent / PIPELINE
-    cure = f"restore it with: git checkout {PIPELINE}"
-    pipeline: dict[str, dict[str, str]] = read_yaml(path, missing=f"no such file; {cure}", cure=cure)["stages"]
-    return pipeline
 
 
 def _summary(path: Path) -> str | None:

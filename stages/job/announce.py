@@ -1,17 +1,14 @@
 """The first line that a stage prints: its number in the pipeline, its name, and how many images it processes."""
 
-import re
-
 from cpal.data.dataset import Record
 from stages.job.job import Job
 from stages.job.paths import DATASET, PIPELINE
+from stages.job.pipeline import read_pipeline
 
 
 def pipeline() -> list[str]:
     """The names of the stages in the order of dvc.yaml; empty if there is no dvc.yaml."""
-    if not PIPELINE.exists():
-        return []
-    return re.findall(r"^    cmd: python -m stages\.(\w+)", PIPELINE.read_text(encoding="utf-8"), re.MULTILINE)
+    return list(read_pipeline()) if PIPELINE.exists() else []
 
 
 def first_line(job: Job, order: list[str]) -> str:

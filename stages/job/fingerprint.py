@@ -10,8 +10,8 @@ from typing import Any
 from cpal.errors import UserError
 from cpal.files import file_sha256
 from cpal.settings.access import check_readable
-from cpal.settings.yaml_files import read_yaml
 from stages.job.paths import IMPORTED_CAMS, PIPELINE
+from stages.job.pipeline import CURE, read_pipeline
 
 
 def fingerprint(
@@ -22,13 +22,12 @@ def fingerprint(
     The deps `without` do not count. `values` replace ${key} in the deps; a dep with an unknown key is left out. Raises
     UserError if dvc.yaml or an input is missing.
     """
-    missing = "no such file; run stages from the project's folder"
-    pipeline = read_yaml(PIPELINE, missing=missing, cure="restore it with: git checkout dvc.yaml")
+    pipeline = read_pipeline()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     try:
-        deps = [_filled(name, values) for name in pipeline["stages"][stage]["deps"]]
+        deps = [_filled(name, values) for name in pipeline[stage]["deps"]]
     except (TypeError, KeyError):
-        raise UserError(f"{PIPELINE}: names no deps of {stage}; restore it with: git checkout dvc.yaml") from None
+        raise UserError(f"{PIPELINE}: names no deps of {stage}; {CURE}") from None
     known = (name for name in deps if "${" not in name and Path(name) not in without)
     for dependency in sorted([*known, *map(str, inputs)]):
         digest.update(dependency.encode())

@@ -309,5 +309,5 @@ def test_missing_input_names_the_cure() -> None:
 
 def test_outside_the_project_is_said() -> None:
     Path("dvc.yaml").unlink()
-    with pytest.raises(UserError, match="run stages from the project's folder"):
+    with pytest.raises(UserError, match="run this in the project's folder"):
         work_folder("grow", [])
