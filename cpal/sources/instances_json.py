@@ -4,19 +4,14 @@ pycocotools' C code reads past its memory if a code does not fit the image. Ther
 """
 
 import math
-from codecs import BOM_UTF8
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
-import ijson
 from pycocotools import mask as coco_mask
 
 from cpal.data.dataset import MAX_PIXELS
-from cpal.errors import UserError
-from cpal.settings.access import check_readable
+from cpal.sources.tables.coco_entries import entries, wrong
 
 MAX_SIDE = 65_535
 
@@ -50,27 +45,27 @@ def read_instances(
     """
     images: dict[int, AnnotatedImage] = {}
     skipped = set[int]()
-    for entry in _entries(path, "images"):
+    for entry in entries(path, "images"):
         number = _whole(entry, "id", path, "image")
         if number in images or number in skipped:
-            raise _wrong(f"{path}: image id {number} twice")
+            raise wrong(f"{path}: image id {number} twice")
         if keep is not None and len(images) >= keep:
             skipped.add(number)
         else:
             images[number] = _image(entry, number, path)
     categories = _categories(path)
     if not images:
-        raise _wrong(f"{path}: lists no images; it should be an instances JSON of COCO's form")
-    for entry in _entries(path, "annotations"):
+        raise wrong(f"{path}: lists no images; it should be an instances JSON of COCO's form")
+    for entry in entries(path, "annotations"):
         number = _whole(entry, "image_id", path, "annotation")
         if number in skipped:
             continue
         where = f"{path}: annotation {entry.get('id')!r} of image {number}"
         if number not in images:
-            raise _wrong(f"{where}: no such image in the file")
+            raise wrong(f"{where}: no such image in the file")
         category = _whole(entry, "category_id", path, "annotation")
         if category not in categories:
-            raise _wrong(f"{where}: no category {category} in the file")
+            raise wrong(f"{where}: no category {category} in the file")
         image = images[number]
         code = _code(entry.get("segmentation"), image.height, image.width, where) if outlines else None
         image.instances.append(Instance(category, bool(entry.get("iscrowd", 0)), code))
@@ -79,13 +74,13 @@ def read_instances(
 
 def _categories(path: Path) -> dict[int, str]:
     categories: dict[int, str] = {}
-    for entry in _entries(path, "categories"):
+    for entry in entries(path, "categories"):
         number, name = _whole(entry, "id", path, "category"), entry.get("name")
         if not isinstance(name, str) or not name.strip() or name in categories.values() or number in categories:
-            raise _wrong(f"{path}: category {number}: name {name!r} or id is missing or there twice")
+            raise wrong(f"{path}: category {number}: name {name!r} or id is missing or there twice")
         categories[number] = name
     if not categories:
-        raise _wrong(f"{path}: lists no categories; it should be an instances JSON of COCO's form")
+        raise wrong(f"{path}: lists no categories; it should be an instances JSON of COCO's form")
     return dict(sorted(categories.items()))
 
 
@@ -93,10 +88,10 @@ def _image(entry: dict[str, Any], number: int, path: Path) -> AnnotatedImage:
     name = entry.get("file_name")
     where = f"{path}: image {number}"
     if not isinstance(name, str) or not name.isprintable() or not PurePosixPath(name).stem:
-        raise _wrong(f"{where}: file_name {name!r} is no file name")
+        raise wrong(f"{where}: file_name {name!r} is no file name")
     width, height = _whole(entry, "width", path, "image"), _whole(entry, "height", path, "image")
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise _wrong(f"{where}: cannot be {width}x{height} pixels")
+        raise wrong(f"{where}: cannot be {width}x{height} pixels")
     return AnnotatedImage(name, width, height, [])
 
 
@@ -105,7 +100,7 @@ def _whole(entry: dict[str, Any], key: str, path: Path, what: str) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or abs(value) > 1 << 62:
-        raise _wrong(f"{path}: {what} {entry.get('id')!r}: {key} {value!r} is no whole number")
+        raise wrong(f"{path}: {what} {entry.get('id')!r}: {key} {value!r} is no whole number")
     return value
 
 
@@ -119,22 +114,22 @@ def _code(outline: Any, height: int, width: int, where: str) -> bytes:
             return _compress([height * width], height, width)
         return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"]
     if not isinstance(outline, dict) or outline.get("size") != [height, width]:
-        raise _wrong(f"{where}: segmentation is neither polygons nor run lengths of its image's size")
+        raise wrong(f"{where}: segmentation is neither polygons nor run lengths of its image's size")
     counts = outline.get("counts")
     runs = _decode(counts, where) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or any(type(run) is not int or run < 0 for run in runs):
-        raise _wrong(f"{where}: run lengths must be whole numbers from 0")
+        raise wrong(f"{where}: run lengths must be whole numbers from 0")
     if sum(runs) != height * width:
-        raise _wrong(f"{where}: run lengths cover {sum(runs)} pixels of {width}x{height}")
+        raise wrong(f"{where}: run lengths cover {sum(runs)} pixels of {width}x{height}")
     return _compress(runs, height, width)
 
 
 def _polygon(points: Any, height: int, width: int, where: str) -> list[float]:
     if not isinstance(points, list) or len(points) % 2 or any(type(p) not in (int, float) for p in points):
-        raise _wrong(f"{where}: a polygon must be a list of x, y, x, y, ...")
+        raise wrong(f"{where}: a polygon must be a list of x, y, x, y, ...")
     for value, side in ((v, s) for n, s in enumerate((width, height)) for v in points[n::2]):
         if not math.isfinite(value) or not -side <= value <= 2 * side:  # rasterizing costs time by its length
-            raise _wrong(f"{where}: a polygon has a point at {value!r}, far outside of {width}x{height} pixels")
+            raise wrong(f"{where}: a polygon has a point at {value!r}, far outside of {width}x{height} pixels")
     return [float(value) for value in points]
 
 
@@ -152,7 +147,7 @@ def _decode(text: str, where: str) -> list[int]:
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 30:
-            raise _wrong(f"{where}: run lengths hold {character!r}, which is not COCO's text form")
+            raise wrong(f"{where}: run lengths hold {character!r}, which is not COCO's text form")
         value |= (bits & 0x1F) << shift
         shift += 5
         if not bits & 0x20:
@@ -161,31 +156,5 @@ def _decode(text: str, where: str) -> list[int]:
             runs.append(value + runs[-2] if len(runs) > 2 else value)
             value = shift = 0
     if shift:
-        raise _wrong(f"{where}: run lengths end in the middle")
+        raise wrong(f"{where}: run lengths end in the middle")
     return runs
-
-
-def _wrong(what: str) -> UserError:
-    return UserError(f"{what}; correct the file, or export it again")
-
-
-def _entries(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    with _opened(path) as stream:
-        for entry in ijson.items(stream, f"{key}.item", use_float=True):
-            if not isinstance(entry, dict):
-                raise _wrong(f"{path}: {key} holds {str(entry)[:40]!r}, which is no object")
-            yield entry
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    check_readable(path, missing="no such file; put it there, or name another one in the settings, section data")
-    try:
-        with path.open("rb") as stream:
-            if stream.read(len(BOM_UTF8)) != BOM_UTF8:
-                stream.seek(0)
-            yield stream
-    except (ijson.JSONError, OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise _wrong(f"{path}: damaged, or no JSON ({error})") from None

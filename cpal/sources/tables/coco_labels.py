@@ -4,13 +4,10 @@ Sizes, boxes and outlines are not read. Ids may be text. The file is read in pie
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ijson
-
-from cpal.errors import UserError
+from cpal.sources.tables.coco_entries import entries, wrong
 from cpal.sources.tables.rows import Row, Table, counted
 
 
@@ -22,29 +19,29 @@ def read_coco_labels(path: Path, threshold: float | None = None) -> Table:
     Raises UserError for an entry without name or id, and for annotations of unknown images or categories.
     """
     images: dict[str, str] = {}
-    for entry in _entries(path, "images"):
+    for entry in entries(path, "images"):
         name = entry.get("file_name") or entry.get("coco_url")  # LVIS has the address only
         number = _id(entry.get("id"))
         if not isinstance(name, str) or not name.strip() or number is None or number in images:
-            raise _wrong(path, f"image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
+            raise wrong(f"{path}: image {entry.get('id')!r}: file_name {name!r} or id is missing or there twice")
         images[number] = name
     categories, twice = _categories(path)
     # Files that were merged have an id for each of their entries of an image.
     shown: dict[str, set[str]] = {name: set() for name in images.values()}
     scored = 0
-    for entry in _entries(path, "annotations"):
+    for entry in entries(path, "annotations"):
         image, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
         where = f"annotation {entry.get('id')!r}"
         if image is None or image not in images:
-            raise _wrong(path, f"{where}: no image {entry.get('image_id')!r} in the file")
+            raise wrong(f"{path}: {where}: no image {entry.get('image_id')!r} in the file")
         if category is None or category not in categories:
-            raise _wrong(path, f"{where}: no category {entry.get('category_id')!r} in the file")
+            raise wrong(f"{path}: {where}: no category {entry.get('category_id')!r} in the file")
         score = entry.get("score")
         scored += isinstance(score, int | float)
         if threshold is None or not isinstance(score, int | float) or score >= threshold:
             shown[images[image]].add(categories[category])
     if not images:
-        raise _wrong(path, "lists no images; it should be a JSON of COCO's form")
+        raise wrong(f"{path}: lists no images; it should be a JSON of COCO's form")
     told = f"COCO's JSON; {counted(len(categories), 'category', 'categories')}"
     used = set().union(*shown.values())
     if unused := [name for name in dict.fromkeys(categories.values()) if name not in used]:
@@ -60,13 +57,13 @@ def read_coco_labels(path: Path, threshold: float | None = None) -> Table:
 def _categories(path: Path) -> tuple[dict[str, str], list[str]]:
     """Names by id, and the names that several ids have."""
     found: dict[str, str] = {}
-    for entry in _entries(path, "categories"):
+    for entry in entries(path, "categories"):
         number, name = _id(entry.get("id")), entry.get("name")
         if not isinstance(name, str) or not name.strip() or number is None or number in found:
-            raise _wrong(path, f"category {entry.get('id')!r}: name {name!r} or id is missing or there twice")
+            raise wrong(f"{path}: category {entry.get('id')!r}: name {name!r} or id is missing or there twice")
         found[number] = name.strip()
     if not found:
-        raise _wrong(path, "lists no categories; it should be a JSON of COCO's form")
+        raise wrong(f"{path}: lists no categories; it should be a JSON of COCO's form")
     return found, [name for name, count in Counter(found.values()).items() if count > 1]
 
 
@@ -77,22 +74,3 @@ def _id(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return str(value) if not isinstance(value, int) or abs(value) < 1 << 62 else None
-
-
-def _entries(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open("rb") as stream:
-            if stream.read(3) != b"\xef\xbb\xbf":
-                stream.seek(0)
-            for entry in ijson.items(stream, f"{key}.item", use_float=True):
-                if not isinstance(entry, dict):
-                    raise _wrong(path, f"{key} holds {str(entry)[:40]!r}, which is no object")
-                yield entry
-    except (ijson.JSONError, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise _wrong(path, f"damaged, or no JSON ({error})") from None
-
-
-def _wrong(path: Path, what: str) -> UserError:
-    return UserError(f"{path}: {what}; correct the file, or export it again")
