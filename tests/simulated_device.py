@@ -39,6 +39,7 @@ class Far(torch.Tensor):
             storage_offset=near.storage_offset(),
             dtype=near.dtype,
             device=CORE,
+            dispatch_sizes_strides_policy="sizes",  # an operation in place may change the shape
         )
         far.near = near
         return far
