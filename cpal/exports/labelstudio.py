@@ -5,11 +5,10 @@ has looked at has only predictions, which do not count as corrected.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -24,6 +23,7 @@ from cpal.exports.shapes import DrawnImage, Patch, Polygon, Shape, box, is_numbe
 from cpal.files import whole_file, write_json
 from cpal.maps.drawing import class_palette
 from cpal.settings.access import check_readable
+from cpal.sources.tables.file_names import cleaned
 from cpal.sources.tables.tasks import is_short_task, picture_of
 
 TASKS, INTERFACE = "tasks.json", "interface.xml"
@@ -101,20 +101,12 @@ def read(path: Path) -> Iterator[DrawnImage]:
         for task in tasks:
             given = [entry for entry in task.get("annotations", []) if not entry.get("was_cancelled")]
             if given:
-                name = _image_name(picture_of(task["data"]) or "")
+                name = PurePosixPath(cleaned(picture_of(task["data"]) or "")).name
                 yield _drawn(name, given[-1]["result"], f"{file}: image {name}")
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: no export of Label Studio ({type(error).__name__}: {error}); {AGAIN}") from None
-
-
-def _image_name(url: str) -> str:
-    """Name of the image file, without the eight hexadecimal digits that Label Studio adds to uploaded files."""
-    parts = urlsplit(url)
-    below = parts.query.partition("d=")[2] if parts.path.endswith("/local-files/") else parts.path
-    name = PurePosixPath(unquote(below)).name
-    return re.sub(r"^[0-9a-f]{8}-", "", name) if "/upload/" in parts.path else name
 
 
 def _drawn(name: str, results: list[dict[str, Any]], where: str) -> DrawnImage:
