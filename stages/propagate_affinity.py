@@ -58,7 +58,7 @@ def main(job: NetworkJob) -> None:
         with whole_file(done / f"{record.image_id}.npz", folder) as temporary:
             write_walk(temporary, walk_maps(start, edge, content.classes, content.size, settings))
 
-    # On the CPU also beside a GPU, which needs microseconds to start each of the 18,000 operations of an image's walk.
+    # With a GPU too, the walk runs on the CPU: a GPU needs microseconds to start each of its 18,000 operations.
     walks = processes(job.workers, prefer="threads", pre_dispatch="2*n_jobs")(
         delayed(walk_one)(record, edge) for record, edge in edge_maps()
     )

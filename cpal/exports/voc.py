@@ -43,7 +43,7 @@ def read(path: Path) -> Iterator[DrawnImage]:
 
     Raises UserError for files of another format, and for a color that labelmap.txt does not name.
     """
-    colors = read_color_table(path / TABLE)
+    colors = read_color_table(path / TABLE, missing="no such file, which names the classes; export it too")
     files = sorted((path / MASKS).rglob("*.png"))
     if not files:
         raise UserError(f"{path}: holds no {MASKS}/*.png; name the folder that has {MASKS} in it")

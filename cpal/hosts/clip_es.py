@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
+from cpal.hosts.outputs import whole_patches
 from cpal.networks.state_dicts import fill, read_state_dict
 from cpal.settings.hosts import ClipEsConfig
 
@@ -78,10 +79,8 @@ class ClipEsHost(Host):
         L = 1 + h w. The images are resized to whole patches; h and w are rounded up.
         """
         visual, side = self.visual, self.visual.conv1.stride[0]
-        height, width = grid = (-(-images.shape[2] // side), -(-images.shape[3] // side))
-        pixels = images.to(self.mean)
-        if pixels.shape[2:] != (height * side, width * side):
-            pixels = F.interpolate(pixels, size=(height * side, width * side), mode="bicubic", align_corners=False)
+        pixels = whole_patches(images.to(self.mean), side)
+        grid = (pixels.shape[2] // side, pixels.shape[3] // side)
         patches = visual.conv1((pixels - self.mean) / self.std).flatten(2).transpose(1, 2)
         first = visual.class_embedding.expand(len(patches), 1, -1)
         tokens = visual.ln_pre(torch.cat([first, patches], dim=1) + positions(visual.positional_embedding, grid))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cpal.errors import UserError
 from cpal.hosts import Host, HostOutput
+from cpal.hosts.outputs import whole_patches
 from cpal.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cpal.networks.state_dicts import fill, read_state_dict
 from cpal.settings.hosts import MctformerConfig
@@ -75,10 +76,7 @@ class MctformerHost(Host):
         whole patches; h and w are rounded up.
         """
         side = self.patch_embed.patch_size[0]
-        whole = tuple(-(-length // side) * side for length in images.shape[2:])
-        pixels = images.to(self.mean)
-        if pixels.shape[2:] != whole:
-            pixels = F.interpolate(pixels, size=whole, mode="bicubic", align_corners=False)
+        pixels = whole_patches(images.to(self.mean), side)
         patches = self.patch_embed.proj((pixels - self.mean) / self.std)
         batch, _, height, width = patches.shape
         tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpal.data.views import Views
@@ -39,3 +40,9 @@ def classify(host: Host, num_foreground: int, loader: Iterable[Views]) -> np.nda
     unknown = torch.full((1, num_foreground), host.unknown_label, device=next(host.parameters()).device)
     found = [view_output(host, views[0], unknown).logits[0].sigmoid().cpu().numpy() for _, _, views in loader]
     return np.array(found, np.float64).reshape(-1, num_foreground)
+
+
+def whole_patches(images: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W), resized (bicubic) to the next multiples of a patch's side, as a vision transformer needs."""
+    size = tuple(-(-length // side) * side for length in images.shape[2:])
+    return images if images.shape[2:] == size else F.interpolate(images, size=size, mode="bicubic", align_corners=False)

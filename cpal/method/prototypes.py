@@ -76,8 +76,8 @@ class SupportBank(nn.Module):
     def enqueue(self, prototypes: Tensor, present: Tensor) -> None:
         """Replace the oldest entries by the present prototypes of (B, K, D), in the order of the batch; present (B, K).
 
-        Nothing is read from the device, so that it need not wait at each step: the absent ones of a class come after
-        its present ones, where each gives a slot its own value back.
+        No size depends on a value, so a GPU never waits. The absent prototypes of a class are placed after its present
+        ones, in slots that keep their entries.
         """
         length, classes = self.entries.shape[1], torch.arange(len(self.seen), device=self.seen.device)
         for rows, here in zip(prototypes.to(self.entries).split(length), present.split(length), strict=True):

@@ -13,7 +13,7 @@ LABELS = {  # data.source -> values of data.labels that it allows
     "coco2014": ("coco",),
     "folder": ("csv", "folders", "coco", "xml", "yolo", "masks"),
 }
-LABEL_KEYS = {  # data.labels -> optional keys that it reads; with a source other than folder only csv reads any
+LABEL_KEYS = {  # data.labels -> optional keys that source: folder reads with it; other sources read them with csv
     "csv": ("labels_file", "label_separator", "label_threshold", "label_encoding"),
     "coco": ("labels_file", "label_threshold"),
     "yolo": ("labels_file", "label_threshold", "label_encoding"),

@@ -42,12 +42,16 @@ class ColorTable:
         return {BACKGROUND: "background", VOID: "void"}.get(value) or self.names[value - 1]
 
 
-def read_color_table(path: Path) -> ColorTable:
+MISSING = "no such file; data.mask_colors names the table of colors below data.root, or is voc"
+
+
+def read_color_table(path: Path, *, missing: str = MISSING) -> ColorTable:
     """The colors of a file with a line name:r,g,b:parts:actions or name,r,g,b for each class.
 
-    Raises UserError for a file that is missing or unreadable, a line of another form, and a color of two classes.
+    `missing` is the message for no file. Raises UserError for a file that is missing or unreadable, a line of another
+    form, and a color of two classes.
     """
-    check_readable(path, missing="no such file; data.mask_colors names the table of colors below data.root, or is voc")
+    check_readable(path, missing=missing)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -182,7 +182,7 @@ def accumulated_step(
     whole batch; for a mean over labeled pixels, it is close to that. `called` is `model` or the wrapper of `model`.
     """
     data = model.data_preprocessor(data, True)  # moves it to the device
-    data["mask"] = data["mask"].long()
+    data["mask"] = data["mask"].long()  # the loaders send bytes
     parts = zip(*(values.chunk(model.accumulate) for values in data.values()), strict=True)
     apart = called.no_sync if isinstance(called, _Distributed) else contextlib.nullcontext
     logs = []

@@ -31,12 +31,17 @@ class NetworkJob(Job):
         """Whether this is the process that writes what all have made together."""
         return RANK == 0
 
+    @property
+    def trains(self) -> bool:
+        """Whether the stage does nothing but train."""
+        return self.name.startswith("train_")
+
     @cached_property
     def device(self) -> "torch.device":
         """The device of this process, which joins torchrun's others. Raises UserError for --amp without CUDA."""
         from stages.job.device import joined_device
 
-        device = joined_device(self.device_name, training=self.name.startswith("train_"))
+        device = joined_device(self.device_name, training=self.trains)
         if self.amp != "off" and device.type != "cuda":
             raise UserError(f"--amp {self.amp} needs a CUDA device, this run is on {device.type}; set --amp off")
         return device
@@ -54,7 +59,7 @@ class NetworkJob(Job):
         """As a job of one process; no other process starts before the first one has the folder."""
         _ = self.device  # joins the others
         # Work in half precision is not continued in full precision. Trainings have a setting for that.
-        half = self.amp != "off" and not self.name.startswith("train_")
+        half = self.amp != "off" and not self.trains
         folder = super().work([settings, self.amp] if half else settings, inputs=inputs)
         meet()
         return folder
@@ -74,7 +79,7 @@ class NetworkJob(Job):
 
     @cached_property
     def loaders(self) -> int:
-        """On a CPU the network needs the cores itself; beside a GPU, more than twelve fill the shared memory only."""
+        """On a CPU the network needs the cores itself; with a GPU, more than 12 would only fill shared memory."""
         if self.loaders_asked is not None:
             return self.loaders_asked
         return 1 if self.device.type == "cpu" else min(12, max(1, DEFAULT_WORKERS // ON_THIS_MACHINE))

@@ -220,7 +220,7 @@ def of_left_over(listing: Listing, data: DataConfig) -> Iterator[Finding]:
     rows = f"rows of {data.labels_file}" if data.labels_file else f"images below {data.images}"
     text = f"{rows} whose split is neither {data.train_list} nor {data.val_list}"
     yield from found("warning", "other_split", text, listing.origin.other_splits, "they are not used")
-    text = f"{rows} that name no listed image"
+    text = f"rows of {data.labels_file} that name no listed image"
     yield from found("note", "unlisted_rows", text, listing.origin.unlisted, "they are not used")
 
 
