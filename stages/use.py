@@ -12,6 +12,7 @@ import typer
 from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.settings.config import load_config, parse_config
+from cpal.settings.hosts import TrainedHost
 from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
 from cpal.sources.health.class_findings import ALIKE, TOO_SHORT, alike_names, short_host, short_segmentation
@@ -53,7 +54,7 @@ def main(
             f"segmentation.iterations: {iterations}, so that the training shows each of {reading.training} images often"
         )
     host = draft.chosen_host
-    if host.trained and (epochs := short_host(reading.training, host, TOO_SHORT)):
+    if isinstance(host, TrainedHost) and (epochs := short_host(reading.training, host, TOO_SHORT)):
         values.setdefault("hosts", {}).setdefault(draft.host, {})["epochs"] = epochs
         print(f"hosts.{draft.host}.epochs: {epochs}, since {reading.training} images make few steps an epoch")
     text, changes = merged(before, values, name=name)

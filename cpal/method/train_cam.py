@@ -16,7 +16,7 @@ from cpal.hosts.build import build_host
 from cpal.method.classifier import Diagnose, Diagnosis
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.settings.cpal import CpalSettings
-from cpal.settings.hosts import HostSection
+from cpal.settings.hosts import HostSection, TrainedHost
 from cpal.training.loop import LossModel, Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
 
@@ -99,13 +99,13 @@ def train_classifier(
     """Train host and learner on the records' image-level labels; continues a killed training, see `loop.train`.
 
     `masks` are the first round's labels, for a host that learns from them. The rows are what `diagnose` found, one an
-    epoch. A host of which nothing learns is given back as it is; raises UserError where a projection should learn.
+    epoch. A host that learns nothing is given back as it is; raises UserError where a projection should learn.
     """
     torch.manual_seed(run.seed)
     host = build_host(settings, dataset.classes)
     # Without L_Self the learner is no part of the model that `train` moves to the device, but is still diagnosed.
     learner = build_learner(host, dataset.num_foreground, cpal, seed=run.seed).to(run.device)
-    if not any(parameter.requires_grad for parameter in host.parameters()):
+    if not isinstance(settings, TrainedHost):
         if cpal.projection:
             raise UserError(f"host: {settings.name} is not trained, and no projection learns; set cpal.projection: 0")
         return host, learner, []

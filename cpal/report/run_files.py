@@ -11,7 +11,7 @@ from cpal.evaluation.score_files import Figure, read_metrics, read_scores
 from cpal.maps.cams import MAP_NAMES
 from cpal.report.page import STEPS, Curve, ScoreRow, Scores
 from cpal.report.words import GOOD_MAP
-from cpal.settings.hosts import HostSection
+from cpal.settings.hosts import HostSection, TrainedHost
 
 LABEL_FIGURES = ("map", "f1", "f1_micro", "images", "classes", "split")  # of `image_labels.score_labels`
 
@@ -69,7 +69,7 @@ def weak_map(labels: Mapping[str, Any] | None, host: HostSection) -> float | Non
 
     It does not if no validation image has a label, if nothing trains (clip_es), and for amn, which is told the labels.
     """
-    if labels is None or labels["map"] is None or not host.trained or host.first_round:
+    if labels is None or labels["map"] is None or not isinstance(host, TrainedHost) or host.first_round:
         return None
     return labels["map"] if labels["map"] < GOOD_MAP else None
 

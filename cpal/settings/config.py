@@ -28,7 +28,7 @@ from cpal.settings.base import (
 )
 from cpal.settings.cpal import CpalSettings
 from cpal.settings.data import DataConfig, ToyConfig, Voc2012Config
-from cpal.settings.hosts import HostsConfig, HostSection
+from cpal.settings.hosts import HostsConfig, HostSection, TrainedHost
 from cpal.settings.moved import moved_lines
 from cpal.settings.yaml_files import read_yaml
 
@@ -231,7 +231,7 @@ class Config(Section):
         sections: dict[str, TrainingSection] = {"segmentation": self.segmentation}
         if self.affinity.method == "irn":
             sections["affinity"] = self.affinity
-        if self.chosen_host.trained:
+        if isinstance(self.chosen_host, TrainedHost):
             sections[f"hosts.{self.host}"] = self.chosen_host
         if self.chosen_host.first_round:
             sections["hosts.irn"] = self.hosts.irn

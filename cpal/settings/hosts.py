@@ -18,20 +18,17 @@ from cpal.settings.base import (
 )
 
 
-class HostSection(FinetuningSection):
-    """Settings that every host has.
+class HostSection(Section):
+    """Settings that every host has, also one that learns nothing.
 
-    `name` is the host's key in params.yaml. A host with `first_round` learns from the labels of a first round. A host
-    without `trained` learns nothing, and its settings of a training do not count.
+    `name` is the host's key in params.yaml. A host with `first_round` learns from the labels of a first round.
     """
 
     name: ClassVar[str]
     first_round: ClassVar[bool] = False
-    trained: ClassVar[bool] = True
 
     backbone: str
     weights: str
-    epochs: Positive
     resize_long: SideRange
     diagnosed_images: Natural
 
@@ -41,7 +38,13 @@ class HostSection(FinetuningSection):
         return self
 
 
-class BackboneSection(HostSection):
+class TrainedHost(HostSection, FinetuningSection):
+    """A host that learns from the image-level labels."""
+
+    epochs: Positive
+
+
+class BackboneSection(TrainedHost):
     """A host that is a classifier on a convolutional backbone."""
 
     output_stride: Literal[8, 16, 32]
@@ -75,7 +78,7 @@ class AmnConfig(BackboneSection):
         return self
 
 
-class MctformerConfig(HostSection):
+class MctformerConfig(TrainedHost):
     name = "mctformer"
 
     drop_path: Annotated[float, Field(ge=0, lt=1)]
@@ -84,7 +87,6 @@ class MctformerConfig(HostSection):
 
 class ClipEsConfig(HostSection):
     name = "clip_es"
-    trained = False
 
     template: str
     names: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=254)] | None

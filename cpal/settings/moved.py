@@ -1,5 +1,8 @@
 """Settings that have been renamed since an older params.yaml, so that a message can give the new names."""
 
+from cpal.settings.hosts import HostSection, TrainedHost
+
+LEARNING = sorted(TrainedHost.model_fields.keys() - HostSection.model_fields.keys())
 MOVED = {  # old name -> new name, of a key or of a section with all its keys
     "classifier": "hosts.irn",
     "amn": "hosts.amn",
@@ -20,7 +23,10 @@ MOVED = {  # old name -> new name, of a key or of a section with all its keys
     "segmentation.test_flip": "final_test.flip",
     "test_crf": "final_test.crf",
 }
-GONE = {"affinity.head_learning_rate": "the displacement branch was not used"}
+GONE = {
+    "affinity.head_learning_rate": "the displacement branch was not used",
+    **{f"hosts.clip_es.{key}": "this host learns nothing" for key in LEARNING},
+}
 
 
 def moved_lines(key: str, value: object) -> list[str]:
@@ -29,7 +35,7 @@ def moved_lines(key: str, value: object) -> list[str]:
     An old section gives one line for each of its keys, or a single line if it holds no keys.
     """
     if key in GONE:
-        return [f"{key}: is gone ({GONE[key]})"]
+        return [f"{key}: is gone ({GONE[key]}); remove the line"]
     if key not in MOVED:
         return []
     inner = [f".{name}" for name in value] if isinstance(value, dict) and value else [""]

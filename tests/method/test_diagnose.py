@@ -169,7 +169,7 @@ def test_training_is_diagnosed_each_epoch_and_after_a_restart(
         return host, rows
 
     host, rows = run()
-    assert [row["epoch"] for row in rows] == list(range(1, config.chosen_host.epochs + 1))
+    assert [row["epoch"] for row in rows] == list(range(1, config.hosts.irn.epochs + 1))
     assert rows[0]["pacam_precision"] is None and rows[1]["pacam_precision"] is not None, "from the second epoch on"
     assert all(row.keys() == rows[0].keys() for row in rows), "else DVC draws no plot"
     assert all(value is None or math.isfinite(value) for row in rows for value in row.values())

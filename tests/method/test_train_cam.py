@@ -222,7 +222,7 @@ class TestTraining:
             Run(config.seed, folder, torch.device("cpu"), workers=0),
             diagnose=lambda host, learner: {"clusterings": int(learner.clusterings)},
         )
-        assert [row["epoch"] for row in rows] == list(range(1, config.chosen_host.epochs + 1))
+        assert [row["epoch"] for row in rows] == list(range(1, config.hosts.irn.epochs + 1))
         return host, learner
 
     @torch.no_grad()

@@ -440,8 +440,9 @@ class TestOldNames:
             ("segmentation.test_scales", "segmentation.test_scales: is now final_test.scales"),
             (
                 "affinity.head_learning_rate",
-                "affinity.head_learning_rate: is gone (the displacement branch was not used)",
+                "affinity.head_learning_rate: is gone (the displacement branch was not used); remove the line",
             ),
+            ("hosts.clip_es.epochs", "hosts.clip_es.epochs: is gone (this host learns nothing); remove the line"),
         ],
     )
     def test_a_key_that_moved_names_its_new_place(self, problems: Problems, old: str, line: str) -> None:

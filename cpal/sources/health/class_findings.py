@@ -11,7 +11,7 @@ import numpy as np
 
 from cpal.settings.config import Config, SegmentationConfig
 from cpal.settings.data import DataConfig
-from cpal.settings.hosts import HostSection
+from cpal.settings.hosts import TrainedHost
 from cpal.sources.health.file_findings import CheckedImage, Finding, found
 from cpal.sources.listing import Listing
 
@@ -140,7 +140,7 @@ def short_segmentation(images: int, settings: SegmentationConfig) -> int | None:
     return interval * math.ceil(SHOWN * images / settings.batch_size / interval)
 
 
-def short_host(images: int, host: HostSection, steps: int) -> int | None:
+def short_host(images: int, host: TrainedHost, steps: int) -> int | None:
     """The epochs that make at least STEPS optimizer steps; None if the settings make at least `steps`."""
     an_epoch = host.epoch_steps(images)
     return -(-STEPS // an_epoch) if an_epoch * host.epochs < steps else None
@@ -154,7 +154,7 @@ def of_length(images: int, config: Config) -> Iterator[Finding]:
         text = f"{images} images and segmentation.iterations {steps}: the training shows each image {times:.1f} times"
         cure = f"then the model takes rare classes for frequent ones; set segmentation.iterations to {iterations}"
         yield Finding("warning", "short_segmentation", text, (), cure)
-    hosts = {f"{key}.epochs": each for key, each in config.trainings.items() if isinstance(each, HostSection)}
+    hosts = {f"{key}.epochs": each for key, each in config.trainings.items() if isinstance(each, TrainedHost)}
     for key, section in hosts.items():
         if epochs := short_host(images, section, STEPS):
             steps = section.epoch_steps(images) * section.epochs
@@ -174,10 +174,10 @@ def of_settings(long_sides: np.ndarray, config: Config) -> Iterator[Finding]:
         yield Finding("note", "large", size, (), cure)
     host, key = config.chosen_host, f"hosts.{config.host}"
     low, high = host.resize_long
-    if host.trained and (high < median / 4 or low > 2 * median):
+    if high < median / 4 or low > 2 * median:
         cure = f"{key}.resize_long makes that {low} to {high}; set it nearer to the images' size"
         yield Finding("note", "resize_long", size, (), cure)
-    if host.trained and host.crop_size > high:
+    if isinstance(host, TrainedHost) and host.crop_size > high:
         text = f"{key}.crop_size {host.crop_size} is larger than every resized image ({high})"
         yield Finding("note", "crop_size", text, (), f"part of each crop is padding; raise {key}.resize_long")
     if not 0.03 <= (reach := config.crf.bilateral_sxy) / median <= 0.3:
