@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import dvc.api
 import typer
 
-import stages.job.options
+import stages.job.run
 from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
 from cpal.running.times import read_taken
@@ -204,4 +204,4 @@ def main(
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main, stopped=CONTINUES)
+    stages.job.run.run(main, stopped=CONTINUES)

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-import stages.job.options
+import stages.job.run
 from cpal.data.dataset import Record
 from cpal.data.masks import LabelMaps
 from cpal.evaluation.score_files import read_scores
@@ -125,4 +125,4 @@ def _picture(path: Path, rows: figure_data.Rows, picture: np.ndarray) -> Iterato
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main)
+    stages.job.run.run(main)

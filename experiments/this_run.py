@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-import stages.job.options
+import stages.job.run
 from cpal.errors import UserError
 from cpal.evaluation.score_files import join_details
 from cpal.settings.config import load_config
@@ -45,4 +45,4 @@ def main(
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main)
+    stages.job.run.run(main)

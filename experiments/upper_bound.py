@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from filelock import FileLock, Timeout
 
-import stages.job.options
+import stages.job.run
 from cpal.data.dataset import Dataset, Record, read_dataset
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps
@@ -28,8 +28,9 @@ from experiments.ablations import random_seeds
 from experiments.origin import changed_since_run
 from experiments.results import shown
 from stages.job.fingerprint import fingerprint
-from stages.job.options import Params, progress
+from stages.job.options import Params
 from stages.job.paths import CACHE, DATASET, METRICS, PARAMS, SEGMENTATION, TIMES
+from stages.job.progress import progress
 from stages.job.stopping import CONTINUES
 
 RESULTS = Path("results")
@@ -154,4 +155,4 @@ def table(found: dict[int, Scores], own: Scores, images: int, config: Config) ->
 
 
 if __name__ == "__main__":
-    stages.job.options.run(main, stopped=CONTINUES)
+    stages.job.run.run(main, stopped=CONTINUES)

@@ -12,9 +12,9 @@ from cpal.sources.health.health import examine, health_text, look_at_all
 from cpal.sources.voc2012 import lacks_voc2012
 from stages.job.command import run_stage
 from stages.job.job import Job
-from stages.job.options import progress
 from stages.job.paths import DATASET, check_root, unwatched
 from stages.job.profile_findings import unknown_backbones
+from stages.job.progress import progress
 
 
 def main(job: Job) -> None:

@@ -16,8 +16,9 @@ from cpal.compare.runs import WORKSPACE, Places, open_runs
 from cpal.files import whole_file
 from cpal.report.provenance import code_changes
 from stages.job.in_parallel import in_parallel
-from stages.job.options import DEFAULT_WORKERS, Workers, run
+from stages.job.options import DEFAULT_WORKERS, Workers
 from stages.job.paths import DATASET, METRICS, PARAMS, PIPELINE, PREDICTIONS, PSEUDO_MASKS
+from stages.job.run import run
 
 PLACES = Places(PARAMS, PIPELINE.with_suffix(".lock"), METRICS, DATASET, PSEUDO_MASKS, PREDICTIONS)
 CODE = ("cpal", "stages", str(PIPELINE))

@@ -12,7 +12,7 @@ import typer
 from cpal.files import whole_file
 from cpal.networks.state_dicts import read_state_dict
 from cpal.segmentation.published_weights import convert
-from stages.job.options import run
+from stages.job.run import run
 
 
 def main(

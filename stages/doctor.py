@@ -7,8 +7,9 @@ import typer
 from cpal.errors import UserError
 from cpal.settings.profiles import all_profiles, read_settings
 from stages.job import findings, profile_findings
-from stages.job.options import Params, run
+from stages.job.options import Params
 from stages.job.paths import PARAMS, PROFILES
+from stages.job.run import run
 
 
 def main(

@@ -10,8 +10,8 @@ from stages.job.classifier import trained_host
 from stages.job.command import run_stage
 from stages.job.launch import gathered
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import LABEL_METRICS, LABEL_PRECISION
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

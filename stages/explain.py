@@ -13,8 +13,9 @@ from cpal.explain.choice import find_classes, find_record
 from cpal.settings.config import load_config
 from stages.job.command import Device
 from stages.job.network import NetworkJob
-from stages.job.options import Params, run
+from stages.job.options import Params
 from stages.job.paths import PARAMS
+from stages.job.run import run
 
 
 def main(

@@ -13,11 +13,16 @@ from cpal.errors import UserError
 from cpal.exports.dispatch import Format, check_new
 from cpal.exports.items import Item
 from cpal.exports.predicted import read_predicted
-from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
-from stages.job.options import run
+from cpal.maps.refined import TRAINING
+from stages.job.exporting import PIXELS, MinArea, Tolerance, export_for_tool, outlines
 from stages.job.paths import DATASET, OUTPUTS, PREDICTIONS, PSEUDO_MASKS
+from stages.job.run import run
 
-SOURCES = {"pseudo_masks": (PSEUDO_MASKS, "write_pseudo_masks"), "predictions": (PREDICTIONS, "predict_segmentation")}
+SOURCES = {  # name -> folder, stage that writes it
+    "pseudo_masks": (PSEUDO_MASKS, "write_pseudo_masks"),
+    "training_masks": (PSEUDO_MASKS / TRAINING, "write_pseudo_masks"),
+    "predictions": (PREDICTIONS, "predict_segmentation"),
+}
 
 
 def main(
@@ -27,8 +32,8 @@ def main(
         str,
         typer.Option(
             "--from",
-            metavar="pseudo_masks|predictions|DIR",
-            help="Masks of the data set, or a folder that stages.predict wrote.",
+            metavar="pseudo_masks|training_masks|predictions|DIR",
+            help="Masks of the data set (training_masks: void where unsure), or a folder that stages.predict wrote.",
         ),
     ] = "pseudo_masks",
     tolerance: Tolerance = None,
@@ -40,6 +45,8 @@ def main(
     for output in OUTPUTS:
         if out.resolve().is_relative_to(output.resolve()):
             raise UserError(f"--out {out}: lies in {output}, which results replace; choose another folder")
+    if source == "training_masks" and format not in PIXELS:
+        raise UserError(f"--from training_masks: {format} keeps no void, which is what they add; take voc or png")
     if source in SOURCES:
         dataset = read_dataset(DATASET)
         items, classes = _items(dataset, source), dataset.classes
@@ -57,6 +64,8 @@ def _items(dataset: Dataset, source: str) -> list[Item]:
         for record in dataset.records
         if record.image_id in masks
     ]
+    if not items and source == "training_masks" and PSEUDO_MASKS.is_dir():
+        raise UserError(f"{folder}: not there, since pseudo_mask.unsure_background is null; take --from pseudo_masks")
     if not items:
         raise UserError(f"{folder}: holds no masks of the data set; make them with: dvc repro {stage}")
     return items

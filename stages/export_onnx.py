@@ -11,8 +11,9 @@ import typer
 
 from cpal.errors import UserError
 from cpal.settings.config import load_config
-from stages.job.options import Params, run
+from stages.job.options import Params
 from stages.job.paths import PARAMS, SEGMENTATION
+from stages.job.run import run
 from stages.job.trained import LongSide, Weights, load_trained
 
 

@@ -10,7 +10,7 @@ import typer
 
 from cpal.errors import UserError
 from cpal.segmentation.voc_server import write_submission
-from stages.job.options import run
+from stages.job.run import run
 
 
 def main(

@@ -19,8 +19,8 @@ from cpal.networks.state_dicts import given_files
 from cpal.training.loop import Run
 from stages.job.command import run_stage
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import FIRST_ROUND
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

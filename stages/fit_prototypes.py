@@ -15,8 +15,8 @@ from stages.job.classifier import trained_host
 from stages.job.command import run_stage
 from stages.job.launch import PROCESSES, RANK, meet
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import PROTOTYPE_METRICS, PROTOTYPES
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

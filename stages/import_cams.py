@@ -16,8 +16,9 @@ from cpal.files import whole_folder
 from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.sources.peer_cams import PEERS, import_cam
 from stages.job.in_parallel import in_parallel
-from stages.job.options import DEFAULT_WORKERS, Workers, run
+from stages.job.options import DEFAULT_WORKERS, Workers
 from stages.job.paths import DATASET, IMPORTED_CAMS
+from stages.job.run import run
 
 GO_ON = "evaluate_seed evaluate_crf evaluate_pseudo_mask evaluate_segmentation"
 

@@ -14,7 +14,7 @@ from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.sources.label_dict import Background, read_label_dict
 from cpal.sources.voc import CLASSES
-from stages.job.options import run
+from stages.job.run import run
 
 
 def main(

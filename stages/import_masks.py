@@ -16,8 +16,8 @@ from cpal.errors import UserError
 from cpal.exports.corrected import Corrections
 from cpal.exports.dispatch import Format, read_drawn
 from cpal.files import whole_folder
-from stages.job.options import run
 from stages.job.paths import CORRECTED_MASKS, DATASET
+from stages.job.run import run
 
 TRACKED = ("README.md", ".gitignore")  # by git: DVC needs the folder before the first import
 GO_ON = "dvc exp run -S pseudo_mask.corrected=true evaluate_pseudo_mask evaluate_segmentation report"

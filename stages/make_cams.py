@@ -9,8 +9,8 @@ from stages.job.classifier import fitted_classifier
 from stages.job.command import run_stage
 from stages.job.feature_cache import forget
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import CAMS
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

@@ -18,8 +18,10 @@ from cpal.files import file_sha256, sweep, write_json
 from cpal.settings.config import load_config
 from stages.job.command import Device
 from stages.job.exporting import MinArea, Tolerance, export_for_tool, outlines
-from stages.job.options import Params, progress, run
+from stages.job.options import Params
 from stages.job.paths import PARAMS, SEGMENTATION
+from stages.job.progress import progress
+from stages.job.run import run
 from stages.job.stopping import CONTINUES
 from stages.job.trained import LongSide, Weights, load_trained
 

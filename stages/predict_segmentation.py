@@ -17,8 +17,8 @@ from cpal.maps.crf import refine_probabilities
 from cpal.running.parallel import processes
 from stages.job.command import run_stage
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import PREDICTIONS, SEGMENTATION
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

@@ -13,8 +13,8 @@ from cpal.sources.toy import draw_dataset
 from cpal.sources.voc2012 import fetch_voc2012
 from stages.job.command import run_stage
 from stages.job.job import Job
-from stages.job.options import progress, progress_of_bytes
 from stages.job.paths import DATASET, check_root, unwatched
+from stages.job.progress import progress, progress_of_bytes
 
 
 def main(job: Job) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from cpal.files import whole_file
 from cpal.settings.profiles import all_profiles, find_profile, load_profile, merged, read_settings
-from stages.job.options import Params, run
+from stages.job.options import Params
 from stages.job.paths import PARAMS, PROFILES
+from stages.job.run import run
 
 
 def main(

@@ -23,8 +23,8 @@ from cpal.maps.walked import read_walk, write_walk
 from cpal.running.parallel import processes
 from stages.job.command import run_stage
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import AFFINITY, AFFINITY_NET, CRF
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

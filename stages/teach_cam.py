@@ -17,8 +17,8 @@ from stages.job.classifier import fitted_classifier
 from stages.job.command import run_stage
 from stages.job.launch import PROCESSES, RANK, meet
 from stages.job.network import NetworkJob
-from stages.job.options import progress
 from stages.job.paths import TAUGHT_CAM
+from stages.job.progress import progress
 
 
 def main(job: NetworkJob) -> None:

@@ -16,8 +16,9 @@ from cpal.settings.hosts import TrainedHost
 from cpal.settings.profiles import find_profile, load_profile, merged, plain_yaml, read_settings
 from cpal.sources.guess import Reading, mask_folders, readings
 from cpal.sources.health.class_findings import ALIKE, TOO_SHORT, alike_names, short_host, short_segmentation
-from stages.job.options import Params, run
+from stages.job.options import Params
 from stages.job.paths import DATASET, PARAMS, PROFILES, check_root
+from stages.job.run import run
 
 
 def main(

@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.job.command
-import stages.job.options
 import stages.job.paths
+import stages.job.run
 from cpal.settings.config import Config, load_config
 from cpal.settings.hosts import HostsConfig
 from cpal.settings.profiles import load_profile, merged
@@ -106,7 +106,7 @@ def settings_read(path: Path) -> list[str]:
     chosen = [inner.get(id(n)) for n in owned if n.attr == "chosen_host"]
     if chosen:
         found.append("host")
-    if not set(chosen) <= {"first_round", "name", "trained"}:  # these are facts of the host and no settings
+    if not set(chosen) <= {"first_round", "name"}:  # these are facts of the host and no settings
         found.append("hosts.${host}")
     if "job.maps" in map(ast.unparse, nodes):
         found.append("seeds.maps")
@@ -296,7 +296,7 @@ def test_command_has_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         if "run_stage(main" in path.read_text(encoding="utf-8"):
             stages.job.command.run_stage(main)
         else:
-            stages.job.options.run(main)
+            stages.job.run.run(main)
     text = capsys.readouterr().out
     assert "--params" in text or path.stem in (
         *("compare", "import_cams", "import_labels", "import_masks", "convert_weights", "export_masks", "export_voc"),

@@ -20,8 +20,9 @@ from cpal.errors import UserError
 from cpal.networks.backbones import Backbone, build_backbone, fold_norms
 from cpal.networks.weights import load_weights
 from cpal.settings.config import AffinityConfig
-from cpal.training.loop import LossModel, Run, train
+from cpal.training.loop import Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
+from cpal.training.step import LossModel
 
 EPSILON = 1e-5
 

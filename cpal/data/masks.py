@@ -79,10 +79,19 @@ def read_record_mask(path: Path, record: Record, allowed: Iterable[int], *, stag
     background, void and the `allowed` classes.
     """
     mask = _read_written(path, record, stage=stage)
-    classes = np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist()
-    if other := sorted(set(classes) - {BACKGROUND, VOID, *allowed}):
-        raise UserError(f"{path}: shows {other}, which are no labels of this image; {again(stage)}")
+    check_mask(path, mask, record.size, allowed, cure=again(stage))
     return mask
+
+
+def check_mask(path: Path, mask: np.ndarray, size: tuple[int, int], allowed: Iterable[int], *, cure: str) -> None:
+    """Raise UserError if a label map uint8 does not fit its image, of (H, W) and with the `allowed` classes.
+
+    Background and void are always allowed.
+    """
+    _check_size(path, mask, size, cure)
+    shown = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+    if other := sorted(shown - {BACKGROUND, VOID, *allowed}):
+        raise UserError(f"{path}: shows {other}, which are no labels of this image; {cure}")
 
 
 def read_confidence(folder: Path, record: Record, *, stage: str) -> np.ndarray:
@@ -100,9 +109,13 @@ def _read_written(path: Path, record: Record, *, stage: str) -> np.ndarray:
         found = read_mask(path, verify=True)
     except UserError as error:
         raise UserError(f"{error}; {again(stage)}") from None
-    if found.shape != record.size:
-        raise UserError(f"{path}: is of {found.shape}, but the image is of {record.size}; {again(stage)}")
+    _check_size(path, found, record.size, again(stage))
     return found
+
+
+def _check_size(path: Path, pixels: np.ndarray, size: tuple[int, int], cure: str) -> None:
+    if pixels.shape != size:
+        raise UserError(f"{path}: is of {pixels.shape}, but the image is of {size}; {cure}")
 
 
 def read_truth(dataset: Dataset, record: Record) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ImageOps
 
 from cpal.data.images import open_image
-from cpal.data.masks import BACKGROUND, VOID, read_mask
+from cpal.data.masks import check_mask, read_mask
 from cpal.errors import UserError
 from cpal.exports.regions import Regions, find_regions
 
@@ -39,11 +39,7 @@ class Item:
     def labels(self, num_foreground: int) -> np.ndarray:
         """Label map uint8 (H, W). Raises UserError if it is missing, damaged, or does not fit image and classes."""
         labels = read_mask(self.mask)
-        if labels.shape != self.size:
-            raise UserError(f"{self.mask}: is of {labels.shape}, but the image is of {self.size}; write it again")
-        found = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
-        if other := sorted(found - {BACKGROUND, VOID, *range(1, num_foreground + 1)}):
-            raise UserError(f"{self.mask}: shows {other}, but there are {num_foreground} classes; write it again")
+        check_mask(self.mask, labels, self.size, range(1, num_foreground + 1), cure="write it again")
         return labels
 
 

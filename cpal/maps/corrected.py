@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cpal.data.dataset import Record
-from cpal.data.masks import BACKGROUND, VOID, read_mask
+from cpal.data.masks import check_mask, read_mask
 from cpal.errors import UserError
 
 AGAIN = "import the corrected masks again: python -m stages.import_masks"
@@ -29,9 +29,5 @@ def read_corrected(folder: Path, record: Record) -> np.ndarray:
     """Label map uint8 (H, W) of an image. Raises UserError if it is damaged or does not match the image's record."""
     path = folder / f"{record.image_id}.png"
     mask = read_mask(path)
-    if mask.shape != record.size:
-        raise UserError(f"{path}: is of {mask.shape}, but the image is of {record.size}; {AGAIN}")
-    found = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
-    if other := sorted(found - {BACKGROUND, VOID, *record.labels}):
-        raise UserError(f"{path}: shows {other}, which are no labels of this image; {AGAIN}")
+    check_mask(path, mask, record.size, record.labels, cure=AGAIN)
     return mask

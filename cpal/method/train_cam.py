@@ -17,8 +17,9 @@ from cpal.method.classifier import Diagnose, Diagnosis
 from cpal.method.learner import ContextPrototypeLearner, build_learner, select
 from cpal.settings.cpal import CpalSettings
 from cpal.settings.hosts import HostSection, TrainedHost
-from cpal.training.loop import LossModel, Run, train
+from cpal.training.loop import Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
+from cpal.training.step import LossModel
 
 
 class CpalLoss(LossModel):

@@ -19,8 +19,9 @@ from cpal.networks.losses import balanced_mean
 from cpal.networks.weights import load_weights, read_meta
 from cpal.segmentation.averaging import Averaging
 from cpal.settings.config import SegmentationConfig
-from cpal.training.loop import LossModel, Run, train
+from cpal.training.loop import Run, train
 from cpal.training.samples import Augmentation, TrainingSamples
+from cpal.training.step import LossModel
 
 with warnings.catch_warnings():
     # mmcv is installed without its compiled operators; none of them is used here.

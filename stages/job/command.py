@@ -17,8 +17,9 @@ from stages.job.announce import first_line, pipeline
 from stages.job.job import Job
 from stages.job.launch import ON_THIS_MACHINE, PROCESSES, RANK, check_launch, leave, relaunch
 from stages.job.network import NetworkJob
-from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers, run
+from stages.job.options import DEFAULT_WORKERS, Limit, Out, Params, Workers
 from stages.job.paths import PARAMS, TIMES
+from stages.job.run import run
 from stages.job.stopping import CONTINUES, ignore_signals
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]

@@ -8,7 +8,7 @@ import typer
 from cpal.errors import UserError
 from cpal.exports.dispatch import Format, write_export
 from cpal.exports.items import Item, Options
-from stages.job.options import progress
+from stages.job.progress import progress
 
 TOLERANCE, MIN_AREA = 1.0, 1
 Tolerance = Annotated[

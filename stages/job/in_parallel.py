@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from cpal.running.parallel import processes
-from stages.job.options import progress
+from stages.job.progress import progress
 
 T = TypeVar("T")
 

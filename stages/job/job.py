@@ -10,8 +10,9 @@ from typing import Any
 from cpal.data.dataset import Dataset, Record, read_dataset
 from cpal.errors import UserError
 from cpal.settings.config import Config
+from stages.job.destination import destination
 from stages.job.in_parallel import in_parallel
-from stages.job.options import DEFAULT_WORKERS, destination
+from stages.job.options import DEFAULT_WORKERS
 from stages.job.paths import DATA, DATASET, PARAMS
 from stages.job.publishing import publish
 from stages.job.workdir import check_room, work_folder

@@ -121,6 +121,20 @@ def test_unsure_background_is_void_for_the_training_alone(here: Dataset) -> None
         np.testing.assert_array_equal(learned[record.image_id], expected)
 
 
+@pytest.mark.parametrize(("format", "exported"), [(Format.png, "masks"), (Format.voc, "SegmentationClass")])
+def test_the_masks_to_learn_from_keep_their_void(here: Dataset, format: Format, exported: str) -> None:
+    learned = Path("data/pseudo_masks/training")
+    for record in here.split("train"):
+        labels = read_mask(here.mask_path(record))
+        write_mask(Path(f"data/pseudo_masks/{record.image_id}.png"), labels)
+        write_mask(learned / f"{record.image_id}.png", np.where(labels == 0, VOID, labels))
+    export(format, "out", source="training_masks")
+    for record in here.split("train"):
+        mask = np.asarray(Image.open(Path("out") / exported / f"{record.image_id}.png"))
+        np.testing.assert_array_equal(mask, read_mask(learned / f"{record.image_id}.png"))
+        assert VOID in mask
+
+
 @pytest.mark.parametrize(("value", "folder"), [("", "data/pseudo_masks"), ("0.35", "data/pseudo_masks/training")])
 def test_training_reads_the_masks_made_for_it(
     here: Dataset, monkeypatch: pytest.MonkeyPatch, value: str, folder: str
@@ -257,6 +271,36 @@ def test_exports_that_cannot_be(here: Dataset, options: dict[str, str], message:
     with pytest.raises(UserError, match=message):
         export(Format.coco, **options)
     assert not Path("out").exists()
+
+
+def test_mmsegmentation_reads_the_masks_as_the_page_says(here: Dataset) -> None:
+    from mmseg.datasets import BaseSegDataset
+
+    written = write_masks(corrected=False)
+    export(Format.voc, "out")
+    endings = {path.suffix for path in Path("out/JPEGImages").iterdir()}
+    read = BaseSegDataset(
+        data_root="out",
+        ann_file="ImageSets/Segmentation/default.txt",
+        data_prefix={"img_path": "JPEGImages", "seg_map_path": "SegmentationClass"},
+        metainfo={"classes": ("background", *here.classes)},
+        img_suffix=endings.pop(),
+        seg_map_suffix=".png",
+        pipeline=[{"type": "mmseg.LoadAnnotations"}],
+    )
+    assert not endings and len(read) == len(written)
+    for sample in read:
+        np.testing.assert_array_equal(sample["gt_seg_map"], written[Path(sample["img_path"]).stem])
+
+
+def test_masks_to_learn_from_that_cannot_be_exported(here: Dataset) -> None:
+    with pytest.raises(UserError, match="training: holds no masks .* dvc repro write_pseudo_masks"):
+        export(Format.png, "out", source="training_masks")
+    write_masks(corrected=False)
+    with pytest.raises(UserError, match="unsure_background is null; take --from pseudo_masks"):
+        export(Format.png, "out", source="training_masks")
+    with pytest.raises(UserError, match="coco keeps no void, which is what they add; take voc or png"):
+        export(Format.coco, "out", source="training_masks")
 
 
 def test_damaged_summaries(here: Dataset) -> None:

@@ -30,6 +30,7 @@ from cpal.segmentation.deeplab import (
 from cpal.segmentation.heads import DeepLabV2Head
 from cpal.settings.config import Config, SegmentationConfig
 from cpal.training import loop
+from cpal.training.curves import TrainingLog
 from cpal.training.loop import Run
 
 Settings = Callable[..., Config]
@@ -287,10 +288,10 @@ class TestTraining:
     ) -> None:
         steps: list[torch.Tensor] = []
 
-        def note(self: loop.TrainingLog, runner: Any, *args: Any, **kwargs: Any) -> None:
+        def note(self: TrainingLog, runner: Any, *args: Any, **kwargs: Any) -> None:
             steps.append(runner.model.segmentor.decode_head.branches[0].weight.detach().clone())
 
-        monkeypatch.setattr(loop.TrainingLog, "after_train_iter", note)
+        monkeypatch.setattr(TrainingLog, "after_train_iter", note)
         model = trained(tiny_dataset, small.model_copy(update={"average": 0.6}), tmp_path)
         expected = steps[0]
         for step in steps[1:]:

@@ -29,7 +29,7 @@ from cpal.sources.pickled import read_pickled
 from stages import evaluate_crf, evaluate_seed, import_cams, refine_crf
 from stages.job.job import Job
 from stages.job.network import NetworkJob
-from stages.job.options import run
+from stages.job.run import run
 
 COLUMNS = [1, 2, 3]
 

@@ -22,8 +22,8 @@ from cpal.errors import UserError
 from cpal.files import whole_file
 from cpal.settings.config import Config, load_config
 from stages.job.command import run_stage
+from stages.job.destination import destination
 from stages.job.job import Job
-from stages.job.options import destination
 
 PROJECT = Path(__file__).parents[2]
 TOY = {"toy.train_images": 6, "toy.val_images": 2, "toy.max_side": 128}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 STAGE = """
 import sys, time
 sys.path.insert(0, {root!r})
-from stages.job.options import run
+from stages.job.run import run
 
 def main() -> None:
     "A stage that works for a minute."
@@ -87,7 +87,7 @@ import atexit, sys, time
 sys.path.append({str(ROOT)!r})
 import stages
 stages.__path__.append({str(ROOT / "stages")!r})
-from stages.job.options import run
+from stages.job.run import run
 
 def main() -> None:
     "A stage that takes a moment to end."

@@ -13,7 +13,7 @@ from simulated_device import simulated
 
 from cpal.files import file_sha256
 from cpal.training.checkpoints import KEPT, State, newest_checkpoint, write_checkpoint
-from cpal.training.loop import TrainingLog
+from cpal.training.curves import TrainingLog
 
 
 def state(step: int) -> State:
