@@ -1,12 +1,14 @@
 """From a trained network to maps: multi-scale CAM, PACAM and taught CAM."""
 
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpal.data.dataset import Record
 from cpal.data.views import Views
 from cpal.files import whole_file
 from cpal.hosts.outputs import present_classes
@@ -45,10 +47,24 @@ def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views
 
 
 def write_cams(classifier: Classifier, loader: Iterable[Views], folder: Path) -> None:
-    """Write folder/ID.npz of each image that the loader gives, see `localize`."""
-    for record, size, views in loader:
+    """Write folder/ID.npz of each image that the loader gives, see `localize`.
+
+    A thread compresses and writes a file while the network makes the next image's maps.
+    """
+
+    def write(record: Record, content: CamFile) -> None:
         with whole_file(folder / f"{record.image_id}.npz", folder.parent) as temporary:
-            write_cam(temporary, localize(classifier, classifier.label(record), size, views))
+            write_cam(temporary, content)
+
+    with ThreadPoolExecutor(1) as writer:
+        before: Future[None] | None = None
+        for record, size, views in loader:
+            content = localize(classifier, classifier.label(record), size, views)
+            if before is not None:
+                before.result()  # raises its error; and never more than one file waits
+            before = writer.submit(write, record, content)
+        if before is not None:
+            before.result()
 
 
 def _resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

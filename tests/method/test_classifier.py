@@ -1,7 +1,9 @@
 """A trained classifier: what it sees of an image, its file, and the passes that fit its prototypes."""
 
+import errno
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
 from cpal.explain.neighbors import fitted
 from cpal.hosts.build import build_host
+from cpal.maps.cams import CamFile, write_cam
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
 from cpal.method.fit_prototypes import Former, fill_bank, fit_prototypes, load_bank, save_bank
 from cpal.method.learner import ContextPrototypeLearner, build_learner
@@ -207,3 +210,24 @@ def test_maps_are_written_by_the_records_name(settings: Settings, tiny_dataset: 
     fit_prototypes(classifier, loader)
     write_cams(classifier, loader[1:3], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.npz", "c.npz"]
+
+
+@pytest.mark.parametrize("full_at", [1, 3], ids=["while more images come", "at the last one"])
+def test_a_full_disk_ends_the_writing_of_maps(
+    settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: int
+) -> None:
+    classifier, loader = Classifier(Colors(), N, learner_of(settings)), loader_of(tiny_dataset)
+    fit_prototypes(classifier, loader)
+    calls = count(1)
+
+    def write(path: Path, content: CamFile) -> None:
+        if next(calls) >= full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_cam(path, content)
+
+    monkeypatch.setattr("cpal.method.make_cams.write_cam", write)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_cams(classifier, loader[:3], tmp_path / "cams")
+    assert raised.value.filename == str(tmp_path / f"cams/{loader[full_at - 1].record.image_id}.npz")
+    written = sorted(path.name for path in tmp_path.rglob("*.npz"))
+    assert written == [f"{views.record.image_id}.npz" for views in loader[: full_at - 1]]
