@@ -184,6 +184,8 @@ def tag_curve(rows: Rows) -> Figure:
         means = [float(np.mean([value for size, value in found if size == of])) for of in sizes]
         axes.plot(*zip(*found, strict=True), marker, color=color, markersize=4, alpha=0.45, linestyle="none")
         axes.plot(sizes, means, f"-{marker}", color=color, markersize=7, label=names[teacher])
+        if len(sizes) == 1:
+            axes.axhline(means[0], color=color, linestyle=":", linewidth=1)  # to compare the other teacher's points
     axes.set_xscale("log", base=2)
     ticks = sorted({int(row["images"]) for row in rows})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
