@@ -30,9 +30,10 @@ def main(
     device: Device = "auto",
 ) -> None:
     from cpal.explain.build import write_explanation  # takes seconds, which --help need not wait for
-    from stages.job.explained import explain_image, load_fitted
+    from stages.job.explained import check_settings, explain_image, load_fitted
 
     job = NetworkJob("explain", load_config(params), params, device_name=device)
+    check_settings(job)
     record = find_record(job.dataset, image)
     labels = find_classes(job.dataset, record, only)
     for path in write_explanation(out, explain_image(job, load_fitted(job), record, labels), job.config):

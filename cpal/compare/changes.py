@@ -12,7 +12,7 @@ from cpal.data.dataset import Dataset, Record, Split, read_dataset
 from cpal.data.images import read_record_image
 from cpal.data.masks import LabelMaps, read_truth
 from cpal.errors import UserError
-from cpal.evaluation.metrics import confusion_matrix, mean_iou
+from cpal.evaluation.metrics import confusion_matrix, image_iou
 from cpal.maps.drawing import class_palette, fit, overlay
 from cpal.report.image_results import Each
 from cpal.report.page import Layer, embedded
@@ -29,7 +29,7 @@ RESULTS: dict[str, tuple[Split, str, str]] = {  # by title: split, the field of 
 class Change:
     """An image whose result is not the same in all runs.
 
-    `mious`: of each run's result, in percent over the classes in truth or result; None where there is no ground truth.
+    `mious`: of each run's result, in percent over the classes in the truth; None where there is no ground truth.
     `differing`: pixels that differ from the first run's, in percent.
     """
 
@@ -173,7 +173,7 @@ def find_change(dataset: Dataset, record: Record, maps: Sequence[LabelMaps]) -> 
     if record.mask is not None and record.scored:
         truth = read_truth(dataset, record)
         confusions = [confusion_matrix(truth, result, dataset.num_classes) for result in results]
-        mious = [mean_iou(confusion) if confusion.any() else None for confusion in confusions]
+        mious = [image_iou(confusion) if confusion.any() else None for confusion in confusions]
     return Change(record, tuple(mious), differing)
 
 

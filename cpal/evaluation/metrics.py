@@ -36,6 +36,15 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(np.nanmean(class_iou(confusion)))
 
 
+def image_iou(confusion: np.ndarray) -> float:
+    """mIoU in percent of one image, over the classes that occur in its truth; NaN without truth.
+
+    Over the classes of the result too, one stray pixel would halve it.
+    """
+    values = class_iou(confusion)[confusion.sum(axis=1) > 0]
+    return float(values.mean()) if len(values) else float("nan")
+
+
 def summary(confusion: np.ndarray) -> dict[str, Any]:
     """mIoU and pixel accuracy in percent, which every metrics file has."""
     accuracy = 100 * np.trace(confusion) / max(confusion.sum(), 1)

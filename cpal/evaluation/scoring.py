@@ -54,7 +54,7 @@ def score_step(
         return {}, [], {}
     confusion, name = total["confusion"], {"train": "score", "val": "val"}[records[0].split]
     metrics = summary(confusion) | ({"void": void_percent(confusion)} if void else {})
-    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits[name]}}
+    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits[name], "images": len(records)}}
     if confidence is not None:
         metrics["ece"] = round(calibration_error(total["bins"]), 3)
         details |= reliability(total["bins"])
@@ -84,7 +84,7 @@ def score_seeds(
     total = sum_over_images(score, dataset, records, workers=workers)
     if not total["seed"].any():
         return {}, [], {}
-    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits["score"]}}
+    details: dict[str, dict[str, Any]] = {"scored": {"split": dataset.splits["score"], "images": len(records)}}
     metrics = summary(total["seed"])
     for name, value in fixed.items():
         details[name] = at_thresholds(total[name], total[f"{name}_pixels"], grid[name], value)

@@ -10,7 +10,7 @@ import numpy as np
 from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import LabelMaps, read_truth
 from cpal.evaluation.doubt import JudgedImage, Values, class_signals, doubt_image
-from cpal.evaluation.metrics import confusion_matrix, mean_iou
+from cpal.evaluation.metrics import confusion_matrix, image_iou
 from cpal.maps.cams import read_maps
 from cpal.maps.refined import read_crf
 from cpal.maps.seeds import SeedRule, seed_map
@@ -39,7 +39,7 @@ class Results:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was seen of an image. `miou`: of its own result, in percent over the classes in truth or result.
+    """What was seen of an image. `miou`: of its own result, in percent over the classes in the truth.
 
     It is None without ground truth, for images without any class (most of them are background throughout, and right)
     and where the truth is void throughout. `signals` are those of each label; `predicted` (K,) are the model's pixels
@@ -66,7 +66,7 @@ def compare_results(dataset: Dataset, record: Record, results: Results) -> Image
     miou = None
     if record.mask is not None and record.scored and record.labels:
         confusion = confusion_matrix(read_truth(dataset, record), ways["result"], dataset.num_classes)
-        miou = mean_iou(confusion) if confusion.any() else None
+        miou = image_iou(confusion) if confusion.any() else None
     signals = {label: class_signals(label, ways, confidence) for label in record.labels}
     predicted = ways.get("prediction")
     pixels = None if predicted is None else np.bincount(predicted.ravel(), minlength=256)[: dataset.num_classes]

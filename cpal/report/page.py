@@ -166,7 +166,7 @@ def summarize(dataset: Dataset) -> str:
     names = f" ({', '.join(classes)})" if len(classes) <= 20 else ""
     return (
         f"From image-level labels to a segmentation model of {len(classes)} classes{names}: {train} training and {val} "
-        "validation images, and no network that learned from a ground-truth mask."
+        "validation images."
     )
 
 

@@ -28,13 +28,25 @@ def read_step(folder: Path, name: str, *, note: str = "") -> Scores:
 
 def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[ScoreRow]:
     """A step, and within the seeds each map at each threshold."""
+    learned = metrics.get("on_train")
+    known = (
+        [
+            ScoreRow(
+                "part", "on images it learned from", "", learned["miou"], learned["pixel_accuracy"], learned["split"]
+            )
+        ]
+        if learned
+        else []
+    )
     if "miou" not in metrics:
         yield ScoreRow("step", STEPS[step], note)
+        yield from known
         return
-    split = metrics["scored"]["split"]
+    split, images = metrics["scored"]["split"], metrics["scored"].get("images")  # files of older versions lack it
     if "void" in metrics:
         note = f"{metrics['void']:.1f}% of the pixels void"
-    yield ScoreRow("step", STEPS[step], note, metrics["miou"], metrics["pixel_accuracy"], split)
+    where = split if images is None else f"{split}, {images:g} images"
+    yield ScoreRow("step", STEPS[step], note, metrics["miou"], metrics["pixel_accuracy"], where)
     for source, name in {**MAP_NAMES, "walk": "WALK"}.items():
         part = metrics.get(source)
         for kind, title in (("", "threshold"), ("_otsu", "Otsu's threshold"), ("_oracle", "oracle threshold")):
@@ -42,8 +54,7 @@ def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[Sc
                 yield ScoreRow(
                     "part", name, f"{title} {part[f'threshold{kind}']:.4g}", part[f"miou{kind}"], None, split
                 )
-    if part := metrics.get("on_train"):
-        yield ScoreRow("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
+    yield from known
 
 
 def _reliability(metrics: Mapping[str, Any]) -> Curve | None:

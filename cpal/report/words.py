@@ -2,11 +2,11 @@
 
 LAYERS = {
     "Image": "The photograph.",
-    "CAM": "Class activation map of the classifier. Good: bright on the object alone. White lines border the seeds.",
+    "CAM": "Class activation map of the classifier. Good: bright on the object alone. White lines: its threshold.",
     "PACAM": "CPAL's map from context prototypes. Good: bright on the whole object, not only on its most typical part.",
     "Taught CAM": "Map of a layer that learned from sure pixels. Good: the object, with the sharpest border.",
     "CRF": "The seeds after the CRF, which pulls borders to edges of the photograph. Good: borders follow the object.",
-    "Pseudo-mask": "The final mask of a training image. Hatched pixels are void: nothing is learned there. Good: few.",
+    "Pseudo-mask": "The final mask of a training image. Hatched pixels are void. Good: few.",
     "Prediction": "What the trained model sees, without the labels. Good: as the pseudo-mask, with fewer slips.",
     "Ground truth": "The mask drawn by hand, used for scores only.",
 }
@@ -16,7 +16,10 @@ GOOD_MAP = 90  # mAP of the classifier, in percent
 WITHOUT_TRUTH = {
     "images": ("Images", "How many images the figures of this step are of."),
     "coverage": ("Pixels with a class", "Good: near the share that your objects take of a photograph, by eye."),
-    "void": ("Void pixels", "Pixels left out of the training. Good: below 15; more means that the CRF is unsure."),
+    "void": (
+        "Void pixels",
+        "Pixels without a label, in the complete masks. Good: below 15; more means that the CRF is unsure.",
+    ),
     "labels_found": ("Labels found", "Image-level labels with at least one pixel. Good: 98 and more."),
     "label_f1": (
         "F1 of the labels",

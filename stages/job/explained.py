@@ -16,8 +16,26 @@ from cpal.maps.walked import read_walk_or_crf
 from cpal.method.classifier import Classifier, load_classifier
 from cpal.method.fit_prototypes import load_bank
 from cpal.method.groups import check_images
+from cpal.report.provenance import locked_stages, stale_stages
+from cpal.settings.profiles import plain_yaml
 from stages.job.network import NetworkJob
-from stages.job.paths import AFFINITY, CLASSIFIER, CORRECTED_MASKS, CRF, PROTOTYPES, PSEUDO_MASKS
+from stages.job.paths import AFFINITY, CLASSIFIER, CORRECTED_MASKS, CRF, PIPELINE, PROTOTYPES, PSEUDO_MASKS
+
+SHOWN = (  # stages whose results the page shows
+    *("train_cam", "fit_prototypes", "teach_cam", "make_cams"),
+    *("refine_crf", "train_affinity", "propagate_affinity", "write_pseudo_masks"),
+)
+
+
+def check_settings(job: NetworkJob) -> None:
+    """Raise UserError if a stage whose results are shown ran with other settings or inputs than there are now."""
+    with locked_stages(PIPELINE.with_suffix(".lock")) as stages:
+        stale = stale_stages(stages, plain_yaml(job.params.read_text(encoding="utf-8")))
+    if changed := [stage for stage in SHOWN if stage in stale]:
+        raise UserError(
+            f"{job.params}: the results since {changed[0]} are of other settings or inputs; restore the settings, or "
+            f"run: dvc repro {changed[-1]}"
+        )
 
 
 def load_fitted(job: NetworkJob) -> Fitted:

@@ -76,6 +76,17 @@ def test_a_class_that_occurs_nowhere_counts_nowhere() -> None:
     ]
 
 
+def test_a_stray_pixel_hardly_changes_an_images_iou() -> None:
+    truth = np.zeros((100, 100), np.uint8)
+    truth[:50] = 2
+    result = truth.copy()
+    result[0, 0] = 1
+    confusion = metrics.confusion_matrix(truth, result, 4)
+    assert metrics.image_iou(confusion) == pytest.approx((100 + 100 * 4999 / 5000) / 2)
+    assert metrics.mean_iou(confusion) < 67, "which counts class 1, with an IoU of 0"
+    assert np.isnan(metrics.image_iou(np.zeros((4, 5), np.int64)))
+
+
 def test_predicted_but_never_true_is_zero() -> None:
     confusion = metrics.confusion_matrix(np.array([0, 0]), np.array([0, 1]), 2)
     np.testing.assert_allclose(metrics.class_iou(confusion), [50, 0])

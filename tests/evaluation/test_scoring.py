@@ -86,7 +86,7 @@ def test_scores_of_seeds_agree_with_scores_of_their_maps(tiny_dataset: Dataset, 
         rule = SeedRule(source, THRESHOLDS)
         metrics, rows, details = score_seeds(tiny_dataset, records, cam_folder, rule, step=0.1, workers=1)
         assert metrics["miou"] == metrics[source] == details[source]["miou"]
-        assert details["scored"] == {"split": "t"}
+        assert details["scored"] == {"split": "t", "images": len(records)}
         for name in ("cam", "pacam", "taught"):
             assert details[name]["miou_oracle"] >= details[name]["miou"]
             assert details[name]["threshold"] == THRESHOLDS[name]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import re
 import shutil
@@ -271,6 +272,18 @@ def test_maps_of_other_settings_are_not_explained(run_folder: Path) -> None:
     set_params("^  temperature: 0.3 ", "  temperature: 0.01 ")
     set_params("^  topk: 2 ", "  topk: 1 ")
     with pytest.raises(UserError, match="PACAM is not what the present settings.*dvc repro -f -s make_cams"):
+        stage.main("c", out=Path("shown"), device="cpu")
+
+
+def test_results_of_other_settings_are_not_explained(run_folder: Path) -> None:
+    """As dvc.lock has them: a threshold that make_cams does not read, whose change PACAM does not show."""
+    threshold = load_config(Path("params.yaml")).seeds.pacam_threshold
+    seeds = {"params": {"params.yaml": {"seeds.pacam_threshold": threshold}}}
+    lock = {"schema": "2.0", "stages": {"refine_crf": {"cmd": "", **seeds}}}
+    Path("dvc.lock").write_text(json.dumps(lock), encoding="utf-8")
+    stage.main("c", out=Path("shown"), device="cpu")
+    set_params("^  pacam_threshold: .*$", f"  pacam_threshold: {threshold + 0.01}")
+    with pytest.raises(UserError, match="since refine_crf are of other settings.*dvc repro refine_crf$"):
         stage.main("c", out=Path("shown"), device="cpu")
 
 
