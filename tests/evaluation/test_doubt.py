@@ -110,6 +110,26 @@ def test_a_doubted_class_has_a_reason_though_no_signal_is_bad() -> None:
     assert car.verdict == "doubt" and car.score == pytest.approx(0.6) and len(car.reasons) == 3
 
 
+@pytest.mark.parametrize(("mark", "verdict"), [(0.71, "trust"), (0.69, "doubt"), (0.36, "doubt"), (0.34, "do not use")])
+def test_the_mean_of_the_three_worst_signals_decides(mark: float, verdict: str) -> None:
+    worst = {key: SIGNALS[key].bad + mark * (SIGNALS[key].good - SIGNALS[key].bad) for key in ("maps", "crf", "model")}
+    car, _ = judge_classes(_images(FEW, **worst), ["car", "cow"])
+    assert car.verdict == verdict and car.score == pytest.approx(mark)
+
+
+def test_a_large_image_counts_as_a_small_one_where_the_class_is_not() -> None:
+    """Class 1: half of each of its own images, and a tenth of one other image, which is a hundred times as large."""
+    own = [JudgedImage((1,), {1: GOOD}, np.array([50, 50])) for _ in range(FEW)]
+    (car,) = judge_classes([*own, JudgedImage((), {}, np.array([9000, 1000]))], ["car"])
+    shares = [0.5] * FEW + [0.1]
+    assert car.values["stray"] == pytest.approx(100 * shares[-1] / sum(shares))
+
+
+def test_parts_that_touch_at_a_corner_are_two() -> None:
+    result = np.array([[2, 2, 0], [2, 0, 2]], np.uint8)
+    assert class_signals(2, {"result": result}, None)["whole"] == 75
+
+
 def test_few_images_are_doubted_and_none_are_not_to_be_used() -> None:
     few, none = judge_classes(_images(FEW - 1)[: FEW - 1], ["car", "cow"])
     assert few.verdict == "doubt" and few.reasons[0][0] == f"{FEW - 1} training images show car."

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_taught_cam import Colors
@@ -21,7 +22,7 @@ from cpal.maps.cams import CamFile, write_cam
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
 from cpal.method.fit_prototypes import Former, fill_bank, fit_prototypes, load_bank, save_bank
 from cpal.method.learner import ContextPrototypeLearner, build_learner
-from cpal.method.make_cams import write_cams
+from cpal.method.make_cams import localize, write_cams
 from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
 
@@ -231,3 +232,18 @@ def test_a_full_disk_ends_the_writing_of_maps(
     assert raised.value.filename == str(tmp_path / f"cams/{loader[full_at - 1].record.image_id}.npz")
     written = sorted(path.name for path in tmp_path.rglob("*.npz"))
     assert written == [f"{views.record.image_id}.npz" for views in loader[: full_at - 1]]
+
+
+@pytest.mark.parametrize("contrast", ["none", "difference", "ratio"])
+def test_maps_are_means_over_the_views(settings: Settings, tiny_dataset: Dataset, contrast: str) -> None:
+    """The same view twice gives the same maps; all but a ratio, whose scale carries meaning, reach from 0 to 1."""
+    learner = learner_of(settings, **{"cpal.contrast": contrast})
+    classifier, loader = Classifier(Colors(), N, learner), loader_of(tiny_dataset)
+    fit_prototypes(classifier, loader)
+    record, size, (view,) = loader[0]
+    once, twice = (localize(classifier, classifier.label(record), size, views) for views in ([view], [view, view]))
+    for name in ("cam", "pacam"):
+        np.testing.assert_allclose(once.maps[name], twice.maps[name], atol=1e-6)
+    assert once.maps["cam"].max() == pytest.approx(1, abs=1e-3)
+    reaches = float(once.maps["pacam"].max()) > 0.999
+    assert reaches == (contrast != "ratio")

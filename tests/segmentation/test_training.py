@@ -315,6 +315,16 @@ class TestTraining:
         learned = {id(p) for p in loss.segmentor.backbone.parameters() if p.requires_grad}
         assert learned == {id(p) for p in pretrained["params"]} and learned
 
+    @pytest.mark.parametrize(
+        ("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+    )
+    def test_the_optimizer_is_the_one_that_the_setting_names(
+        self, small: SegmentationConfig, name: str, kind: type
+    ) -> None:
+        loss = SegmentationLoss(build_segmentor(small, 4))
+        optimizer = loop._optimizer(loss, small.model_copy(update={"optimizer": name, "weight_decay": 0.125}))
+        assert type(optimizer) is kind and {group["weight_decay"] for group in optimizer.param_groups} == {0.125}
+
     def test_learns_from_the_records_alone(
         self, tiny_dataset: Dataset, small: SegmentationConfig, tmp_path: Path
     ) -> None:
