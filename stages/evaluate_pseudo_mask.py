@@ -3,6 +3,8 @@
 If they come from a walk with a constant background, the walk's maps are also scored at all thresholds.
 """
 
+from functools import partial
+
 import numpy as np
 
 from cpal.data.dataset import Record
@@ -10,7 +12,7 @@ from cpal.data.masks import LabelMaps
 from cpal.evaluation.score_files import write_scores
 from cpal.evaluation.scoring import score_step, score_walk
 from cpal.evaluation.without_truth import describe_masks
-from cpal.maps.refined import read_crf
+from cpal.maps.refined import TRAINING, read_crf
 from cpal.maps.walked import is_walk, read_walk
 from stages.job.command import run_stage
 from stages.job.job import Job
@@ -26,7 +28,10 @@ def main(job: Job) -> None:
     def refined(record: Record) -> np.ndarray:
         return read_crf(CRF, record).label
 
-    free = describe_masks(job.train, label, num_foreground=dataset.num_foreground, workers=job.workers, other=refined)
+    describe = partial(describe_masks, job.train, num_foreground=dataset.num_foreground, workers=job.workers)
+    free = describe(label, other=refined)
+    if config.pseudo_mask.unsure_background is not None:
+        free["void_training"] = describe(LabelMaps(PSEUDO_MASKS / TRAINING, "write_pseudo_masks").read)["void"]
     scored = dataset.scored("train", job.limit)
     metrics, rows, details = score_step(dataset, scored, label, workers=job.workers, void=True)
     if metrics and is_walk(AFFINITY, scored[0]) and not read_walk(AFFINITY, scored[0]).background_walked:

@@ -11,7 +11,8 @@ from cpal.compare.changes import Gallery
 from cpal.compare.facts import Facts, read_facts
 from cpal.compare.runs import Places, Run
 from cpal.evaluation.score_files import Figure
-from cpal.report.page import STEPS, Curve, render
+from cpal.report.charts import Chart, Curve, line_chart
+from cpal.report.page import STEPS, render
 from cpal.report.words import CURVES, WITHOUT_TRUTH
 from cpal.settings.profiles import shown
 
@@ -117,7 +118,11 @@ def render_comparison(comparison: Comparison) -> str:
     }
     if not comparison.curves:
         del sections["training"]
-    values = {"comparison": comparison, "classes": comparison.gallery.classes, "curves": comparison.curves}
+    charts = {
+        title: [Chart(curve.name, "", curve, line_chart(curve, beside=group)) for curve in group]
+        for title, group in comparison.curves.items()
+    }
+    values = {"comparison": comparison, "classes": comparison.gallery.classes, "charts": charts}
     return render(
         "CPAL comparison", f"{', '.join(others)} compared with {first}.", sections, values, templates=[TEMPLATES]
     )

@@ -8,7 +8,7 @@ from typing import Any
 from cpal.compare.runs import Places, Run
 from cpal.errors import UserError, reading
 from cpal.evaluation.score_files import Figure, join_details, read_metrics
-from cpal.report.page import Curve
+from cpal.report.charts import Curve
 from cpal.report.provenance import locked_stages, stale_stages
 from cpal.report.run_files import read_curves, read_diagnostics
 from cpal.settings.profiles import plain_yaml

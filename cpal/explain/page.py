@@ -131,6 +131,8 @@ def _step_words(title: str, shown: Explanation, settings: Config) -> str:
         return "The labels after the walk along edges that IRN's network learned."
     if title == "Void":
         void = void_percent(by_title["Pseudo-mask"].label)
+        if shown.found.corrected:
+            return f"{void:.1f}% of the pixels: the corrected mask has no label there."
         least = f"pseudo_mask: min_confidence ({settings.pseudo_mask.min_confidence:g})"
         return f"{void:.1f}% of the pixels: their confidence is below {least}."
     if title == "Mask to learn from":

@@ -17,6 +17,7 @@ from cpal.report.image_results import (
     choose,
     compare_results,
     found_by_model,
+    truth_tells_the_worst,
     worst_first,
 )
 from cpal.report.page import Layer, Prototypes, Report, render_page, summarize
@@ -34,15 +35,16 @@ def build_report(
     `figures`: the fields of Report that come from files of the run. At most `images` images are shown; `seed` draws the
     random ones among them.
     """
-    scored = "miou" in figures["scores"]["pseudo_mask"].metrics
     bare = replace(dataset, records=())  # what a process needs of the data set: it is sent with each image
     compared = each("compare results", lambda record: compare_results(bare, record, results), dataset.records)
-    compared = worst_first(compared, scored=scored)
+    by_truth = truth_tells_the_worst(compared)
+    compared = worst_first(compared, by_truth=by_truth)
     chosen, choice = choose(compared, images, seed=seed)
     report = Report(
         classes=dataset.classes,
         sentence=summarize(dataset),
         verdicts=judge_classes([seen.for_classes for seen in compared], dataset.classes),
+        by_truth=by_truth,
         choice=choice,
         unseen=found_by_model(compared),
         **draw_pictures(folder, dataset, results, chosen, figures["prototypes"] or (), each),

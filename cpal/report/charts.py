@@ -3,29 +3,54 @@
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 # Colors that the page replaces by its own, light or dark.
 PAGE_COLORS = {"#010203": "var(--soft)", "#010204": "var(--rule)", "#010205": "var(--accent)"}
 INK, RULE, CURVE = PAGE_COLORS
 
 
-def line_chart(steps: Sequence[float], values: Sequence[float], *, ideal: bool = False) -> str:
+@dataclass(frozen=True)
+class Curve:
+    """Values over steps, at least one."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A curve as a page shows it: its title, a sentence about it, the content of its SVG."""
+
+    title: str
+    note: str
+    curve: Curve
+    svg: str
+
+
+def line_chart(curve: Curve, *, beside: Sequence[Curve] = (), ideal: bool = False) -> str:
     """Content of an SVG of 302 x 151 points: a curve over its steps, from zero where no value is negative.
 
-    It needs at least one point. `ideal`: a dashed line where a value equals its step, and axes in percent. Equal input
-    gives equal bytes.
+    The axes have room for the curves `beside` it too. `ideal`: a dashed line where a value equals its step, and axes in
+    percent. Equal input gives equal bytes.
     """
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
+    steps, values = curve.steps, curve.values
     if len(steps) == 1:  # a curve needs two ends
         steps, values = [steps[0] - 0.5, steps[0] + 0.5], [values[0], values[0]]
+    all_values = [0.0, *values, *(value for other in beside for value in other.values)]
     stream = io.BytesIO()
     with context({"svg.fonttype": "none", "svg.hashsalt": "cpal"}):
         figure = Figure(figsize=(4.2, 2.1), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(steps, values, color=CURVE, linewidth=1.8)
-        axes.set_ylim(bottom=min(0.0, *values), top=1.04 * max(0.0, *values) or 1.0)
+        for other in beside:
+            axes.update_datalim(list(zip(other.steps, other.values, strict=True)))
+        axes.autoscale_view()
+        axes.set_ylim(bottom=min(all_values), top=1.04 * max(all_values) or 1.0)
         if ideal:
             axes.plot((0, 100), (0, 100), color=INK, linewidth=1, linestyle="--")
             axes.set(xlim=(0, 100), ylim=(0, 104))

@@ -87,11 +87,17 @@ def _read(record: Record, results: Results) -> tuple[dict[str, np.ndarray], np.n
     return ways | {"result": results.pseudo_masks.read(record)}, refined.confidence
 
 
-def worst_first(compared: Iterable[ImageResult], *, scored: bool) -> list[ImageResult]:
-    """Images to look at first in front: those of the lowest mIoU where it is known, else the most doubtful ones."""
+def truth_tells_the_worst(compared: Iterable[ImageResult]) -> bool:
+    """Whether most training images with a label have an mIoU. The worst of a few scored ones say little of the rest."""
+    known = [seen.miou is not None for seen in compared if seen.record.split == "train" and seen.record.labels]
+    return 2 * sum(known) > len(known)
+
+
+def worst_first(compared: Iterable[ImageResult], *, by_truth: bool) -> list[ImageResult]:
+    """Images to look at first in front: those of the lowest mIoU, or else the most doubtful ones."""
 
     def place(result: ImageResult) -> tuple[float, float, str]:
-        miou = result.miou if scored and result.miou is not None else 1000.0
+        miou = result.miou if by_truth and result.miou is not None else 1000.0
         return (miou, -result.doubt, result.record.image_id)
 
     return sorted(compared, key=place)

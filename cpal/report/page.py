@@ -19,7 +19,7 @@ from cpal.evaluation.doubt import SIGNALS, ClassDoubt
 from cpal.maps.drawing import RAMP, class_palette
 from cpal.method.groups import Group
 from cpal.report import words
-from cpal.report.charts import line_chart
+from cpal.report.charts import Chart, Curve, line_chart
 from cpal.running.times import Taken, duration
 
 STEPS = {"seed": "Seeds", "crf": "CRF", "pseudo_mask": "Pseudo-masks", "segmentation": "Segmentation"}
@@ -53,13 +53,6 @@ class Card:
     reasons: Sequence[str]
     layers: Mapping[str, Layer]
     result: str
-
-
-@dataclass(frozen=True)
-class Curve:
-    name: str
-    steps: Sequence[float]
-    values: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,8 @@ class Prototypes:
 @dataclass(frozen=True)
 class Report:
     """What the page shows. `scores` has the keys of STEPS; `labels` are the metrics of our classifier, if there is one;
-    `cards` are in the order of looking at them, `choice` says which of all they are; `outs` are stage, path and hash;
+    `cards` are in the order of looking at them, which is `by_truth` where most training images have ground truth;
+    `choice` says which of all images they are; `outs` are stage, path and hash;
     `facts` name what the result depends on besides data and settings; `times` are what each stage took, by its name;
     `confused` is the mAP of a classifier that needs more training, None of a good one or if the mAP does not tell;
     `prototypes` is None where maps are imported, `sources` are pictures of images behind them, by image and class;
@@ -124,6 +118,7 @@ class Report:
     verdicts: Sequence[ClassDoubt]
     curves: Mapping[str, Sequence[Curve]]
     cards: Sequence[Card]
+    by_truth: bool
     choice: str
     params: str
     facts: Mapping[str, str]
@@ -141,9 +136,9 @@ class Report:
 
     @property
     def first(self) -> Sequence[Card]:
-        """The images to look at first: of the worst masks or, unscored, of those that can be corrected."""
+        """The images to look at first: those of the worst results or else of masks that can be corrected."""
         masks = [card for card in self.cards if card.split == "train"]
-        return (self.cards if self.scored or not masks else masks)[:FIRST]
+        return (self.cards if self.by_truth or not masks else masks)[:FIRST]
 
     @property
     def card_of(self) -> dict[str, int]:
@@ -154,6 +149,13 @@ class Report:
     def titles(self) -> list[str]:
         """Titles of the layers that some image has."""
         return [title for title in words.LAYERS if any(title in card.layers for card in self.cards)]
+
+    @property
+    def free_rows(self) -> list[tuple[str, str, list[float | None]]]:
+        """Title, meaning and a value for each step, of the figures without ground truth that some step has."""
+        steps = [self.scores[step].metrics["without_truth"] for step in STEPS]
+        rows = words.WITHOUT_TRUTH.items()
+        return [(*text, [step.get(key) for step in steps]) for key, text in rows if any(key in step for step in steps)]
 
     @property
     def score_rows(self) -> list[ScoreRow]:
@@ -171,16 +173,22 @@ def summarize(dataset: Dataset) -> str:
 
 
 def render_page(report: Report) -> str:
-    """The whole page. Without ground truth of the training images it begins with which classes to trust."""
+    """The whole page. Without ground truth of most training images it begins with which classes to trust."""
     scores = {"scores": "Mean IoU", "classes": "IoU of each class"}
     doubts = {"trust": "Which classes to trust", "first": "Look at these first"}
     rest = {"images": "Images", "prototypes": "Prototypes", "without_truth": "Without ground truth"}
     rest |= {"training": "Training"} | ({"times": "Time and memory"} if report.times else {})
-    sections = (scores | doubts if report.scored else doubts | scores) | rest | {"settings": "Settings and versions"}
+    sections = (scores | doubts if report.by_truth else doubts | scores) | rest | {"settings": "Settings and versions"}
     script = (TEMPLATES / "browse.js").read_text(encoding="utf-8")
     values = {"report": report, "steps": STEPS, "signals": SIGNALS, "duration": duration}
-    values |= {"classes": report.classes, "curves": report.curves}
+    values |= {"classes": report.classes}
+    values |= {"charts": {title: [_chart(curve) for curve in group] for title, group in report.curves.items()}}
     return render("CPAL report", report.sentence, sections, values, script=script)
+
+
+def _chart(curve: Curve) -> Chart:
+    title, note = words.CURVES.get(curve.name, (curve.name, ""))
+    return Chart(title, note, curve, line_chart(curve))
 
 
 def render(
@@ -205,11 +213,9 @@ def render(
         sections=sections,
         words={
             "layers": words.LAYERS,
-            "without_truth": words.WITHOUT_TRUTH,
-            "curves": words.CURVES,
             "good_map": words.GOOD_MAP,
         },
-        policy=policy(script),
+        policy=policy(script or None),
         script=script,
         line_chart=line_chart,
         **values,

@@ -9,7 +9,8 @@ from typing import Any
 from cpal.errors import reading
 from cpal.evaluation.score_files import Figure, read_metrics, read_scores
 from cpal.maps.cams import MAP_NAMES
-from cpal.report.page import STEPS, Curve, ScoreRow, Scores
+from cpal.report.charts import Curve
+from cpal.report.page import STEPS, ScoreRow, Scores
 from cpal.report.words import GOOD_MAP
 from cpal.settings.hosts import HostSection, TrainedHost
 

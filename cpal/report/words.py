@@ -20,6 +20,10 @@ WITHOUT_TRUTH = {
         "Void pixels",
         "Pixels without a label, in the complete masks. Good: below 15; more means that the CRF is unsure.",
     ),
+    "void_training": (
+        "Void pixels to learn from",
+        "In the masks that the model learns from, where unsure background is void too. Good: below 25.",
+    ),
     "labels_found": ("Labels found", "Image-level labels with at least one pixel. Good: 98 and more."),
     "label_f1": (
         "F1 of the labels",

@@ -23,7 +23,7 @@ from cpal.data.masks import read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
 from cpal.files import write_json
-from cpal.report.page import Curve
+from cpal.report.charts import Curve
 from cpal.report.provenance import stale_stages
 from html_page import Page
 from stages.compare import PLACES, print_tables

@@ -8,7 +8,8 @@ import pytest
 
 from cpal.compare.changes import Gallery, Group, Pictures
 from cpal.compare.comparison import Cell, Compared, Comparison, Row, render_comparison
-from cpal.report.page import Curve, embedded
+from cpal.report.charts import Curve
+from cpal.report.page import embedded
 from in_browser import SCREENS, Visit, violations
 
 RUNS = ("HEAD", "an-experiment-with-a-long-name", "workspace")

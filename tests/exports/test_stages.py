@@ -13,12 +13,13 @@ from cpal.data.dataset import Dataset
 from cpal.data.images import read_image
 from cpal.data.masks import VOID, LabelMaps, read_mask, write_mask
 from cpal.errors import UserError
+from cpal.evaluation.score_files import read_scores
 from cpal.exports.dispatch import Format
 from cpal.exports.predicted import read_predicted
 from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.maps.refined import Refined, write_crf
 from cpal.settings.config import load_config
-from stages import export_masks, import_masks, train_segmentation, write_pseudo_masks
+from stages import evaluate_pseudo_mask, export_masks, import_masks, train_segmentation, write_pseudo_masks
 from stages.job.exporting import PIXELS, outlines
 from stages.job.job import Job
 from stages.job.network import NetworkJob
@@ -119,6 +120,13 @@ def test_unsure_background_is_void_for_the_training_alone(here: Dataset) -> None
             assert {*record.labels, 0, VOID} == set(np.unique(expected).tolist())
             expected[expected == 0] = VOID
         np.testing.assert_array_equal(learned[record.image_id], expected)
+    shutil.copytree("data/affinity", "data/crf")
+    evaluate_pseudo_mask.main(Job("evaluate_pseudo_mask", load_config(Path("params.yaml")), workers=1))
+    figures = read_scores(Path("data/metrics"), "pseudo_mask")[0]["without_truth"]
+    for key, masks in {"void": written, "void_training": learned}.items():
+        pixels = np.concatenate([mask.ravel() for mask in masks.values()])
+        assert figures[key] == pytest.approx(100 * np.mean(pixels == VOID), abs=0.001)
+    assert figures["void"] < figures["void_training"]
 
 
 @pytest.mark.parametrize(("format", "exported"), [(Format.png, "masks"), (Format.voc, "SegmentationClass")])

@@ -10,7 +10,8 @@ from PIL import Image
 
 from cpal.evaluation.doubt import JudgedImage, judge_classes
 from cpal.method.groups import Group, Likeness
-from cpal.report.page import Card, Curve, Layer, Prototypes, Report, ScoreRow, Scores, render_page
+from cpal.report.charts import Curve
+from cpal.report.page import Card, Layer, Prototypes, Report, ScoreRow, Scores, render_page
 from cpal.running.times import Taken
 from in_browser import SCREENS, Visit, violations
 
@@ -32,7 +33,7 @@ def report(tmp_path: Path) -> Path:
     }
     curves = {"Training": [Curve("loss", [1, 2, 3], [3, 2, 1])]}
     verdicts = judge_classes([JudgedImage((1, 2), {}, None)] * 20, ["cat", "dog"])
-    rest: Any = (None, verdicts, curves, cards, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
+    rest: Any = (None, verdicts, curves, cards, True, "All 4 images.", "seed: 0", {"numpy": "2"}, [])
     groups = [Group(3, 5, (Likeness("c", 0.9), Likeness("a", 0.8))), Group(0, 1, (Likeness("elsewhere", 0.7),))]
     prototypes = [Prototypes(1, groups), Prototypes(0, [])]
     sources = {key: cards[0].layers["CAM"] for row in prototypes for key in row.sources}

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ FREE = {"images": 5, "coverage": 33.3, "void": 0.0, "labels_found": 88.9, "label
 WITHOUT_TRUTH: dict[str, dict[str, Any]] = {
     "seed": FREE,
     "crf": FREE | {"agreement": 95.1, "confidence": 91.5},
-    "pseudo_mask": FREE | {"void": 12.5, "agreement": 100.0},
+    "pseudo_mask": FREE | {"void": 12.5, "void_training": 21.5, "agreement": 100.0},
     "segmentation": FREE | {"images": 2, "labels_found": None, "agreement": 90.2},
 }
 LABELS = {"map": 97.531, "f1": 93.2, "f1_micro": 94.4, "images": 2, "classes": 3, "split": "val_list"}
@@ -140,7 +141,7 @@ def _write_prototypes(*classes: str) -> None:
 
 def _write_metrics(name: str, metrics: dict[str, Any], details: dict[str, dict[str, Any]]) -> None:
     rows = [{"class": k, "iou": v} for k, v in IOU.items()] if metrics else []
-    write_scores(Path("data/metrics"), name, metrics, rows, details | {"without_truth": WITHOUT_TRUTH[name]})
+    write_scores(Path("data/metrics"), name, metrics, rows, {"without_truth": WITHOUT_TRUTH[name]} | details)
 
 
 def _write_maps(record: Record, mask: np.ndarray) -> None:
@@ -437,14 +438,17 @@ def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
     page = report_page()
     rows = {next((key for key in TITLES if row[0].startswith(key)), ""): row[1:] for row in page.rows if len(row) == 5}
     assert rows["Images"] == ["5", "5", "5", "2"]
-    assert rows["Void pixels"] == ["0.0", "0.0", "12.5", "0.0"]
+    assert rows["Void pixelsP"] == ["0.0", "0.0", "12.5", "0.0"]
+    assert rows["Void pixels to learn from"] == ["–", "–", "21.5", "–"]
     assert rows["Labels found"] == ["88.9", "88.9", "88.9", "–"]
     assert rows["Agreement with"] == ["–", "95.1", "100.0", "90.2"]
     assert rows["Confidence"] == ["–", "91.5", "–", "–"]
     assert "F1 93.2 as the mean over 3 classes that occur" in page.text and "97.5" in page.text
+    _write_metrics("pseudo_mask", METRICS["pseudo_mask"], DETAILS["pseudo_mask"] | {"without_truth": FREE})
+    assert "Void pixels to learn from" not in report_page().text
 
 
-TITLES = ("Images", "Pixels with a class", "Void pixels", "Labels found", "F1", "Agreement with", "Confidence")
+TITLES = ("Images", "Pixels with a class", "Void pixelsP", "Void pixels to learn from", "Labels found", "F1", "Agreement with", "Confidence")
 
 
 @pytest.mark.parametrize(
@@ -487,7 +491,7 @@ def test_metrics_with_a_wrong_name_are_damaged(run_folder: Path) -> None:
 def test_data_without_ground_truth_begins_with_what_to_doubt(run_folder: Path) -> None:
     with_truth = report_page().text
     assert with_truth.index("Otsu's threshold is") < with_truth.index("judged without ground truth")
-    _rewrite_records(mask=None, scored=False)
+    _rewrite_records({"mask": None, "scored": False})
     for name in METRICS:
         _write_metrics(name, {}, {})
     page = report_page()
@@ -496,15 +500,33 @@ def test_data_without_ground_truth_begins_with_what_to_doubt(run_folder: Path) -
     assert "Accuracy by confidence" not in page.text
     assert "whose masks are most doubtful" in page.text and "lowest mIoU" not in page.text
     assert len(page.images()) == 5 * 7 + 2 * 2 and "Ground truth" not in page.layers()
-    html = Path("data/report/index.html").read_text(encoding="utf-8")
-    first = re.findall('class="name">([^<]+)<', html.partition('<ol class="cards first">')[2].partition("</ol>")[0])
-    assert first and set(first) <= {record.image_id for record in read_dataset(Path("data/dataset")).split("train")}
+    assert _first() and set(_first()) <= set("abcd") | {"empty"}
     doubts = [-float(a["data-sure"] or 0) for _, a in page.tags if "data-sure" in a]
     assert doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
 
 
+def test_a_few_drawn_masks_do_not_put_their_images_in_front(run_folder: Path) -> None:
+    """Of the four training images with a label, three have a mask, and then two."""
+    _rewrite_records({"mask": None, "scored": False}, split="train", but=["a", "b", "c"])
+    page = report_page()
+    assert "Images whose result differs most" in page.text
+    assert page.text.index("lowest mIoU first") < page.text.index("most doubtful first")
+    _rewrite_records({"mask": None, "scored": False}, split="train", but=["a", "b"])
+    page = report_page()
+    assert "whose masks are most doubtful" in page.text and sorted(_first()) == ["a", "b", "c", "d", "empty"]
+    assert page.text.index("most doubtful first") < page.text.index("lowest mIoU first")
+    doubts = [-float(a["data-sure"] or 0) for _, a in page.tags if "data-sure" in a]
+    assert doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
+
+
+def _first() -> list[str]:
+    """Names of the images to look at first."""
+    html = Path("data/report/index.html").read_text(encoding="utf-8")
+    return re.findall('class="name">([^<]+)<', html.partition('<ol class="cards first">')[2].partition("</ol>")[0])
+
+
 def test_data_with_ground_truth_for_validation_only(run_folder: Path) -> None:
-    _rewrite_records(mask=None, scored=False, split="train")
+    _rewrite_records({"mask": None, "scored": False}, split="train")
     for name in ("seed", "crf", "pseudo_mask"):
         _write_metrics(name, {}, {})
     page = report_page()
@@ -536,10 +558,11 @@ def test_imported_maps_come_without_classifier_and_pacam(run_folder: Path) -> No
         report_page()
 
 
-def _rewrite_records(split: str | None = None, **changes: Any) -> None:
+def _rewrite_records(changes: dict[str, Any], split: str | None = None, but: Sequence[str] = ()) -> None:
     dataset = read_dataset(Path("data/dataset"))
     records = [
-        Record(**(vars(record) | changes)) if split in (None, record.split) else record for record in dataset.records
+        record if record.image_id in but or split not in (None, record.split) else replace(record, **changes)
+        for record in dataset.records
     ]
     write_dataset(Path("data/dataset"), records, classes=dataset.classes, splits=dataset.splits, image_root=None)
 
@@ -605,7 +628,7 @@ THRESHOLDS: dict[str, Any] = {
 def test_names_are_escaped_and_an_absent_class_has_a_dash() -> None:
     nothing = {name: Scores({"without_truth": WITHOUT_TRUTH[name]}, {}) for name in METRICS}
     scores = nothing | {"crf": Scores(METRICS["crf"] | DETAILS["crf"] | {"without_truth": FREE}, {"background": 90.0})}
-    rest: Any = (LABELS, [], {"Classifier": []}, [], "No image.", "x: <1>", {"k": "<v>"}, [])
+    rest: Any = (LABELS, [], {"Classifier": []}, [], False, "No image.", "x: <1>", {"k": "<v>"}, [])
     report = Report(["<b>&'"], "a < b", scores, *rest)
     page = Page(render_page(report))
     assert ["<b>&'", "–", "–", "–", "–"] in page.rows and ["k", "<v>"] in page.rows
@@ -630,8 +653,8 @@ def test_a_look_has_the_images_own_miou(run_folder: Path) -> None:
     mious = {name: seen.miou for name, seen in looks.items()}
     assert mious["empty"] is None and mious["b"] is None, "no class, and nothing but void"
     assert [mious[name] for name in "acd"] == pytest.approx([100 * (0.5 + 1000 / 1160) / 2, 100, 100])
-    assert [seen.record.image_id for seen in worst_first(looks.values(), scored=True)][0] == "a"
-    by_doubt = [seen.doubt for seen in worst_first(looks.values(), scored=False)]
+    assert [seen.record.image_id for seen in worst_first(looks.values(), by_truth=True)][0] == "a"
+    by_doubt = [seen.doubt for seen in worst_first(looks.values(), by_truth=False)]
     assert by_doubt == sorted(by_doubt, reverse=True)
 
 

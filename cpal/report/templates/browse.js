@@ -16,9 +16,9 @@
     shown = cards.filter((card) =>
       (!label || card.dataset.classes.split(" ").includes(label)) && (!split || card.dataset.split === split) &&
       card.dataset.name.toLowerCase().includes(text));
-    const key = (card) => (card.dataset[order] === "" ? Infinity : Number(card.dataset[order]));
-    const byName = (a, b) => (a.dataset.name < b.dataset.name ? -1 : 1);
-    shown.sort((a, b) => (order === "name" ? 0 : key(a) - key(b)) || byName(a, b));
+    const number = (card) => (card.dataset[order] === "" ? Infinity : Number(card.dataset[order]));
+    const key = order === "name" ? (card) => card.dataset.name : number;
+    shown.sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));  // equal ones stay in the first order
     for (const card of cards) card.hidden = true;
     for (const card of shown) {
       card.hidden = false;
