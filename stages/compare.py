@@ -30,7 +30,8 @@ def main(
         typer.Argument(
             metavar="[REV...]",
             help="The runs: `workspace`, git revisions, names of DVC experiments. All are compared with the first run. "
-            "With a single REV, the workspace is compared with REV; without REV, the workspace is compared with HEAD.",
+            "With a single REV, the workspace is compared with REV; without REV, or with `workspace` alone, the "
+            "workspace is compared with HEAD.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +41,7 @@ def main(
     images: Annotated[int, typer.Option("--images", min=0, help="Largest number of images of each kind.")] = 24,
     workers: Workers = DEFAULT_WORKERS,
 ) -> None:
-    names = revisions or ["HEAD"]
+    names = ["HEAD"] if revisions in (None, [], [WORKSPACE]) else revisions
     names = names if len(names) > 1 else [*names, WORKSPACE]
     with TemporaryDirectory() as scratch:
         runs = open_runs(names, Path(scratch), PLACES)
@@ -62,6 +63,8 @@ def print_tables(comparison: Comparison) -> None:
     print(f"{settings}\n\n{scores}\n")
     if comparison.older:
         print("* made with other settings or inputs than the run has now\n")
+    for line in comparison.notes:
+        print(line)
     counts = (f"{group.title}: {line}" for group in comparison.gallery.groups for line in group.counts)
     for line in (*comparison.gallery.why, *counts):
         print(line)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,13 @@ RESULTS: dict[str, tuple[Split, str, str]] = {  # by title: split, the field of 
 
 @dataclass(frozen=True)
 class Change:
-    """An image whose result is not the same in all runs.
+    """An image whose result is not the same in all runs. `dataset`, without records, is where its ground truth lies.
 
     `mious`: of each run's result, in percent over the classes in the truth; None where there is no ground truth.
     `differing`: pixels that differ from the first run's, in percent.
     """
 
+    dataset: Dataset
     record: Record
     mious: tuple[float | None, ...]
     differing: tuple[float, ...]
@@ -96,49 +97,47 @@ def compare_images(runs: Sequence[Run], places: Places, each: Each, *, images: i
         return Gallery([], [], [*why, "Images need the outputs of two runs."])
     if len({dataset.classes for dataset in datasets}) > 1:
         return Gallery([], [], [*why, "The runs have different classes, so their masks cannot be compared."])
-    shared = shared_records(datasets)
+    shared = shared_images(datasets)
     if missing := len(datasets[0].records) - len(shared):
         why.append(f"{missing} of the {len(datasets[0].records)} images of {there[0].name} are not in all runs.")
     groups = []
     for title, (split, place, stage) in RESULTS.items():
         folders = [run.folder / getattr(places, place) for run in there]
         maps = [LabelMaps(folder, stage, datasets[0].num_foreground) for folder in folders]
-        records = [record for record in shared if record.split == split]
-        names = [run.name for run in there]
-        groups.append(_group(title, names, datasets[0], records, maps, each, images=images))
+        of_split = [image for image in shared if image[1].split == split]
+        groups.append(_group(title, [run.name for run in there], of_split, maps, each, images=images))
     return Gallery(datasets[0].classes, groups, why)
 
 
-def shared_records(datasets: Sequence[Dataset]) -> list[Record]:
-    """The first data set's records that all others have with the same image, size and split."""
+def shared_images(datasets: Sequence[Dataset]) -> list[tuple[Dataset, Record]]:
+    """The images that all data sets have with the same content, size and split, in the first one's order.
 
-    def keys(dataset: Dataset) -> set[tuple[Any, ...]]:
-        return {_key(record) for record in dataset.records}
-
-    others = [keys(dataset) for dataset in datasets[1:]]
-    return [record for record in datasets[0].records if all(_key(record) in known for known in others)]
-
-
-def _key(record: Record) -> tuple[Any, ...]:
-    return record.image_id, record.sha256, record.size, record.split
+    Each has the record, and the data set without records, that judge it: those of the first data set that scores it.
+    """
+    found: dict[tuple[Any, ...], list[tuple[Dataset, Record]]] = {}
+    for dataset in datasets:
+        bare = replace(dataset, records=())  # what a process needs of the data set: it is sent with each image
+        for record in dataset.records:
+            key = record.image_id, record.sha256, record.size, record.split
+            found.setdefault(key, []).append((bare, record))
+    shared = [images for images in found.values() if len(images) == len(datasets)]
+    return [next((image for image in images if image[1].scored), images[0]) for images in shared]
 
 
 def _group(
     title: str,
     names: Sequence[str],
-    dataset: Dataset,
-    records: Sequence[Record],
+    shared: Sequence[tuple[Dataset, Record]],
     maps: Sequence[LabelMaps],
     each: Each,
     *,
     images: int,
 ) -> Group:
-    bare = Dataset(dataset.classes, dataset.splits, dataset.image_root, dataset.mask_root, ())
-    found = each(title.lower(), lambda record: find_change(bare, record, maps), records)
+    found = each(title.lower(), lambda image: find_change(image[0], image[1], maps), shared)
     changes = sorted((change for change in found if change is not None), key=lambda change: change.order)
-    counts = [_count(name, place, changes, len(records)) for place, name in enumerate(names) if place]
+    counts = [_count(name, place, changes, len(shared)) for place, name in enumerate(names) if place]
     worst = changes[:images]
-    pictures = each("draw images", lambda record: draw(bare, record, maps, names), [c.record for c in worst])
+    pictures = each("draw images", lambda change: draw(change.dataset, change.record, maps, names), worst)
     shown = [
         Pictures(change.record.image_id, layers, _notes(change, names))
         for change, layers in zip(worst, pictures, strict=True)
@@ -174,7 +173,7 @@ def find_change(dataset: Dataset, record: Record, maps: Sequence[LabelMaps]) -> 
         truth = read_truth(dataset, record)
         confusions = [confusion_matrix(truth, result, dataset.num_classes) for result in results]
         mious = [image_iou(confusion) if confusion.any() else None for confusion in confusions]
-    return Change(record, tuple(mious), differing)
+    return Change(dataset, record, tuple(mious), differing)
 
 
 def draw(dataset: Dataset, record: Record, maps: Sequence[LabelMaps], names: Sequence[str]) -> dict[str, Layer]:

@@ -56,9 +56,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the page shows."""
+    """What the page shows. `notes`: what stands against comparing the figures as they are."""
 
     runs: Sequence[Compared]
+    notes: Sequence[str]
     settings: Sequence[Row]
     scores: Sequence[Row]
     classes: Sequence[tuple[str, Sequence[Row]]]
@@ -86,7 +87,7 @@ class Comparison:
 def compare(runs: Sequence[Run], places: Places, code: Sequence[str], gallery: Gallery) -> Comparison:
     """All that differs between runs; `code` names the files of code that differ from the first run's, for each run.
 
-    Raises UserError if a file of a run is damaged.
+    Raises UserError if a file of the workspace is damaged.
     """
     facts, names = [read_facts(run, places) for run in runs], [run.name for run in runs]
     lines = [
@@ -95,6 +96,7 @@ def compare(runs: Sequence[Run], places: Places, code: Sequence[str], gallery: G
     ]
     return Comparison(
         runs=lines,
+        notes=list(_notes(names, facts)),
         settings=differing_settings(facts),
         scores=score_rows(facts),
         classes=list(class_rows(facts)),
@@ -136,8 +138,40 @@ def differing_settings(facts: Sequence[Facts]) -> list[Row]:
 
 
 def score_rows(facts: Sequence[Facts]) -> list[Row]:
-    """mIoU of each step."""
-    return [Row(title, _cells(facts, step, "miou", digits=1, bar=True)) for step, title in STEPS.items()]
+    """mIoU of each step, with a note of which images were scored where all runs have the same."""
+    return [
+        Row(title, _cells(facts, step, "miou", digits=1, bar=True), _only(_scored(facts, step)))
+        for step, title in STEPS.items()
+    ]
+
+
+def _notes(names: Sequence[str], facts: Sequence[Facts]) -> Iterator[str]:
+    """Steps whose mIoU is not of the same images in all runs, and files that could not be read."""
+    for step, title in STEPS.items():
+        scored = _scored(facts, step)
+        if any(scored) and not _only(scored):
+            of_runs = [f"{name}: {text}" for name, text in zip(names, scored, strict=True) if text]
+            yield f"{title}: the mIoU is of other images in each run ({'; '.join(of_runs)})."
+    for name, run in zip(names, facts, strict=True):
+        if run.unread:
+            yield f"{name}: written in another form and left out: {', '.join(run.unread)}."
+
+
+def _scored(facts: Sequence[Facts], step: str) -> list[str]:
+    """The split that was scored, and its number of images if all runs recorded it; empty where nothing was scored."""
+    figures = [run.figures.get(step, {}) for run in facts]
+    counted = all("scored.images" in of for of in figures if "scored.split" in of)
+    return [
+        str(of.get("scored.split", ""))
+        + (f", {of['scored.images']} images" if "scored.images" in of and counted else "")
+        for of in figures
+    ]
+
+
+def _only(texts: Sequence[str]) -> str:
+    """The text that all runs with a text have; empty if they differ."""
+    different = {text for text in texts if text}
+    return different.pop() if len(different) == 1 else ""
 
 
 def class_rows(facts: Sequence[Facts]) -> Iterator[tuple[str, list[Row]]]:

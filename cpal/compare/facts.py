@@ -1,6 +1,6 @@
 """What a run recorded: its settings, figures, IoU of each class and training curves, read from its files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class Facts:
     """What a run recorded. `figures` and `classes` (in percent, by class) are by file of metrics, such as `seed`.
 
     `settings` are by key, such as `cpal.topk`. `curves` are by training and name. `older` are the files of metrics that
-    were made with other settings or inputs than the run has now, as a partial experiment leaves them.
+    were made with other settings or inputs than the run has now, as a partial experiment leaves them. `unread` are
+    files of metrics that a revision wrote in another form.
     """
 
     settings: Mapping[str, Any]
@@ -33,10 +34,15 @@ class Facts:
     classes: Mapping[str, Mapping[str, float]]
     curves: Mapping[tuple[str, str], Curve]
     older: frozenset[str]
+    unread: Sequence[str] = ()
 
 
 def read_facts(run: Run, places: Places) -> Facts:
-    """All that a run recorded; what it lacks is left out. Raises UserError if a file is damaged."""
+    """All that a run recorded; what it lacks is left out. Raises UserError if a file is damaged.
+
+    Of a revision, metrics that cannot be read are left out: they may be of an earlier version of the code, and
+    nobody can mend a commit.
+    """
     try:
         return _facts(run, places)
     except UserError as error:
@@ -53,9 +59,15 @@ def _facts(run: Run, places: Places) -> Facts:
         older = {_step(Path(out["path"])) for name in stale for out in stages[name].get("outs", ())}
     figures: dict[str, Figures] = {}
     classes: dict[str, dict[str, float]] = {}
+    unread = []
     for path in sorted(folder.glob("*.json")):
-        _read_metrics(path, figures, classes)
-    return Facts(flat(settings), figures, classes, _curves(folder), frozenset(older))
+        try:
+            _read_metrics(path, figures, classes)
+        except UserError:
+            if not run.commit:
+                raise
+            unread.append(path.relative_to(run.folder).as_posix())
+    return Facts(flat(settings), figures, classes, _curves(folder), frozenset(older), unread)
 
 
 def _read_metrics(path: Path, figures: dict[str, Figures], classes: dict[str, dict[str, float]]) -> None:

@@ -8,17 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cpal.compare.changes import Gallery, compare_images, shared_records
+from cpal.compare.changes import Gallery, compare_images, shared_images
 from cpal.compare.comparison import Comparison, as_text, compare, curve_rows, render_comparison
 from cpal.compare.facts import Facts, read_facts
 from cpal.compare.runs import Run, open_runs
-from cpal.data.dataset import Dataset, read_dataset
+from cpal.data.dataset import Dataset, read_dataset, write_dataset
 from cpal.data.masks import read_mask, write_mask
 from cpal.errors import UserError
 from cpal.evaluation.score_files import write_scores
@@ -206,7 +207,7 @@ def test_the_page_needs_nothing_from_outside(here: Path, tmp_path: Path) -> None
     assert all((a.get("src") or "data:").startswith("data:") for _, a in page.tags)
     assert all((a.get("href") or "#").startswith("#") for _, a in page.tags)
     assert "url(" not in text and str(here) not in text and str(tmp_path) not in text
-    assert ["Pseudo-masks", "50.0", "47.5 -2.5"] in page.rows
+    assert ["Pseudo-maskstrain", "50.0", "47.5 -2.5"] in page.rows
     assert ["pseudo_mask.min_confidence", "0.5", "0.9"] in page.rows
     assert page.headings() == ["h1", *["h2"] * 7]
     pictures = [a for tag, a in page.tags if tag == "img"]
@@ -262,6 +263,8 @@ def test_the_command(here: Path) -> None:
     assert "pseudo_mask.min_confidence  0.9     0.7" in done.stdout
     assert Path("results/comparison.html").is_file()
     assert "judgement" not in done.stdout
+    ways = [run(*names, "--images", "0") for names in ((), ("workspace",), ("HEAD", "workspace"))]
+    assert [way.returncode for way in ways] == [0, 0, 0] and len({way.stdout for way in ways}) == 1
     done = run("nothing-like-it")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: nothing-like-it: no git revision") and done.stderr.count("\n") == 1
@@ -292,7 +295,7 @@ def test_the_documented_table_of_experiments_fits_in_120_columns(here: Path) -> 
 def test_images_that_are_not_the_same_are_left_out(tiny_dataset: Dataset) -> None:
     first, *rest = tiny_dataset.records
     other = Dataset(**(vars(tiny_dataset) | {"records": (type(first)(**(vars(first) | {"sha256": "0"})), *rest[1:])}))
-    assert [r.image_id for r in shared_records([tiny_dataset, other])] == [r.image_id for r in rest[1:]]
+    assert [r.image_id for _, r in shared_images([tiny_dataset, other])] == [r.image_id for r in rest[1:]]
 
 
 def test_what_a_partial_experiment_left_is_marked() -> None:
@@ -335,11 +338,59 @@ def test_older_figures_have_a_star(here: Path, tmp_path: Path) -> None:
     assert "made with other settings" in render_comparison(found)
 
 
-def test_a_damaged_file_names_its_run(tmp_path: Path) -> None:
+def test_metrics_that_a_commit_wrote_in_another_form_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "data/metrics").mkdir(parents=True)
-    (tmp_path / "data/metrics/seed.json").write_text('{"miou": ')
-    with pytest.raises(UserError, match="^night: data/metrics/seed.json: damaged"):
-        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+    (tmp_path / "data/metrics/seed.json").write_text('{"miou": 50.0, "cam": {"miou": 40.0}}')
+    (tmp_path / "data/metrics/crf.json").write_text('{"miou": 60.0}')
+    runs = [Run("old", "0" * 40, tmp_path), Run("new", "1" * 40, tmp_path / "nothing")]
+    found = compare(runs, PLACES, ["none"] * 2, Gallery((), (), ()))
+    assert found.notes == ["old: written in another form and left out: data/metrics/seed.json."]
+    assert cells(found, "CRF") == [("60.0", ""), ("–", "")] and cells(found, "Seeds") == [("–", "")] * 2
+    assert found.notes[0] in render_comparison(found)
+
+
+def test_scores_of_other_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten masks were drawn after the first run; a run of an older version does not say how many images it scored."""
+    runs = []
+    for number, images in enumerate((60, 10, None)):
+        scored = {"split": "train"} | ({} if images is None else {"images": images})
+        write_scores(tmp_path / str(number) / "data/metrics", "seed", {"miou": 50.0}, [], {"scored": scored})
+        runs.append(Run(f"run{number}", "0" * 40, tmp_path / str(number)))
+    gallery = Gallery((), (), ())
+    found = compare(runs[:2], PLACES, ["none"] * 2, gallery)
+    note = "Seeds: the mIoU is of other images in each run (run0: train, 60 images; run1: train, 10 images)."
+    assert found.notes == [note] and not found.scores[0].note
+    print_tables(found)
+    assert note in capsys.readouterr().out and note in render_comparison(found)
+    same = compare(runs[1:], PLACES, ["none"] * 2, gallery)
+    assert not same.notes and same.scores[0].note == "train"
+
+
+def test_the_first_run_with_ground_truth_judges(tiny_dataset: Dataset, tmp_path: Path) -> None:
+    """The first run had no masks; the data set of the second has them."""
+    for number in range(2):
+        folder = tmp_path / str(number) / "data"
+        shutil.copytree(tiny_dataset.mask_root, folder / "dataset")
+        for record in tiny_dataset.records:
+            truth = read_mask(tiny_dataset.mask_path(record))
+            for place in ("pseudo_masks", "predictions"):
+                write_mask(folder / place / f"{record.image_id}.png", truth if number else np.zeros_like(truth))
+    without = [replace(record, mask=None, scored=False) for record in tiny_dataset.records]
+    write_dataset(
+        tmp_path / "0/data/dataset", without, classes=tiny_dataset.classes, splits=tiny_dataset.splits, image_root=None
+    )
+    runs = [Run(name, "1" * 40, tmp_path / name) for name in "01"]
+    masks = compare_images(runs, PLACES, each, images=9).groups[0]
+    assert masks.counts == ["1: 4 of 5 images differ; the mIoU of 0 fell by 1 or more, that of 4 rose by as much."]
+    assert masks.images[0].notes["1"].startswith("mIoU 100.0, +")
+
+
+def test_a_damaged_file_of_the_workspace_ends_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/metrics").mkdir(parents=True)
+    Path("data/metrics/seed.json").write_text('{"miou": ')
+    with pytest.raises(UserError, match="^workspace: data/metrics/seed.json: damaged"):
+        read_facts(Run("workspace", "", Path()), PLACES)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +408,7 @@ def test_damaged_metrics_name_their_stage(tmp_path: Path, name: str, cure: str) 
     (tmp_path / "data/metrics").mkdir(parents=True)
     (tmp_path / "data/metrics" / name).write_text("[")
     with pytest.raises(UserError, match=f"{name}: damaged; .*dvc repro -f -s {cure}$"):
-        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+        read_facts(Run("workspace", "", tmp_path), PLACES)
 
 
 @pytest.mark.parametrize(("name", "text"), [("classifier.json", "[]"), ("seed_iou.json", '[{"class": "red"}]')])
@@ -365,7 +416,7 @@ def test_metrics_of_another_shape_end_in_one_message(tmp_path: Path, name: str, 
     (tmp_path / "data/metrics").mkdir(parents=True)
     (tmp_path / "data/metrics" / name).write_text(text)
     with pytest.raises(UserError, match=f"{name}: .*dvc repro -f -s evaluate_"):
-        read_facts(Run("night", "0" * 40, tmp_path), PLACES)
+        read_facts(Run("workspace", "", tmp_path), PLACES)
 
 
 def test_the_judgement_is_marked_when_it_is_older(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def comparison(tmp_path: Path) -> Path:
     images = [Pictures(name, layers, notes) for name in ("train_0001", "a_long_name_" * 8)]
     content = Comparison(
         runs=[Compared(name, "0123456789", FILES, "all there", "get them: dvc fetch --all-commits") for name in RUNS],
+        notes=["Seeds: the mIoU is of other images in each run."],
         settings=settings,
         scores=rows,
         classes=[("Pseudo-masks", rows), ("Segmentation", rows)],

@@ -448,7 +448,16 @@ def test_page_holds_what_needs_no_ground_truth(run_folder: Path) -> None:
     assert "Void pixels to learn from" not in report_page().text
 
 
-TITLES = ("Images", "Pixels with a class", "Void pixelsP", "Void pixels to learn from", "Labels found", "F1", "Agreement with", "Confidence")
+TITLES = (
+    "Images",
+    "Pixels with a class",
+    "Void pixelsP",
+    "Void pixels to learn from",
+    "Labels found",
+    "F1",
+    "Agreement with",
+    "Confidence",
+)
 
 
 @pytest.mark.parametrize(
