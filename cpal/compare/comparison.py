@@ -20,6 +20,7 @@ JUDGEMENT = "Judgement without ground truth"
 # Of the files of metrics.
 TITLES = STEPS | {"judgement": JUDGEMENT, "classifier": "Classifier", "prototypes": "Prototypes"}
 NOTHING = "–"
+LONGEST = 60  # characters of a value in the plain table; the page has it whole
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -240,8 +241,15 @@ def _numbers(values: Sequence[Figure], older: Sequence[bool], *, digits: int, ba
 def as_text(names: Sequence[str], rows: Sequence[Row], *, title: str) -> str:
     """A plain table: a column for each run, with the difference to the first one behind its figure."""
     table = [[title, *names]] + [
-        [row.title, *(f"{cell.text}{' *' if cell.older else ''} {cell.difference}".rstrip() for cell in row.cells)]
+        [
+            row.title,
+            *(f"{_cut(cell.text)}{' *' if cell.older else ''} {cell.difference}".rstrip() for cell in row.cells),
+        ]
         for row in rows
     ]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return "\n".join("  ".join(f"{cell:<{n}}" for cell, n in zip(line, widths, strict=True)).rstrip() for line in table)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from cpal.compare.changes import Gallery, compare_images, shared_images
-from cpal.compare.comparison import Comparison, as_text, compare, curve_rows, render_comparison
+from cpal.compare.comparison import Cell, Comparison, Row, as_text, compare, curve_rows, render_comparison
 from cpal.compare.facts import Facts, read_facts
 from cpal.compare.runs import Run, open_runs
 from cpal.data.dataset import Dataset, read_dataset, write_dataset
@@ -445,6 +445,14 @@ def test_a_data_set_of_another_format_leaves_its_images_out(tiny_dataset: Datase
         "old: data/dataset/dataset.json: written in another format.",
         "Images need the outputs of two runs.",
     ]
+
+
+def test_a_long_value_is_cut_in_the_plain_table_only(here: Path, tmp_path: Path) -> None:
+    found = compared(["HEAD", "thick"], tmp_path)
+    row = Row("data.classes", [Cell("cat"), Cell("x" * 200)])
+    long = Comparison(**(vars(found) | {"settings": [row]}))
+    assert as_text(["HEAD", "thick"], long.settings, title="setting").splitlines()[1].split()[-1] == "x" * 57 + "..."
+    assert "x" * 200 in render_comparison(long)
 
 
 def test_a_hostile_name_stays_text(here: Path, tmp_path: Path) -> None:
