@@ -104,7 +104,7 @@ def _add_neighbors(
     share = weight / weight.sum(dim=-1, keepdim=True).clamp(min=P.EPSILON)
     values["effective_neighbors"] += torch.special.entr(share).sum(dim=-1).exp()[counted].tolist()
     for k in counted[0].nonzero()[:, 0].tolist():
-        used[k, index[0, k][weight[0, k] > 0]] = True
+        used[k, index[0, k]] = True  # also some that are not valid, where a class has fewer than T
 
 
 def _truth(dataset: Dataset, record: Record, maps: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
 """Diagnostics of a network whose features are the truth and whose CAM is known, so that every figure can be counted."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,8 @@ from conftest import COLORS
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset
-from cpal.data.masks import read_mask
-from cpal.data.views import pyramid_loader
+from cpal.data.masks import VOID, read_mask, write_mask
+from cpal.data.views import Views, pyramid_loader
 from cpal.hosts import Host, HostOutput
 from cpal.method.classifier import Classifier, Diagnosis
 from cpal.method.diagnose import diagnose, diagnoser
@@ -46,6 +49,16 @@ class Oracle(Host):
 
     def new_layers(self) -> list[nn.Module]:
         return []
+
+
+class Waves(Oracle):
+    """An oracle with waves over the picture, so that a map has every value, and features that each picture shifts."""
+
+    def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+        output, speed = super().forward(images, image_label), torch.tensor([0.7, 1.1, 1.7, 2.3])[:, None, None]
+        wave = torch.sin(torch.arange(images[0, 0].numel()).view(images.shape[2:]) * speed + speed)
+        shift = 0.5 * torch.sin(images.float().mean() * speed)
+        return output._replace(features=[output.features[0] + 0.6 * wave + shift], cam=output.cam + wave[1:].flip(0))
 
 
 def look(settings: Settings, dataset: Dataset, spill: float, **keys: Any) -> Diagnosis:
@@ -189,3 +202,86 @@ def test_diagnosed_images_are_spread_over_the_whole_list(
     if count > 1:
         assert (chosen[0], chosen[-1]) == (0, images - 1)
         assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
+
+
+def test_figures_against_plain_loops(settings: Settings, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    """Maps are smaller than the masks, which have void; contexts are drawn, and class 3 has none."""
+    dataset = replace(tiny_dataset, mask_root=tmp_path)
+    for record in dataset.records:
+        mask = read_mask(tiny_dataset.mask_path(record))
+        mask[:, 10:14] = VOID
+        write_mask(dataset.mask_path(record), mask)
+    keys = {"topk": 2, "metric": "cosine", "normalize_prototypes": False, "background_threshold": 0.3}
+    config = settings(**{"cpal.features": [1]} | {f"cpal.{key}": value for key, value in keys.items()})
+    learner = ContextPrototypeLearner(3, [4], config.cpal, seed=0).eval()
+    classifier = Classifier(Waves(0.0), 3, learner)
+    loader = list(pyramid_loader(dataset, list(dataset.records), scales=(1.0,), flip=True, long_side=29, workers=0))
+    learner.context.copy_(torch.eye(4)[:, None] + 0.15 * torch.randn(4, 4, 4)).mul_(torch.rand(4, 4, 1) + 0.1)
+    learner.valid[:3] = True
+    learner.valid[1:, 0] = False
+    values: dict[str, list[float]] = defaultdict(list)
+    purities: dict[tuple[int, int], list[float]] = defaultdict(list)
+    used = set()
+
+    def add(name: str, part: np.ndarray, among: np.ndarray) -> list[float]:
+        found = [100 * float(part[among].mean())] if among.any() else []
+        values[name] += found
+        return found
+
+    for record, (height, width), (view,) in loader:
+        label = classifier.label(record)
+        features, cam, _ = classifier.look(view, label)
+        first, step = (learner.instances(features, cam, label, refinements=rounds) for rounds in (0, 1))
+        rows, columns = (
+            ((np.arange(small) + 0.5) * large / small).astype(int)
+            for small, large in zip(cam.shape[2:], (height, width), strict=True)
+        )
+        truth = read_mask(dataset.mask_path(record))[np.ix_(rows, columns)]
+        similar, anchor = learner.similarity(step, label)[0].numpy(), learner.anchor(step)
+        index, weight = learner.neighbors(step, anchor)
+        for k in record.labels:
+            maps = {"cam": step.maps[0, k].numpy(), "pacam": similar[k] / (similar[k] + similar[0] + 1e-5)}
+            for name in ("cam", "pacam") if k != 3 else ("cam",):
+                add(f"{name}_precision", truth == k, (maps[name] > 0.5) & (truth != VOID))
+                add(f"{name}_coverage", maps[name] > 0.5, truth == k)
+        cosines: dict[str, list[float]] = defaultdict(list)
+        for k in {1, 2} & set(record.labels):
+            add("cam_purity", truth == k, (first.mask[0, k].numpy() > 0) & (truth != VOID))
+            purity = add("instance_purity", truth == k, (step.mask[0, k].numpy() > 0) & (truth != VOID))
+            contexts = {p: learner.context[k, p] for p in range(4) if learner.valid[k, p]}
+            for name, prototype in (("ocsem", step.prototypes[0, k]), ("ocsem_aligned", anchor[0, k])):
+                near = {p: float(F.cosine_similarity(context, prototype, dim=0)) for p, context in contexts.items()}
+                cosines[name].append(max(near.values()))
+                if name == "ocsem":
+                    purities[k, max(near, key=lambda p: near[p])] += purity
+            used |= {(k, p) for p, w in zip(index[0, k].tolist(), weight[0, k].tolist(), strict=True) if w > 0}
+            shares = [w / float(weight[0, k].sum()) for w in weight[0, k].tolist() if w > 0]
+            values["effective_neighbors"].append(math.exp(-sum(share * math.log(share) for share in shares)))
+            values["shift"].append(float(learner.scaled_shift(step)[0, k].norm() / step.prototypes[0, k].norm()))
+        for name, of_image in cosines.items():
+            values[name].append(float(np.mean(of_image)))
+    values["context_purity"] = [float(np.mean(shares)) for shares in purities.values()]
+    values["context_usage"] = [100 * len(used) / int(learner.valid[1:].sum())]
+    found = diagnose(classifier, dataset, loader)
+    assert found == {name: pytest.approx(np.mean(values[name]), abs=6e-4) for name in found}
+    assert len(purities) > 2 and found["instance_purity"] != found["context_purity"] and found["context_usage"] != 100
+
+
+def test_looks_at_scored_images_evenly_and_at_the_middle_of_the_sizes(
+    settings: Settings, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a, c, d, empty: b is not scored."""
+    records = tuple(replace(record, scored=record.image_id != "b") for record in tiny_dataset.records)
+    dataset, seen = replace(tiny_dataset, records=records), list[list[Views]]()
+    monkeypatch.setattr("cpal.method.diagnose.diagnose", lambda _classifier, _dataset, loader: seen.append([*loader]))
+    learner = ContextPrototypeLearner(3, [4], settings(**{"cpal.features": [1]}).cpal, seed=0)
+    for images, limit in ((3, None), (9, None), (2, 3)):
+        config = settings(**{"hosts.irn.diagnosed_images": images, "hosts.irn.resize_long": [32, 50]})
+        diagnoser(dataset, config.chosen_host, limit)(Oracle(0.0), learner)
+    assert [[views.record.image_id for views in found] for found in seen] == [
+        ["a", "d", "empty"],
+        ["a", "c", "d", "empty"],
+        ["a", "d"],
+    ]
+    for _, _, (view,) in seen[0]:
+        assert len(view) == 2 and max(view.shape[2:]) == 41 and torch.equal(view[0], view[1].flip(-1))
