@@ -121,8 +121,8 @@ def collect_cells(classifier: Classifier, loader: Iterable[Views], lesson: Lesso
     images = torch.zeros(classifier.num_foreground + 1, device=device)
     for view, aim in _with_targets(classifier, loader, lesson):
         found = torch.zeros_like(images)
-        drawn = zlib.crc32(view.record.image_id.encode())
-        generator = torch.Generator().manual_seed((lesson.seed << 32) + drawn)
+        # A CPU's generator reads 32 bits of its seed, so that both must be in them.
+        generator = torch.Generator().manual_seed(zlib.crc32(view.record.image_id.encode(), lesson.seed))
         for z in view.embed(learner):
             of_view, own = sample_cells(z, aim.to(device), lesson.share, generator)
             start, end = end, end + len(own)

@@ -67,7 +67,8 @@ class TrainingLog(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         if runner.world_size > 1:  # else all processes would drop the same values
-            torch.manual_seed((runner.seed << 32) + runner.epoch * runner.world_size + runner.rank)
+            # A CPU's generator reads the lowest 32 bits only.
+            torch.manual_seed(runner.seed * 100_003 + runner.epoch * runner.world_size + runner.rank)
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._read(runner.iter)

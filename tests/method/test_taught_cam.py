@@ -19,6 +19,7 @@ from cpal.data.dataset import Dataset, Record
 from cpal.data.masks import VOID, read_mask
 from cpal.data.views import ImagePyramid, Views
 from cpal.hosts import HostOutput
+from cpal.maps.cams import resize_maps
 from cpal.maps.crf import sure_labels
 from cpal.method import prototypes as P
 from cpal.method.classifier import Classifier
@@ -28,6 +29,7 @@ from cpal.method.make_cams import localize
 from cpal.method.taught_cam import TaughtCam
 from cpal.method.teach_cam import (
     HostView,
+    collect_cells,
     crf_scores,
     pacam_labels,
     plan_lessons,
@@ -140,8 +142,11 @@ def pictures(dataset: Dataset) -> list[Views]:
     return [pyramid[index] for index in range(len(pyramid))]
 
 
-def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototypeLearner, settings: Settings) -> None:
-    """Against loops over the cells of one view, whose mean is itself."""
+@pytest.mark.parametrize("sizes", [[(4, 5)], [(4, 5), (7, 9)], [(7, 9), (4, 5)]])
+def test_cells_are_those_that_the_mean_pacam_is_sure_of(
+    learner: ContextPrototypeLearner, settings: Settings, sizes: list[tuple[int, int]]
+) -> None:
+    """Against loops over the cells of the largest view."""
     config = settings(**{"taught_cam.sure_background": 0.3, "taught_cam.sure_foreground": 0.6}).taught_cam
     label = torch.tensor([[1.0, 0, 1]])
     generator = torch.Generator().manual_seed(0)
@@ -150,13 +155,18 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(learner: ContextPrototyp
         learner.enqueue(learner.instances([features], cam, label))
         learner.cluster()
     record = Record("", "train", True, "", 4, 5, (1, 3), None, "")
-    labels = pacam_labels(learner, HostView(record, label, [[features]], [cam], np.empty(0)), config)
-    step = learner.instances([features], cam, label)
-    similarity = learner.similarity(step, label)[0]
-    maps = [(similarity[k] - similarity[0]).clamp(min=0) for k in (1, 3)]
-    maps = [map_ / map_.max() for map_ in maps]
-    expected = torch.full((4, 5), VOID)
-    for y, x in np.ndindex(4, 5):
+    views = [(features, cam)]
+    if len(sizes) > 1:
+        views = [(torch.rand(1, 3, *size), torch.randn(1, N, *size)) for size in sizes]
+    view = HostView(record, label, [[features] for features, _ in views], [cam for _, cam in views], np.empty(0))
+    labels, mean = pacam_labels(learner, view, config), np.zeros((2, *max(sizes)), np.float32)
+    for features, cam in views:
+        similarity = learner.similarity(learner.instances([features], cam, label), label)[0]
+        maps = (similarity[[1, 3]] - similarity[0]).clamp(min=0)
+        mean += resize_maps((maps / maps.amax((1, 2), keepdim=True)).numpy(), max(sizes))
+    maps = torch.from_numpy(mean / mean.max(axis=(1, 2), keepdims=True))
+    expected = torch.full(max(sizes), VOID)
+    for y, x in np.ndindex(max(sizes)):
         values = [float(map_[y, x]) for map_ in maps]
         if max(values) > 0.6:
             expected[y, x] = (1, 3)[int(np.argmax(values))]
@@ -338,6 +348,32 @@ def test_cells_are_drawn_of_the_sure_ones(share: int) -> None:
     assert len(set(places)) == len(places)
     for place, label in zip(places, labels.tolist(), strict=True):
         assert label == int(aim[place // 5, 2 * (place % 5) + 1]) != VOID
+
+
+def test_the_draw_of_an_image_depends_on_its_name_and_the_seed(
+    learner: ContextPrototypeLearner, settings: Settings, tiny_dataset: Dataset
+) -> None:
+    class Places(Colors):
+        """Each cell has features of its own."""
+
+        def forward(self, images: Tensor, image_label: Tensor) -> HostOutput:
+            output = super().forward(images, image_label)
+            generator = torch.Generator().manual_seed(0)
+            place = 0.05 * torch.rand(output.features[0].shape[1:], generator=generator)
+            return output._replace(features=[output.features[0] + place] * 4)
+
+    classifier, loader = Classifier(Places(), N, learner), pictures(tiny_dataset)
+    fit_prototypes(classifier, loader)
+    config = settings(**{"taught_cam.cells": 100})
+    lesson = plan_lessons(config.taught_cam, config.crf, (1.0, 2.0), images=5, own=5, seed=0, workers=1)
+    renamed = [views._replace(record=replace(views.record, image_id="z")) for views in loader]
+    whole, other, named = (
+        collect_cells(classifier, views, lesson_).z
+        for views, lesson_ in ((loader, lesson), (loader, replace(lesson, seed=1)), (renamed, lesson))
+    )
+    alone = torch.cat([collect_cells(classifier, [views], lesson).z for views in loader])
+    assert torch.equal(whole, alone) and whole.shape == other.shape == named.shape
+    assert not torch.equal(whole, other) and not torch.equal(whole, named)
 
 
 def test_no_more_cells_than_asked_for_and_decay_by_images(
