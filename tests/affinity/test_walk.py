@@ -76,6 +76,15 @@ def test_each_power_is_a_walk_of_its_own(walk: Callable[..., WalkConfig], backgr
         np.testing.assert_allclose(both.scores.max(axis=(1, 2, 3)), 1, rtol=1e-5)
 
 
+def test_beside_a_constant_background_classes_keep_their_ratio(walk: Callable[..., WalkConfig]) -> None:
+    """One maximum divides all classes of a power: where only a weak class walks, it must not become a strong one."""
+    strong, edge = torch.rand(8, 11), torch.rand(8, 11)
+    scores = walk_maps(torch.stack([strong, strong / 4]), edge, CLASSES, (30, 41), walk(background="threshold")).scores
+    for power, of_power in ((1, scores[0]), (2, scores[1])):
+        assert of_power[0].max() == pytest.approx(1)
+        np.testing.assert_allclose(of_power[1], of_power[0] / 4**power, rtol=1e-4, atol=1e-7)
+
+
 def test_labels_with_a_constant_background() -> None:
     scores = np.zeros((1, 2, 2, 2), np.float32)
     scores[0, 0], scores[0, 1, :, 1] = 0.2, 0.75

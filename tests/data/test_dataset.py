@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +115,12 @@ def test_a_sample_of_the_predicted_images_is_drawn_by_seed(tiny_dataset: Dataset
     assert {record.image_id for records in found for record in records} == {record.image_id for record in everything}
     assert found[0] == tiny_dataset.predicted(images=3, seed=0) and len({str(records) for records in found}) > 1
     assert tiny_dataset.predicted(2, images=3, seed=0) == found[0][:2]
+
+
+def test_images_with_a_score_are_predicted_if_there_are_any(tiny_dataset: Dataset) -> None:
+    def ids(*scored: str) -> list[str]:
+        records = tuple(replace(record, scored=record.image_id in scored) for record in tiny_dataset.records)
+        return [record.image_id for record in replace(tiny_dataset, records=records).predicted(3)]
+
+    assert ids("b", "d", "e") == ["b", "d"] and ids("e", "f") == ["a", "b", "c"]
+    assert [record.image_id for record in tiny_dataset.scored("train", 2)] == ["a", "b"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from cpal.data.dataset import Record
 from cpal.data.images import (
     ENDINGS,
     PICTURES,
@@ -16,6 +17,7 @@ from cpal.data.images import (
     passed_over,
     passed_over_lines,
     read_image,
+    read_record_image,
 )
 from cpal.errors import UserError
 
@@ -89,6 +91,27 @@ def test_what_is_not_read(tmp_path: Path, name: str, content: str, what: str) ->
     with pytest.raises(UserError) as error:
         read_image(tmp_path / name)
     assert str(error.value).startswith(f"{tmp_path / name}: not read as a picture ({what}")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_gray_values_of_more_than_a_byte_are_refused(tmp_path: Path, mode: str) -> None:
+    """They would all be read as white."""
+    values = np.full((4, 5), 3000, {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="a.tif: gray values above 255 would all be read as white; save it with 8 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_camera_held_sideways(tmp_path: Path) -> None:
+    """The picture is upright, and so is the size that the record must have."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo().save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rot90(np.asarray(photo()), -1))
+    upright, lying = (Record("a", "train", False, "a.png", *size, (), None, "") for size in ((40, 48), (48, 40)))
+    assert read_record_image(tmp_path / "a.png", upright).shape == (48, 40, 3)
+    with pytest.raises(UserError, match=r"is of \(48, 40\), but was of \(40, 48\) at prepare"):
+        read_record_image(tmp_path / "a.png", lying)
 
 
 def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_joining_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("part", ["", "_details", "_iou"])
-@pytest.mark.parametrize("content", [None, "", "[", "3", "[3]", '[{"miou": 1}]'])
+@pytest.mark.parametrize("content", [None, "", "[", "3", "[3]", '[{"miou": 1}]', '{"miou": true}', '{"miou": NaN}'])
 def test_what_is_damaged_names_its_stage(tmp_path: Path, part: str, content: str | None) -> None:
     write_scores(tmp_path, "seed", METRICS, BY_CLASS, DETAILS)
     path = tmp_path / f"seed{part}.json"

@@ -50,6 +50,7 @@ def test_sweep_is_each_threshold_on_its_own(void: bool) -> None:
     if void:
         truth[::3] = VOID
     thresholds = np.array([0.1, 0.35, 0.5, 0.9])
+    maps[:, ::4] = 0.5  # a score at a threshold is not above it
     curve = sweep_curve(sweep_counts(truth, maps, classes, thresholds, 4))
     for threshold, value in zip(thresholds, curve, strict=True):
         predicted = np.where(maps.max(axis=0) > threshold, classes[maps.argmax(axis=0)], 0).astype(np.uint8)
@@ -124,6 +125,7 @@ def test_otsu_parts_two_heaps_whatever_their_sizes() -> None:
 def test_histogram_counts_every_pixel_of_images_with_a_class() -> None:
     maps = np.full((1, 7, 5), 0.55)
     assert score_histogram(maps, np.array([0.3, 0.5, 0.6, 0.7])).tolist() == [0, 0, 35, 0, 0]
+    assert score_histogram(maps, np.array([0.3, 0.55, 0.6, 0.7])).tolist() == [0, 35, 0, 0, 0], "not above its own"
     assert score_histogram(maps[:0], np.array([0.5])).tolist() == [0, 0]
 
 
@@ -157,3 +159,29 @@ def test_truth_that_is_void_throughout_gives_no_score(tiny_dataset: Dataset, cam
 
     assert score_step(void, records, background, workers=1, confidence=background) == ({}, [], {})
     assert score_seeds(void, records, cam_folder, RULE, step=0.1, workers=1) == ({}, [], {})
+
+
+def test_otsus_and_the_best_threshold_score_as_fixed_ones(tiny_dataset: Dataset, cam_folder: Path) -> None:
+    records = tiny_dataset.scored("train")
+    _, _, details = score_seeds(tiny_dataset, records, cam_folder, RULE, step=0.125, workers=1)
+    for kind in ("otsu", "oracle"):
+        fixed = {name: details[name][f"threshold_{kind}"] for name in MAP_NAMES}
+        _, _, again = score_seeds(tiny_dataset, records, cam_folder, SeedRule("cam", fixed), step=0.125, workers=1)
+        for name in MAP_NAMES:
+            assert again[name]["miou"] == details[name][f"miou_{kind}"]
+        assert any(details[name][f"miou_{kind}"] != details[name]["miou"] for name in MAP_NAMES)
+    assert any(details[name]["miou_otsu"] != details[name]["miou_oracle"] for name in MAP_NAMES)
+
+
+def test_a_score_names_the_data_sets_own_list(tiny_dataset: Dataset, cam_folder: Path) -> None:
+    dataset = replace(tiny_dataset, splits={"train": "train_aug", "score": "train", "val": "test"})
+
+    def read(record: Record) -> np.ndarray:
+        return read_mask(dataset.mask_path(record))
+
+    train, val = dataset.scored("train"), dataset.scored("val")
+    for records, name in ((train, "train"), (val, "test")):
+        _, _, details = score_step(dataset, records, read, workers=1)
+        assert details["scored"] == {"split": name, "images": len(records)}
+    _, _, details = score_seeds(dataset, train, cam_folder, RULE, step=0.25, workers=1)
+    assert details["scored"] == {"split": "train", "images": 5}

@@ -36,6 +36,14 @@ def test_masks_by_hand() -> None:
     }
 
 
+@pytest.mark.parametrize(("pixels", "f1"), [(1, 0), (2, 100)])
+def test_a_class_is_predicted_from_a_hundredth_of_the_image_on(pixels: int, f1: float) -> None:
+    mask = np.zeros((10, 20), np.uint8)
+    mask[0, :pixels] = 1
+    figures = describe_masks([record("a", 1)], lambda _: mask, num_foreground=3, workers=1)
+    assert figures["label_f1"] == f1 and figures["labels_found"] == 100
+
+
 def test_agreement_leaves_out_what_is_void_in_the_other() -> None:
     other = {name: mask.copy() for name, mask in MAPS.items()}
     other["a"][:5] = 2  # 100 differ

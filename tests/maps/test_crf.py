@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cpal.data.dataset import Record
 from cpal.data.masks import VOID
+from cpal.maps import crf as crf_module
 from cpal.maps.crf import refine
 from cpal.maps.refined import Refined, pseudo_mask, read_crf, void_unsure, write_crf
 from cpal.settings.config import Config, CrfConfig
@@ -66,6 +68,35 @@ def test_cleans_a_ragged_seed(crf: Callable[..., CrfConfig], unary: str, size: t
     assert refined.label.dtype == refined.confidence.dtype == np.uint8
     assert set(np.unique(refined.label)) == {0, 7}
     assert iou(refined.label == 7, mask) > 0.97 > 0.7 > iou(seed, mask)
+
+
+def test_each_setting_reaches_its_energy(crf: Callable[..., CrfConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+
+    class Field:
+        def __init__(self, width: int, height: int, labels: int) -> None:
+            told["size"] = (height, width, labels)
+
+        def addPairwiseGaussian(self, **keys: Any) -> None:
+            told.update({f"gaussian_{key}": value for key, value in keys.items()})
+
+        def addPairwiseBilateral(self, **keys: Any) -> None:
+            told.update({f"bilateral_{key}": value for key, value in keys.items()})
+
+        def setUnaryEnergy(self, unary: np.ndarray) -> None:
+            self.unary = unary
+
+        def inference(self, iterations: int) -> np.ndarray:
+            told["iterations"] = iterations
+            return np.exp(-self.unary)
+
+    monkeypatch.setattr(crf_module, "DenseCRF2D", Field)
+    image, mask = disc((6, 9), 2)
+    numbers = {"gaussian_sxy": 2, "gaussian_compat": 3.5, "bilateral_sxy": 40, "bilateral_srgb": 7}
+    numbers |= {"bilateral_compat": 9, "iterations": 6}
+    refine(image, scores_of(mask.astype(int), 2), np.array([1]), crf(**numbers))
+    assert np.array_equal(told.pop("bilateral_rgbim"), image)
+    assert told == numbers | {"size": (6, 9, 2)}
 
 
 def test_an_image_without_class_is_background(crf: Callable[..., CrfConfig]) -> None:

@@ -18,11 +18,12 @@ from cpal.data.views import Views, pyramid_loader
 from cpal.errors import UserError
 from cpal.explain.neighbors import fitted
 from cpal.hosts.build import build_host
-from cpal.maps.cams import CamFile, write_cam
+from cpal.maps.cams import MAP_NAMES, CamFile, resize_maps, write_cam
 from cpal.method.classifier import Classifier, load_classifier, weights_meta
 from cpal.method.fit_prototypes import Former, fill_bank, fit_prototypes, load_bank, save_bank
 from cpal.method.learner import ContextPrototypeLearner, build_learner
 from cpal.method.make_cams import localize, write_cams
+from cpal.method.taught_cam import TaughtCam
 from cpal.networks.weights import load_weights, save_weights
 from cpal.settings.config import Config
 
@@ -82,6 +83,8 @@ def test_comes_back_from_its_file(settings: Settings, tiny_dataset: Dataset, tmp
     with torch.no_grad():  # the batch norm of the loaded network is folded
         found, expected = (network(image, torch.ones(1, N)).cam for network in (loaded, host.eval()))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    without = section.model_copy(update={"weights": str(tmp_path / "gone.pth")})  # where the training started from
+    load_classifier(path, tiny_dataset.classes, without, config.cpal, seed=0, device=CPU)
     for other, wrong in (({"output_stride": 32}, "output_stride"), ({"backbone": "resnet18"}, "backbone")):
         with pytest.raises(UserError, match=rf"made with other settings \({wrong}\)"):
             changed = section.model_copy(update=other | {"weights": "none"})
@@ -138,6 +141,19 @@ def test_a_pass_does_not_depend_on_the_order_of_the_images(settings: Settings, t
             fill_bank(classifier, views)
             banks.append([learner.bank.entries[k, : learner.bank.seen[k]].clone() for k in range(N + 1)])
         assert all(torch.equal(one, other.flip(0)) for one, other in zip(*banks, strict=True)), align
+
+
+def test_a_pass_takes_no_part_of_a_training(settings: Settings, tiny_dataset: Dataset) -> None:
+    """It is in evaluation mode, whatever was before, and measures a running shift anew, over the whole bank."""
+    host, modes = Colors().train(), list[bool]()
+    host.register_forward_hook(lambda module, *_: modes.append(module.training))
+    shifts = []
+    for align in ("ema", "bank"):
+        learner = learner_of(settings, **{"cpal.align": align, "cpal.refinements": 0}).train()
+        fit_prototypes(Classifier(host, N, learner), loader_of(tiny_dataset))
+        assert not learner.training
+        shifts.append(learner.shift)
+    assert modes and not any(modes) and shifts[0].any() and torch.equal(*shifts)
 
 
 def test_each_pass_holds_every_image_once(settings: Settings, tiny_dataset: Dataset) -> None:
@@ -247,3 +263,27 @@ def test_maps_are_means_over_the_views(settings: Settings, tiny_dataset: Dataset
     assert once.maps["cam"].max() == pytest.approx(1, abs=1e-3)
     reaches = float(once.maps["pacam"].max()) > 0.999
     assert reaches == (contrast != "ratio")
+
+
+def test_maps_of_two_scales_against_a_loop(settings: Settings, tiny_dataset: Dataset) -> None:
+    """Each view's map without its negative values, resized; then the mean, and the CAM over its maximum."""
+    taught = TaughtCam(N + 1, 3)
+    taught.weight.normal_(std=9), taught.bias.normal_()
+    classifier = Classifier(Colors(), N, learner_of(settings, **{"cpal.contrast": "ratio"}), taught)
+    assert classifier.learner is not None
+    fit_prototypes(classifier, loader_of(tiny_dataset))
+    for record, size, views in loader_of(tiny_dataset, scales=(1.0, 2.5)):
+        label, shape = classifier.label(record), (-(-size[0] // 4), -(-size[1] // 4))
+        sums = {name: np.zeros((N, *shape), np.float32) for name in MAP_NAMES}
+        for view in views:
+            features, cam, _ = classifier.look(view, label)
+            pacam, _ = classifier.learner(features, cam, label)
+            z = classifier.learner.embed(features, cam.shape[2:])
+            found = {"cam": cam.clamp(min=0), "pacam": pacam[:, 1:], "taught": taught(z, label)}
+            for name, maps in found.items():
+                sums[name] += resize_maps(maps[0].numpy(), shape) / len(views)
+        sums["cam"] /= sums["cam"].max(axis=(1, 2), keepdims=True) + 1e-5
+        content = localize(classifier, label, size, views)
+        for name in MAP_NAMES:
+            expected = sums[name][[k - 1 for k in record.labels]]
+            np.testing.assert_allclose(content.maps[name], expected, atol=2e-6)

@@ -45,10 +45,18 @@ def test_a_runs_file_is_read_without_its_network(finished_run: Path) -> None:
     with safe_open(finished_run / FILE, framework="np") as stored:
         seen = stored.get_tensor("learner.bank.seen").clip(max=4)  # cpal.bank_length
         origins = json.loads(stored.metadata()["cpal"])["meta"]["origins"]
+        total, entries = (stored.get_tensor(f"learner.bank.{name}") for name in ("seen", "entries"))
+        context = stored.get_tensor("learner.context")
+    assert total[0] == 5, "the first instance of the background is no longer in the bank"
     assert len(groups) == 4 and [sum(g.members for g in of_class) for of_class in groups] == seen.tolist()
     for of_class, ids in zip(groups, origins, strict=True):
         assert {like.image_id for group in of_class for like in group.nearest} <= set(ids)
         assert all(len(group.nearest) == min(2, len(ids)) for group in of_class)
+    for k, of_class in enumerate(groups):  # instance number i of a class is in slot i modulo the length
+        slots = {name: number % 4 for number, name in enumerate(origins[k], start=int(total[k]) - len(origins[k]))}
+        for group in of_class:
+            expected = [cosine(entries[k, slots[x.image_id]], context[k, group.prototype]) for x in group.nearest]
+            assert [like.cosine for like in group.nearest] == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_stops_the_reading(finished_run: Path, tmp_path: Path) -> None:

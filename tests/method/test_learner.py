@@ -245,6 +245,29 @@ class TestRefinement:
         for name in ("features", "unit", "inside", "maps", "mask", "prototypes", "present"):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
+    @pytest.mark.parametrize("topk", [2, 0])
+    @pytest.mark.parametrize("unknown", [0, 1])
+    def test_a_class_without_context_keeps_its_mask(
+        self, cpal: Callable[..., CpalSettings], topk: int, unknown: int
+    ) -> None:
+        """Without contexts of the background, every class does: nothing tells it apart."""
+        learner = trained(cpal(topk=topk)).eval()
+        learner.valid[unknown] = False
+        features, cam, labels = batch(9)
+        plain, refined = (learner.instances([features], cam, labels, refinements=n) for n in (0, 1))
+        same = [torch.equal(plain.mask[:, k], refined.mask[:, k]) for k in range(N + 1)]
+        assert same == [k == unknown or unknown == 0 for k in range(N + 1)]
+
+    @pytest.mark.parametrize("mask", ["threshold", "structure"])
+    @pytest.mark.parametrize("refinements", [0, 1])
+    def test_padding_is_in_no_mask(self, cpal: Callable[..., CpalSettings], mask: str, refinements: int) -> None:
+        learner = trained(cpal(mask=mask, refinements=refinements)).eval()
+        features, cam, labels = batch(4)
+        padding = torch.zeros(len(cam), H, W, dtype=torch.bool)
+        padding[:, 3:] = True
+        found = learner.instances([features], cam, labels, padding=padding).mask
+        assert found[:, :, :3].any() and not found[:, :, 3:].any()
+
 
 class TestBank:
     def test_learns_in_training_mode_only(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -294,6 +317,19 @@ class TestBank:
         assert not learner.bank.seen.any()
         learner.eval()([features], cam, labels)  # which puts nothing into the bank
         ContextPrototypeLearner(N, [D], cpal(min_probability=0.0), seed=0)([features], cam, labels)
+
+    def test_each_clustering_draws_anew_and_a_seed_repeats_it(self, cpal: Callable[..., CpalSettings]) -> None:
+        entries = torch.randn(N + 1, 12, D)
+
+        def contexts(seed: int) -> list[Tensor]:
+            learner = ContextPrototypeLearner(N, [D], cpal(num_prototypes=6, kmeans_iterations=1), seed=seed)
+            learner.bank.enqueue(entries.transpose(0, 1), torch.ones(12, N + 1, dtype=torch.bool))
+            return [(learner.cluster(), learner.context.clone())[1] for _ in range(2)]
+
+        first, again, other = contexts(0), contexts(0), contexts(1)
+        assert all(torch.equal(one, same) for one, same in zip(first, again, strict=True))
+        for one, two in itertools.combinations([*first, *other], 2):
+            assert not torch.equal(one, two)
 
     def test_state_dict_round_trip(self, cpal: Callable[..., CpalSettings]) -> None:
         first = trained(cpal(align="ema"))

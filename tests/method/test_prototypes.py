@@ -165,7 +165,36 @@ def spread(bank: Tensor, centers: Tensor) -> float:
     return float((1 - (F.normalize(bank, dim=1) @ F.normalize(centers, dim=1).T).amax(1)).sum())
 
 
+def naive_groups(bank: Tensor, count: int, iterations: int, draws: list[float]) -> list[Tensor]:
+    """Means of the groups that are not empty, by k-means on unit vectors, whose seeds these draws choose."""
+    unit = F.normalize(bank, dim=1)
+    distance, centers = [1.0] * len(bank), list[Tensor]()
+    for draw in draws:
+        sums = list(itertools.accumulate(distance))
+        chosen = next((i for i, value in enumerate(sums) if value > draw * sums[-1]), len(bank) - 1)
+        centers.append(unit[chosen])
+        distance = [min(d, 1 - float(x @ unit[chosen])) for d, x in zip(distance, unit, strict=True)]
+        distance = [0.0 if torch.equal(x, unit[chosen]) else d for d, x in zip(distance, unit, strict=True)]
+    for _ in range(iterations):
+        group = [max(range(count), key=lambda p: float(x @ centers[p])) for x in unit]
+        for p in set(group):
+            centers[p] = F.normalize(
+                torch.stack([x for x, g in zip(unit, group, strict=True) if g == p]).mean(0), dim=0
+            )
+    return [torch.stack([x for x, g in zip(bank, group, strict=True) if g == p]).mean(0) for p in sorted(set(group))]
+
+
 class TestContextPrototypes:
+    @pytest.mark.parametrize("iterations", [1, 2, 3, 20])
+    def test_equals_a_loop(self, iterations: int) -> None:
+        """With entries that occur twice, so that some groups run empty and keep their center."""
+        for seed in range(12):
+            bank = torch.randn(14, 3, dtype=torch.float64)
+            bank[9:] = bank[4:9]
+            draws = torch.rand(6, 1, generator=torch.Generator().manual_seed(seed))[:, 0].tolist()
+            context, valid = cluster(bank, count=6, iterations=iterations, seed=seed)
+            torch.testing.assert_close(context[valid], torch.stack(naive_groups(bank, 6, iterations, draws)))
+
     def test_finds_the_best_of_all_groupings(self) -> None:
         axes = torch.eye(3).repeat_interleave(2, dim=0)
         bank = axes + 0.1 * torch.randn(6, 3)

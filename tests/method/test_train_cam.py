@@ -259,6 +259,21 @@ class TestTraining:
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
         assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
 
+    def test_weights_prototypes_and_crops_begin_with_the_seed(
+        self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[tuple[CpalLoss, TrainingSamples]] = []
+        monkeypatch.setattr(train_cam, "train", lambda loss, samples, *_, **__: told.append((loss, samples)))
+        for seed in (0, 1, 1):
+            run, config = Run(seed, tmp_path, torch.device("cpu"), workers=0), settings(**SMALL)
+            records = tiny_dataset.split("train")
+            train_classifier(tiny_dataset, records, config.chosen_host, config.cpal, run, diagnose=lambda *_: {})
+        weights = [loss.host.get_parameter("classifier.weight") for loss, _ in told]
+        crops = [samples[0, 0]["image"] for _, samples in told]
+        for values in (weights, crops):
+            assert torch.equal(values[1], values[2]) and not torch.equal(values[0], values[1])
+        assert [loss.learner and loss.learner.seed for loss, _ in told] == [0, 1, 1]
+
     def test_without_self_loss_the_bank_stays_empty(
         self, settings: Settings, tiny_dataset: Dataset, tmp_path: Path
     ) -> None:

@@ -269,6 +269,11 @@ class TestVocServer:
             write_submission(tmp_path / "a.tar", masks, ids)
         assert not (tmp_path / "a.tar").exists()
 
+    def test_no_list_and_no_mask_make_no_archive(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="the list of images is empty; label exactly the listed"):
+            write_submission(tmp_path / "a.tar", tmp_path, [])
+        assert not (tmp_path / "a.tar").exists()
+
     def test_list_with_a_mark_of_its_encoding_and_an_id_twice(self, masks: Path, tmp_path: Path) -> None:
         (tmp_path / "ids.txt").write_text("\ufeff2008_000001\n2008_000002\n2008_000001\n", encoding="utf-8")
         export_voc.main(masks, tmp_path / "ids.txt", tmp_path / "a.tar")

@@ -25,8 +25,9 @@ from cpal.maps import fonts
 from cpal.maps.crf import refine_probabilities
 from cpal.networks.weights import load_weights, save_weights
 from cpal.segmentation import inference, onnx_export, photos
-from cpal.segmentation.deeplab import build_segmentor, probabilities, weights_meta
-from cpal.segmentation.inference import enlarged, label_photo
+from cpal.segmentation.deeplab import build_segmentor, load_segmentor, probabilities, weights_meta
+from cpal.segmentation.finished import FOLDERS, Finished
+from cpal.segmentation.inference import Labeled, enlarged, label_photo
 from cpal.segmentation.photos import find_photos
 from cpal.settings.config import Config, load_config
 from stages import export_onnx, predict_segmentation
@@ -302,6 +303,42 @@ def test_a_stopped_command_continues(here: Path, seen: list[str], capsys: pytest
     assert sorted(path.name for path in Path("out").iterdir()) == ["confidence", "masks", "overlays", "summary.json"]
 
 
+@pytest.mark.parametrize(("change", "kept"), [(None, True), ("size", False), ("time", False), ("gone", False)])
+def test_a_photograph_that_changes_while_it_is_labeled_is_labeled_again(
+    tmp_path: Path, change: str | None, kept: bool
+) -> None:
+    photo, rows = tmp_path / "a.jpg", tmp_path / ".finished.jsonl"
+    photo.write_bytes(b"before")
+    for folder in FOLDERS:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").touch()
+    finished = Finished(rows, "these weights")
+    assert finished.row(photo, "a") is None
+    match change:
+        case "size":
+            stamp = photo.stat().st_mtime_ns
+            photo.write_bytes(b"another")
+            os.utime(photo, ns=(stamp, stamp))
+        case "time":
+            os.utime(photo, ns=(1, 1))
+        case "gone":
+            photo.unlink()
+    finished.add(photo, "a", {"n": 1})
+    assert Finished(rows, "these weights").row(photo, "a") == ({"n": 1} if kept else None)
+    assert Finished(rows, "other weights").row(photo, "a") is None
+
+
+@pytest.mark.parametrize(("size", "drawn"), [((30, 60), (20, 40)), ((60, 30), (40, 20)), ((40, 40), (40, 40))])
+def test_overlays_of_large_photographs_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(photos, "OVERLAY_SIDE", 40)
+    nothing = np.zeros(size, np.uint8)
+    labeled = Labeled(nothing, nothing, np.array([100.0, 0, 0]), np.zeros(3), None)
+    photos.write_result(tmp_path, "a", np.zeros((*size, 3), np.uint8), labeled, CLASSES)
+    assert read_image(tmp_path / "overlays/a.png").shape[:2] == drawn
+
+
 @pytest.mark.parametrize("change", ["photograph", "weights", "min_confidence", "mask"])
 def test_what_has_changed_is_labeled_again(
     here: Path, settings: Callable[..., Config], seen: list[str], change: str
@@ -482,6 +519,31 @@ def test_a_folder_of_weights(here: Path) -> None:
         run("photos", weights=Path("data"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, None),
+        ({"output_stride": 8}, "output_stride"),
+        ({"dilations": (1, 5)}, "dilations"),
+        ({"head_channels": 48}, "head_channels"),
+    ],
+)
+def test_weights_of_other_settings(
+    tmp_path: Path, settings: Callable[..., Config], changes: dict[str, Any], wrong: str | None
+) -> None:
+    """With another dilation or stride the tensors have the same shapes."""
+    heads = {"head": "deeplabv3plus", "head_channels": 32, "image_head": 0.1, "dilations": (1, 2), "output_stride": 16}
+    section = settings(**{f"segmentation.{key}": value for key, value in heads.items()}).segmentation
+    segmentor, path = build_segmentor(section, 3, weights="none"), tmp_path / "w.safetensors"
+    save_weights(path, {"segmentor": segmentor}, weights_meta(section, CLASSES))
+    changed = section.model_copy(update=changes)
+    if wrong is None:
+        assert load_segmentor(path, changed)[1]["classes"] == list(CLASSES)
+        return
+    with pytest.raises(UserError, match=rf"made with other settings \({wrong}\)"):
+        load_segmentor(path, changed)
+
+
 def test_weights_that_do_not_say_their_size(here: Path, settings: Callable[..., Config]) -> None:
     config = settings().segmentation
     segmentor = segmentor_of(settings())
@@ -523,6 +585,25 @@ def test_export_of_other_heads(here: Path, settings: Callable[..., Config]) -> N
     images = [np.random.default_rng(n).integers(0, 256, (40 + n, 56, 3), dtype=np.uint8) for n in range(4)]
     onnx_export.export_onnx(Path("model.onnx"), segmentor, weights_meta(config, CLASSES), {"long_side": 64, "scale": 1})
     assert onnx_export.same_labels(Path("model.onnx"), segmentor, images) == 1
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, [(36, 48), (24, 24)]), (9, [(38, 48)] * 8 + [(26, 24)] * 8)])
+def test_an_export_is_compared_at_the_size_of_use_and_at_another(
+    here: Path, monkeypatch: pytest.MonkeyPatch, count: int, sizes: list[tuple[int, int]]
+) -> None:
+    """On noise without a photograph, and on eight photographs at most."""
+    seen: list[tuple[int, ...]] = []
+
+    def agree(_path: Path, _segmentor: Any, images: list[np.ndarray]) -> float:
+        seen.extend(image.shape[:2] for image in images)
+        return 1.0
+
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda path, *_: path.touch())
+    monkeypatch.setattr(onnx_export, "same_labels", agree)
+    segmentor: Any = None
+    given = [Path("photos/a.jpg")] * count
+    share, images = onnx_export.export_checked(Path("m.onnx"), segmentor, {}, given, {"long_side": 32, "scale": 1.5})
+    assert (share, images, seen) == (1.0, len(sizes), sizes)
 
 
 def test_an_export_with_other_labels_does_not_stay(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,16 @@ class TestDeepLabV3PlusHead:
         torch.testing.assert_close(model.decode_head([None, second, None, last]), expected, atol=1e-4, rtol=1e-4)
         assert next(weights, None) is None
 
+    def test_a_training_leaves_a_tenth_of_the_channels_out(self, model: Segmentor) -> None:
+        """Of the last convolution's input; other ones at each step."""
+        decoder = model.decode_head.train()
+        decoder.conv_seg = nn.Identity()
+        first, second = (decoder.cls_seg(torch.ones(400, 32, 1, 2)) == 0 for _ in range(2))
+        for gone in (first, second):
+            assert torch.equal(gone[..., 0], gone[..., 1])
+            assert float(gone.float().mean()) == pytest.approx(0.1, abs=0.02)
+        assert not torch.equal(first, second) and decoder.eval().cls_seg(torch.ones(9, 32, 1, 2)).all()
+
 
 class TestImageHead:
     @pytest.fixture

@@ -11,7 +11,9 @@ import pytest
 import torch
 from simulated_device import simulated
 
+from cpal.errors import UserError
 from cpal.files import file_sha256
+from cpal.training import checkpoints
 from cpal.training.checkpoints import KEPT, State, newest_checkpoint, write_checkpoint
 from cpal.training.curves import TrainingLog
 
@@ -57,6 +59,21 @@ def test_both_damaged_it_starts_afresh(tmp_path: Path) -> None:
     for path in tmp_path.glob("*.pth"):
         path.write_bytes(b"")
     assert newest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize(("mine", "other"), [(10, 10), (10, 20), (None, 20), (None, 0)])
+def test_processes_go_on_from_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: int | None, other: int
+) -> None:
+    """Of a folder that the machines do not share, each would go on from its own checkpoint, or afresh."""
+    if mine:
+        write_checkpoint(tmp_path, mine, state(mine))
+    monkeypatch.setattr(checkpoints, "all_gather_object", lambda step: [step, other])
+    if (mine or 0) == other:
+        assert (newest_checkpoint(tmp_path) is None) == (mine is None)
+        return
+    with pytest.raises(UserError, match=rf"checkpoints of different steps \[{mine or 0}, {other}\]; set CPAL_CACHE"):
+        newest_checkpoint(tmp_path)
 
 
 def test_a_copied_project_reads_its_own(tmp_path: Path) -> None:
