@@ -139,7 +139,7 @@ def context_prototypes(
             break
         group = nearest
     mean, size = _group_mean(bank, group, filled, num_prototypes)
-    return mean, valid & (size > 0)
+    return mean, size > 0
 
 
 def _kmeans_seeds(
