@@ -93,8 +93,8 @@ class ContextPrototypeLearner(nn.Module):
             self.enqueue(step, probability)
         labels = self._with_background(image_label)
         similarity = self.similarity(step, image_label)
-        pacam = self.pacam(similarity, image_label)
-        target = P.contrast(similarity, self.settings.target_contrast) * labels[:, :, None, None]
+        pacam = P.contrast(similarity, self.settings.contrast)
+        target = P.contrast(similarity, self.settings.target_contrast)
         if self.settings.detach_target:
             target = target.detach()
         ready = (self.valid.any(dim=1) | (labels == 0)).all(dim=1)
@@ -123,7 +123,7 @@ class ContextPrototypeLearner(nn.Module):
         everything = cams.normalize(cam, torch.ones_like(image_label)) if settings.background_from == "all" else None
         maps = cams.with_background(normalized, everything) * inside
         if settings.mask == "structure":
-            mask = P.structure_masks(z.detach(), maps.detach())
+            mask = P.structure_masks(z.detach() * inside, maps.detach())
         else:
             mask = P.prototype_masks(
                 maps.detach(),
@@ -167,10 +167,6 @@ class ContextPrototypeLearner(nn.Module):
             prototypes=torch.where(better[..., None], prototypes, step.prototypes),
             present=step.present | better,
         )
-
-    def pacam(self, similarity: Tensor, image_label: Tensor) -> Tensor:
-        """PACAM (B, K, h, w) in [0, 1] of `similarity`'s maps, as `contrast` says; zero for absent classes."""
-        return P.contrast(similarity, self.settings.contrast) * self._with_background(image_label)[:, :, None, None]
 
     def difference(self, step: Instances, image_label: Tensor) -> Tensor:
         """PACAM as relu(s - b) / max, whatever `contrast` is: over its maximum it means the same for any features."""
@@ -266,10 +262,8 @@ class ContextPrototypeLearner(nn.Module):
 
     def anchor(self, step: Instances) -> Tensor:
         """Instance prototypes moved by the shift; where no pixel of a class is sure, its mean context (ours)."""
-        anchor = step.prototypes + self.scaled_shift(step)
-        if self.settings.normalize_prototypes:
-            anchor = F.normalize(anchor, dim=-1)
-        return torch.where(step.present[..., None], anchor, step.context.mean)
+        anchor = torch.where(step.present[..., None], step.prototypes + self.scaled_shift(step), step.context.mean)
+        return F.normalize(anchor, dim=-1) if self.settings.normalize_prototypes else anchor
 
     def neighbors(self, step: Instances, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Index and weight (B, K, T) of each anchor's soft neighbours (Eq. 6 and 7)."""

@@ -15,6 +15,7 @@ from cpal.hosts.outputs import present_classes
 from cpal.maps.cams import CamFile, map_size, write_cam
 from cpal.method import cam as cams
 from cpal.method.classifier import Classifier
+from cpal.method.prototypes import contrast
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def localize(classifier: Classifier, label: Tensor, size: tuple[int, int], views
         if learner is None:
             continue
         step = learner.instances(features, raw, label)
-        map_ = learner.pacam(learner.similarity(step, label), label)
+        map_ = contrast(learner.similarity(step, label), learner.settings.contrast)
         maps["pacam"] += _resize(map_[0, classes], shape) / len(views)
         if taught is not None:
             map_ = taught(step.features, label)

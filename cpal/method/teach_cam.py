@@ -14,7 +14,7 @@ from joblib import delayed
 from torch import Tensor
 
 from cpal.data.dataset import Record
-from cpal.data.masks import VOID
+from cpal.data.masks import BACKGROUND, VOID
 from cpal.data.views import Views
 from cpal.hosts.outputs import present_classes
 from cpal.maps.crf import sure_labels
@@ -185,7 +185,8 @@ def _host_views(classifier: Classifier, loader: Iterable[Views], nearest: int) -
 def pacam_labels(learner: ContextPrototypeLearner, view: HostView, settings: TaughtCamConfig) -> Tensor:
     """What the mean PACAM of an image's views is sure of: int64 (h, w) of 0..N or VOID, at the largest one's size.
 
-    PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only.
+    PACAM is taken as relu(s - b) over its maximum, and a cell counts for its strongest class only. No cell is
+    background in an image with a class that PACAM cannot see, as one without context prototypes.
     """
     label = view.label
     steps = [learner.instances(maps, cam, label) for maps, cam in zip(view.features, view.cams, strict=True)]
@@ -199,6 +200,8 @@ def pacam_labels(learner: ContextPrototypeLearner, view: HostView, settings: Tau
         background_threshold=1 - settings.sure_background,
         exclusive=True,
     )[0]
+    if (mean[0].amax(dim=(1, 2)) == 0)[label[0] > 0].any():
+        mask[BACKGROUND] = 0
     return torch.where(mask.amax(dim=0) > 0, mask.argmax(dim=0), VOID)
 
 

@@ -100,7 +100,7 @@ class Pairwise(Section):
 
 class CrfConfig(Pairwise):
     unary: Literal["labels", "scores"]
-    certainty: Annotated[float, Field(gt=0, lt=1)]
+    certainty: Annotated[float, Field(gt=0.5, lt=1)]  # below 1 / classes, the CRF would draw the opposite
 
 
 class AffinityConfig(TrainingSection):
@@ -148,7 +148,7 @@ class SegmentationConfig(FinetuningSection):
     head_channels: Annotated[int, Field(gt=0, le=4096, multiple_of=16)]  # groups of 16 are normalized together
     dilations: Dilations
     image_head: Weight
-    image_cut: Share
+    image_cut: Annotated[float, Field(ge=0, lt=1)]
     color_jitter: Annotated[float, Field(ge=0, lt=1)]
     average: Annotated[float, Field(ge=0, lt=1)]
     iterations: Positive
@@ -213,12 +213,23 @@ class Config(Section):
             raise ValueError(f"host: {self.host} is unknown; choose {', '.join(HostsConfig.model_fields)}")
         if self.seeds.source == "taught" and self.taught_cam.decay == 0:
             raise ValueError("seeds.source: taught needs taught_cam.decay above 0; or choose pacam")
+        if self._constant_among_ratios:
+            raise ValueError(
+                "walk.background: threshold, with walk.start: seeds, needs maps that are near 0 on background, and "
+                f"PACAM with cpal.contrast: {self.cpal.contrast} is near 0.5 there; set walk.background: walk"
+            )
         if self.pseudo_mask.walk_power not in self.walk.powers:
             raise ValueError(
                 f"pseudo_mask.walk_power {self.pseudo_mask.walk_power} is none of walk.powers, which are walked: "
                 f"{', '.join(map(str, self.walk.powers))}"
             )
         return self
+
+    @property
+    def _constant_among_ratios(self) -> bool:
+        """Whether a constant background would compete with maps that are high on background too."""
+        walks = self.affinity.method == "irn" and (self.walk.start, self.walk.background) == ("seeds", "threshold")
+        return walks and self.seeds.source in ("pacam", "both") and self.cpal.contrast in ("ratio", "normalized")
 
     @property
     def chosen_host(self) -> HostSection:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cpal.errors import UserError
-from cpal.settings.base import Contrast, Few, Positive, Section, Share, Size, Temperature, Weight
+from cpal.settings.base import Contrast, Few, Positive, Section, Size, Weight
 from cpal.settings.yaml_files import parse_yaml
 
 
@@ -31,7 +31,7 @@ class CpalSettings(Section):
     metric: Literal["dot", "cosine", "l1", "l2"]
     normalize_features: bool
     normalize_prototypes: bool
-    temperature: Temperature
+    temperature: Annotated[float, Field(ge=0.01, le=10_000)]  # less makes the weights 0, and their order is lost
     topk: Size
     rank_by: Literal["weighted", "cosine", "weight"]
     weighting: Literal["mean", "none", "fuse"]
@@ -41,7 +41,7 @@ class CpalSettings(Section):
     contrast: Contrast
     target_contrast: Contrast
     detach_target: bool
-    min_probability: Share
+    min_probability: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
     def _check(self) -> "CpalSettings":

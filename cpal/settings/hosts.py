@@ -68,7 +68,7 @@ class AmnConfig(BackboneSection):
 
     dilations: Dilations
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # at 0.5 a label says nothing
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
     sure_background: Annotated[float, Field(gt=0, lt=1)]
 

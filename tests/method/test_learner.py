@@ -268,6 +268,17 @@ class TestRefinement:
         found = learner.instances([features], cam, labels, padding=padding).mask
         assert found[:, :, :3].any() and not found[:, :, 3:].any()
 
+    @pytest.mark.parametrize("mask", ["threshold", "structure"])
+    def test_padding_changes_no_mask_inside(self, cpal: Callable[..., CpalSettings], mask: str) -> None:
+        learner = trained(cpal(mask=mask, refinements=0)).eval()
+        for seed in range(20):
+            features, cam, labels = batch(seed)
+            padding = torch.zeros(len(cam), H, W, dtype=torch.bool)
+            padding[:, 3:] = True
+            found = learner.instances([features], cam, labels, padding=padding).mask
+            alone = learner.instances([features[:, :, :3]], cam[:, :, :3], labels).mask
+            assert torch.equal(found[:, :, :3], alone)
+
 
 class TestBank:
     def test_learns_in_training_mode_only(self, cpal: Callable[..., CpalSettings]) -> None:
@@ -527,6 +538,17 @@ def test_with_unit_prototypes_dot_is_cosine(cpal: Callable[..., CpalSettings]) -
     features, cam, labels = batch(4)
     dot, cosine = (trained(cpal(metric=metric, normalize_prototypes=True)).eval() for metric in ("dot", "cosine"))
     torch.testing.assert_close(dot([features], cam, labels)[0], cosine([features], cam, labels)[0])
+
+
+def test_the_anchor_of_a_class_without_a_sure_pixel_has_length_one_too(cpal: Callable[..., CpalSettings]) -> None:
+    """Else `dot` would be no cosine there: the mean of several prototypes is shorter than they are."""
+    learner = trained(cpal(normalize_prototypes=True, align="instance")).eval()
+    features, cam, labels = batch(4)
+    step = learner.instances([features], cam, labels)
+    learner.context[1] = F.normalize(torch.randn(learner.context[1].shape), dim=-1)
+    step = step._replace(present=torch.zeros_like(step.present), context=P.Context.of(learner.context, learner.valid))
+    assert step.context.mean[1].norm() < 0.9
+    torch.testing.assert_close(learner.anchor(step).norm(dim=-1), learner.valid.any(dim=1).float().expand(len(cam), -1))
 
 
 class TestShift:

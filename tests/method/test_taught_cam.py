@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from cpal.data.dataset import Dataset, Record
-from cpal.data.masks import VOID, read_mask
+from cpal.data.masks import BACKGROUND, VOID, read_mask
 from cpal.data.views import ImagePyramid, Views
 from cpal.hosts import HostOutput
 from cpal.maps.cams import resize_maps
@@ -174,6 +174,23 @@ def test_cells_are_those_that_the_mean_pacam_is_sure_of(
             expected[y, x] = 0
     assert {0, VOID} < set(expected.flatten().tolist())
     assert torch.equal(labels, expected)
+
+
+def test_pixels_of_a_class_without_prototypes_are_not_learned_as_background(
+    learner: ContextPrototypeLearner, settings: Settings
+) -> None:
+    config = settings().taught_cam
+    label, generator = torch.tensor([[1.0, 0, 1]]), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        features, cam = torch.rand(1, 3, 4, 5, generator=generator), torch.randn(1, N, 4, 5, generator=generator)
+        learner.enqueue(learner.instances([features], cam, label))
+        learner.cluster()
+    record = Record("", "train", True, "", 4, 5, (1, 3), None, "")
+    view = HostView(record, label, [[features]], [cam], np.empty(0))
+    assert BACKGROUND in pacam_labels(learner, view, config)
+    learner.valid[3] = False
+    found = pacam_labels(learner, view, config).unique().tolist()
+    assert BACKGROUND not in found and 3 not in found and 1 in found
 
 
 def teach(

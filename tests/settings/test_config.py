@@ -264,6 +264,16 @@ class TestProblems:
                 "cam: long_side 4000 times the scale 2.5 is more than 8192 pixels; lower one of them",
             ),
             (
+                {
+                    **{"affinity.method": "irn", "seeds.source": "pacam"},
+                    **{"walk.start": "seeds", "walk.background": "threshold"},
+                },
+                "walk.background: threshold, with walk.start: seeds, needs maps that are near 0 on background, and "
+                "PACAM with cpal.contrast: ratio is near 0.5 there; set walk.background: walk",
+            ),
+            ({"crf.certainty": 0.5}, "crf.certainty: input should be greater than 0.5, got 0.5"),
+            ({"cpal.temperature": 0.001}, "cpal.temperature: input should be greater than or equal to 0.01, got 0.001"),
+            (
                 {"walk.powers": [1.5]},
                 "pseudo_mask.walk_power 1.0 is none of walk.powers, which are walked: 1.5",
             ),
