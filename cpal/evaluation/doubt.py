@@ -67,7 +67,7 @@ SIGNALS = {
         "IoU of the class between the pseudo-mask and the trained model's prediction, which was not told the labels.",
         *(75, 35),
         "The trained model draws {name} elsewhere than its own pseudo-masks: they share {value:.0f}%.",
-        "The masks of this class contradict each other. Correct some of them by hand, see docs/export_masks.md.",
+        "The masks of this class contradict each other. Correct some of them by hand, see docs/correct_and_retrain.md.",
     ),
     "stray": Signal(
         "Seen where it is not",

@@ -21,7 +21,10 @@ def corrected_ids(folder: Path, image_ids: Collection[str]) -> set[str]:
     if not found:
         raise UserError(f"{folder}: holds no masks; {AGAIN}, or set pseudo_mask.corrected: false")
     if left := sorted(found - set(image_ids)):
-        raise UserError(f"{folder}: {left[0]}.png is of no training image; {AGAIN}")
+        raise UserError(
+            f"{folder}: {left[0]}.png is of no training image; move the file away, or make the image a training "
+            "image by the column split of the labels"
+        )
     return found
 
 

@@ -43,6 +43,7 @@ WITHOUT_TRUTH = {
 CURVES = {
     "loss": ("Loss", "Good: falls, then levels off. Still falling at the end: train longer."),
     "loss_ce": ("Cross-entropy", "Of each pixel and its pseudo-mask. Good: falls, then levels off."),
+    "loss_image": ("Loss of the classes of a crop", "Good: falls near 0, with `segmentation.image_head`."),
     "loss_classification": ("Loss of the image-level labels", "Good: falls near 0."),
     "loss_self": ("Loss between CAM and PACAM", "Good: small, level; 0 until prototypes exist (Eq. 1)."),
     "cam_precision": ("CAM: precision, %", "Map pixels that are on their class. Good: rises with the epochs."),

@@ -1,12 +1,11 @@
 """A folder of images with labels from a table, class folders, XML, YOLO's texts, a COCO file or masks -> listing."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-
-import numpy as np
 
 from cpal.data.dataset import MAX_ID
 from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
@@ -225,10 +224,11 @@ def stratified(names: Names, val_share: float, seed: int) -> dict[str, list[str]
     """A random split in which each class has a share of `val_share` validation images, rounded to whole images.
 
     The rarest class chooses first. A class with one image keeps it for training. Images without labels are treated as
-    a further class.
+    a further class. The order of choice follows from each name and the seed, so that most images stay on their side
+    when others are added.
     """
     files = sorted(names)
-    shuffled = [files[n] for n in np.random.default_rng(seed).permutation(len(files))]
+    shuffled = sorted(files, key=lambda file: hashlib.sha256(f"{seed}/{file}".encode()).digest())
     members: dict[str, list[str]] = {}
     for file in shuffled:
         for name in sorted(names[file]) or [""]:

@@ -169,6 +169,7 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     """Keys of `data` to try, the most reliable first."""
     free: dict[str, Any] = {"root": str(root), "classes": None, "val_share": 0.2}
     free |= dict.fromkeys(("masks", "mask_classes", "mask_suffix", "mask_colors"))
+    free |= dict.fromkeys(("labels_file", "label_separator", "label_threshold", "label_encoding"))
     lists = _list_files(root)
     if (root / "JPEGImages").is_dir():
         yield from _voc_ways(root, free | {"source": "voc", "images": "JPEGImages"}, lists)

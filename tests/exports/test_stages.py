@@ -169,7 +169,7 @@ def test_training_reads_the_masks_made_for_it(
     ("name", "mask", "message"),
     [
         (None, None, "data/corrected_masks: holds no masks; import the corrected masks again"),
-        ("e", np.zeros((37, 41), np.uint8), "e.png is of no training image; import"),
+        ("e", np.zeros((37, 41), np.uint8), "e.png is of no training image; move the file away"),
         ("a", np.zeros((33, 40), np.uint8), r"a.png: is of \(33, 40\), but the image is of \(40, 33\); import"),
         ("a", np.full((40, 33), 2, np.uint8), r"a.png: shows \[2\], which are no labels of this image; import"),
     ],

@@ -514,6 +514,15 @@ def test_the_split_depends_on_the_seed_alone() -> None:
     assert stratified(names, 0.2, 1) == stratified(backwards, 0.2, 1) != stratified(names, 0.2, 2)
 
 
+def test_most_images_stay_on_their_side_when_others_are_added() -> None:
+    """Without a column `split`, a data set that grows by a quarter is still the same data set."""
+    names = random_names(np.random.default_rng(0))
+    first = dict(list(names.items())[:160])
+    before, after = (set(stratified(all_, 0.2, 0)["val"]) for all_ in (first, names))
+    stayed = before & after
+    assert len(stayed) >= 0.8 * len(before) and len((after & set(first)) - before) <= 0.1 * len(before)
+
+
 def test_a_lone_image_stays_for_training() -> None:
     parts = stratified({"a": frozenset({"x"}), "b": frozenset({"y"}), "c": frozenset()}, 0.9, 0)
     assert parts == {"train": ["a", "b", "c"], "val": []}

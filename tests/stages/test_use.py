@@ -146,6 +146,15 @@ def test_class_folders(tmp_path: Path) -> None:
     assert labels(root) == {f"{name}__{name}{n}": {name} for name in ("cat", "dog") for n in range(4)}
 
 
+def test_settings_of_the_folder_before_count_no_longer(tmp_path: Path) -> None:
+    pictures(*(tmp_path / f"table/images/{n}.jpg" for n in range(8)))
+    rows = "".join(f"{n}.jpg|{'cat' if n % 2 else 'dog'}\n" for n in range(8))
+    (tmp_path / "table/labels.csv").write_text(f"image|labels\n{rows}")
+    pictures(*(tmp_path / f"folders/{name}/{n}.jpg" for name in ("bird", "cow") for n in range(4)))
+    assert set().union(*labels(tmp_path / "table").values()) == {"cat", "dog"}
+    assert set().union(*labels(tmp_path / "folders").values()) == {"bird", "cow"}
+
+
 def test_a_table_beside_a_folder_of_images(tmp_path: Path) -> None:
     pictures(*(tmp_path / "mine" / "photos" / f"p{n}.png" for n in range(6)))
     rows = [f"p{n}.png,{'cup;fork' if n % 2 else 'fork'}" for n in range(6)]
