@@ -85,7 +85,8 @@ def _figures(job: Job) -> dict[str, Any]:
         images = {record.image_id for record in job.dataset.split("train")}
         prototypes = arrange(read_groups(PROTOTYPES, job.dataset.classes, images, nearest=NEAREST))
         diagnostics = read_diagnostics(CLASSIFIER_CURVES / "diagnostics.json")
-        curves = {"Classifier": read_curves(CLASSIFIER_CURVES), "Prototypes, by epoch": diagnostics} | curves
+        by_epoch = {"Prototypes, by epoch": diagnostics} if diagnostics else {}  # there are none without L_Self
+        curves = {"Classifier": read_curves(CLASSIFIER_CURVES)} | by_epoch | curves
     params = job.params.read_text(encoding="utf-8")
     with locked_stages(lock) as stages:
         older = "evaluate_labels" in stale_stages(stages, plain_yaml(params))

@@ -46,9 +46,9 @@ def find_classes(dataset: Dataset, record: Record, only: str | None) -> Sequence
     showing = [
         other.image_id for other in dataset.split("train") if label in other.labels or (not only and other.labels)
     ]
-    own = ", ".join(dataset.classes[k - 1] for k in record.labels) or "no class"
+    own = ", ".join(dataset.classes[k - 1] for k in record.labels)
     raise UserError(
-        f"image {record.image_id}: its labels are {own}; name "
+        f"image {record.image_id}: {f'its labels are {own}' if own else 'it has no label'}; name "
         + (f"an image with {only}" if only else "another image")
         + (f", such as {', '.join(showing[:NAMED])}" if showing else ": the training images have none")
     )

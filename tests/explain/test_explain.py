@@ -318,7 +318,7 @@ def test_images_and_classes_that_cannot_be_explained(tiny_dataset: Dataset) -> N
         find_classes(dataset, image, "bleu")
     with pytest.raises(UserError, match="image c: its labels are red, blue; name an image with green, such as b, d$"):
         find_classes(dataset, image, "green")
-    with pytest.raises(UserError, match="image empty: its labels are no class; name another image, such as a, b, c$"):
+    with pytest.raises(UserError, match="image empty: it has no label; name another image, such as a, b, c$"):
         find_classes(dataset, empty, None)
 
 

@@ -462,6 +462,7 @@ def test_rare_classes(labeled: Callable[..., Health]) -> None:
     found = labeled({"few": 9, "some": 30, "enough": 50}, **sizes)
     assert one(found, "rare").names == ("few (9)",)
     assert one(labeled({"enought": 3, "enough": 50, "cup": 50}), "rare").names == ("enought (3), did you mean enough?",)
+    assert one(labeled({"cwo": 1, "cow": 50, "sheep": 50}), "rare").names == ("cwo (1), did you mean cow?",)
     scarce = one(found, "scarce")
     assert scarce.names == ("some (30)",)
     assert scarce.text == "classes with fewer training images than context prototypes (cpal.num_prototypes: 50): 1"

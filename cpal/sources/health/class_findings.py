@@ -95,7 +95,7 @@ def _rare(counts: dict[str, int], config: Config) -> Iterator[Finding]:
 def _like(name: str, counts: Mapping[str, int]) -> str:
     """A hint at a more frequent class whose name differs by a letter or two."""
     others = [other for other in counts if counts[other] > counts[name]]
-    near = get_close_matches(name, others, n=1, cutoff=0.8)
+    near = get_close_matches(name, others, n=1, cutoff=0.65)
     return f", did you mean {near[0]}?" if near else ""
 
 
