@@ -7,18 +7,19 @@ import typer
 
 from cpal.errors import UserError
 from cpal.files import write_json
+from cpal.maps.corrected import corrected_ids
 from cpal.sources.dispatch import list_images
 from cpal.sources.health.health import examine, health_text, look_at_all
 from cpal.sources.voc2012 import lacks_voc2012
 from stages.job.command import run_stage
 from stages.job.job import Job
-from stages.job.paths import DATASET, check_root, unwatched
+from stages.job.paths import CORRECTED_MASKS, DATASET, check_root, unwatched
 from stages.job.profile_findings import unknown_backbones
 from stages.job.progress import progress
 
 
 def main(job: Job) -> None:
-    """Exit with code 2 if there are errors."""
+    """Exit with code 2 if there are errors, as a corrected mask that belongs to no training image."""
     config = job.config
     if unknown := unknown_backbones(config):
         raise UserError("\n  - ".join(unknown))
@@ -38,6 +39,8 @@ def main(job: Job) -> None:
     print(health_text(health))
     if job.out is not None:
         write_json(job.out / "health.json", asdict(health))
+    if config.pseudo_mask.corrected and job.limit is None:
+        corrected_ids(CORRECTED_MASKS, {image.image_id for image in listing.images if image.split == "train"})
     if health.count("error"):
         raise typer.Exit(2)
 

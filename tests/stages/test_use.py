@@ -155,6 +155,21 @@ def test_settings_of_the_folder_before_count_no_longer(tmp_path: Path) -> None:
     assert set().union(*labels(tmp_path / "folders").values()) == {"bird", "cow"}
 
 
+def test_check_sees_a_corrected_mask_of_a_validation_image(tmp_path: Path) -> None:
+    """Else it would stop write_pseudo_masks, hours later."""
+    pictures(*(tmp_path / f"mine/{name}/{n}.jpg" for name in ("bird", "cow") for n in range(5)))
+    labels(tmp_path / "mine")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("corrected: false", "corrected: true"), encoding="utf-8")
+    config = load_config(Path("params.yaml"))
+    side = {image.split: image.image_id for image in list_images(config.data, seed=config.seed).images}
+    write_mask(Path(f"data/corrected_masks/{side['train']}.png"), np.zeros((30, 40), np.uint8))
+    stages.check.main(Job("check", config, workers=1))
+    write_mask(Path(f"data/corrected_masks/{side['val']}.png"), np.zeros((30, 40), np.uint8))
+    with pytest.raises(UserError, match=f"{side['val']}.png is of no training image; move the file away"):
+        stages.check.main(Job("check", config, workers=1))
+
+
 def test_a_table_beside_a_folder_of_images(tmp_path: Path) -> None:
     pictures(*(tmp_path / "mine" / "photos" / f"p{n}.png" for n in range(6)))
     rows = [f"p{n}.png,{'cup;fork' if n % 2 else 'fork'}" for n in range(6)]
