@@ -46,13 +46,13 @@ def main(job: NetworkJob) -> None:
             save_bank(done, learner, former, origins, dataset.classes)
         meet()
         load(done)
-    for label, name in enumerate(dataset.classes, 1):
-        if job.first and not learner.valid[label].any() and any(label in record.labels for record in job.train):
+    if job.first:
+        shown = {label for record in job.train for label in record.labels}
+        for name in (dataset.classes[n - 1] for n in sorted(shown) if not learner.valid[n].any()):
             print(
                 f"{name}: no prototype, since no image has a pixel that is sure of it; lower cpal.mask_threshold or "
                 "cpal.min_probability"
             )
-    if job.first:
         figures = diagnoser(dataset, config.chosen_host, job.limit)(host, learner)
         write_json(folder / diagnosed.name, [figures])  # a row, as DVC plots it
     job.publish(folder, {f"pass_{passes}.safetensors": target, diagnosed.name: diagnosed}, keep=True)

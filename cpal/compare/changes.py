@@ -99,8 +99,8 @@ def compare_images(runs: Sequence[Run], places: Places, each: Each, *, images: i
         return Gallery([], [], [*why, "The runs have different classes, so their masks cannot be compared."])
     shared = shared_images(datasets)
     if missing := len(datasets[0].records) - len(shared):
-        all_ = len(datasets[0].records)
-        why.append(f"{missing} of the {all_} images of {there[0].name} are not in all runs with the same split.")
+        total = len(datasets[0].records)
+        why.append(f"{missing} of the {total} images of {there[0].name} are not in all runs with the same split.")
     groups = []
     for title, (split, place, stage) in RESULTS.items():
         folders = [run.folder / getattr(places, place) for run in there]

@@ -11,7 +11,7 @@ from cpal.compare.changes import Gallery
 from cpal.compare.facts import Facts, read_facts
 from cpal.compare.runs import Places, Run
 from cpal.evaluation.score_files import Figure
-from cpal.report.charts import Chart, Curve, line_chart
+from cpal.report.charts import Chart, Curve
 from cpal.report.page import STEPS, render
 from cpal.report.words import CURVES, WITHOUT_TRUTH
 from cpal.settings.profiles import shown
@@ -122,7 +122,7 @@ def render_comparison(comparison: Comparison) -> str:
     if not comparison.curves:
         del sections["training"]
     charts = {
-        title: [Chart(curve.name, "", curve, line_chart(curve, beside=group)) for curve in group]
+        title: [Chart(curve.name, "", curve, beside=group) for curve in group]
         for title, group in comparison.curves.items()
     }
     values = {"comparison": comparison, "classes": comparison.gallery.classes, "charts": charts}

@@ -44,8 +44,8 @@ def class_pictures(image: np.ndarray, found: Published, view: ClassView) -> dict
 class Similarities:
     """Cosine maps (Eq. 13) as pictures: of each soft neighbour alone, of all together, and of the background's.
 
-    All pictures have one color scale, from `low` to `high`. `low` is the smallest cosine of a pixel with a soft
-    neighbour of the class, and `high` is the largest. Negative cosines count as 0.
+    A color means the same cosine in all pictures. `low` and `high` are the cosines at the ends of the color scale: the
+    smallest and the largest of all pixels and all soft neighbours of the class. Negative cosines are drawn as 0.
     """
 
     alone: list[np.ndarray]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "confidence"  # of the confidence maps, below the folder of the label maps
-SMALLEST = 1e-12  # no divisor is smaller; the network's probability of the CRF's class can be 0
+SMALLEST = 1e-12  # lower bound of a divisor: the network can give the class that the CRF chose the probability 0
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 

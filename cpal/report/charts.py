@@ -21,12 +21,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve as a page shows it: its title, a sentence about it, the content of its SVG."""
+    """A curve as a page shows it: its title, a sentence about it, and the curves whose axes it shares."""
 
     title: str
     note: str
     curve: Curve
-    svg: str
+    beside: Sequence[Curve] = ()
 
 
 def line_chart(curve: Curve, *, beside: Sequence[Curve] = (), ideal: bool = False) -> str:

@@ -188,7 +188,7 @@ def render_page(report: Report) -> str:
 
 def _chart(curve: Curve) -> Chart:
     title, note = words.CURVES.get(curve.name, (curve.name, ""))
-    return Chart(title, note, curve, line_chart(curve))
+    return Chart(title, note, curve)
 
 
 def render(
@@ -197,7 +197,7 @@ def render(
     sections: Mapping[str, str],
     values: Mapping[str, Any],
     *,
-    script: str = "",
+    script: str | None = None,
     templates: Sequence[Path] = (),
 ) -> str:
     """A page of these sections, by name of their template, which lies here or in one of the folders `templates`.
@@ -215,7 +215,7 @@ def render(
             "layers": words.LAYERS,
             "good_map": words.GOOD_MAP,
         },
-        policy=policy(script or None),
+        policy=policy(script),
         script=script,
         line_chart=line_chart,
         **values,

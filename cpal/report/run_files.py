@@ -29,20 +29,12 @@ def read_step(folder: Path, name: str, *, note: str = "") -> Scores:
 
 def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[ScoreRow]:
     """A step, and within the seeds each map at each threshold."""
-    learned = metrics.get("on_train")
-    known = (
-        [
-            ScoreRow(
-                "part", "on images it learned from", "", learned["miou"], learned["pixel_accuracy"], learned["split"]
-            )
-        ]
-        if learned
-        else []
-    )
-    if "miou" not in metrics:
-        yield ScoreRow("step", STEPS[step], note)
-        yield from known
-        return
+    yield from _scored_rows(step, metrics, note) if "miou" in metrics else [ScoreRow("step", STEPS[step], note)]
+    if part := metrics.get("on_train"):
+        yield ScoreRow("part", "on images it learned from", "", part["miou"], part["pixel_accuracy"], part["split"])
+
+
+def _scored_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[ScoreRow]:
     split, images = metrics["scored"]["split"], metrics["scored"].get("images")  # files of older versions lack it
     if "void" in metrics:
         note = f"{metrics['void']:.1f}% of the pixels void"
@@ -55,7 +47,6 @@ def _score_rows(step: str, metrics: Mapping[str, Any], note: str) -> Iterator[Sc
                 yield ScoreRow(
                     "part", name, f"{title} {part[f'threshold{kind}']:.4g}", part[f"miou{kind}"], None, split
                 )
-    yield from known
 
 
 def _reliability(metrics: Mapping[str, Any]) -> Curve | None:

@@ -27,6 +27,7 @@ Weight = Annotated[float, Field(ge=0, le=10**6)]  # of a term in a sum; pydensec
 Power = Annotated[float, Field(ge=0.001, le=10_000)]
 Temperature = Annotated[float, Field(ge=1e-4, le=10_000)]  # division by 1e-39 gives no finite number
 Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Scales = Annotated[tuple[Scale, ...], Field(strict=False, min_length=1, max_length=32)]
 Powers = Annotated[tuple[Power, ...], Field(strict=False, min_length=1, max_length=32)]
 Dilations = Annotated[tuple[Dilation, ...], Field(strict=False, min_length=1, max_length=32)]
@@ -51,7 +52,7 @@ class TrainingSection(Section):
     accumulate: Batch
     crop_size: Side
     learning_rate: Rate
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: BelowOne
     weight_decay: Weight
     poly_power: Weight
     clip_grad_norm: Weight

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cpal.errors import UserError
 from cpal.settings.base import (
+    BelowOne,
     Dilations,
     Few,
     FinetuningSection,
@@ -148,9 +149,9 @@ class SegmentationConfig(FinetuningSection):
     head_channels: Annotated[int, Field(gt=0, le=4096, multiple_of=16)]  # groups of 16 are normalized together
     dilations: Dilations
     image_head: Weight
-    image_cut: Annotated[float, Field(ge=0, lt=1)]
-    color_jitter: Annotated[float, Field(ge=0, lt=1)]
-    average: Annotated[float, Field(ge=0, lt=1)]
+    image_cut: BelowOne
+    color_jitter: BelowOne
+    average: BelowOne
     iterations: Positive
     checkpoint_interval: Positive
     scale_range: ScaleRange

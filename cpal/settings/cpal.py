@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cpal.errors import UserError
-from cpal.settings.base import Contrast, Few, Positive, Section, Size, Weight
+from cpal.settings.base import BelowOne, Contrast, Few, Positive, Section, Size, Weight
 from cpal.settings.yaml_files import parse_yaml
 
 
@@ -18,13 +18,13 @@ class CpalSettings(Section):
     features: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(strict=False, min_length=1, max_length=4)]
     projection: Annotated[int, Field(ge=0, le=4096)]
     mask: Literal["threshold", "structure"]
-    mask_threshold: Annotated[float, Field(ge=0, lt=1)]
+    mask_threshold: BelowOne
     mask_exclusive: bool
-    background_threshold: Annotated[float, Field(ge=0, lt=1)]
+    background_threshold: BelowOne
     background_from: Literal["present", "all"]
     refinements: Few
-    refined_threshold: Annotated[float, Field(ge=0, lt=1)]
-    refined_background: Annotated[float, Field(ge=0, lt=1)]
+    refined_threshold: BelowOne
+    refined_background: BelowOne
     bank_length: Annotated[Size, Field(gt=0)]
     num_prototypes: Annotated[Size, Field(gt=0)]
     kmeans_iterations: Annotated[Few, Field(gt=0)]
@@ -36,12 +36,12 @@ class CpalSettings(Section):
     rank_by: Literal["weighted", "cosine", "weight"]
     weighting: Literal["mean", "none", "fuse"]
     align: Literal["ema", "batch", "instance", "bank", "none"]
-    align_momentum: Annotated[float, Field(ge=0, lt=1)]
+    align_momentum: BelowOne
     align_strength: Weight | None
     contrast: Contrast
     target_contrast: Contrast
     detach_target: bool
-    min_probability: Annotated[float, Field(ge=0, lt=1)]
+    min_probability: BelowOne
 
     @model_validator(mode="after")
     def _check(self) -> "CpalSettings":

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cpal.settings.base import (
+    BelowOne,
     Dilations,
     Few,
     FinetuningSection,
@@ -67,7 +68,7 @@ class AmnConfig(BackboneSection):
     first_round = True
 
     dilations: Dilations
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: BelowOne
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]  # at 0.5 a label says nothing
     sure_foreground: Annotated[float, Field(gt=0, lt=1)]
     sure_background: Annotated[float, Field(gt=0, lt=1)]
@@ -81,7 +82,7 @@ class AmnConfig(BackboneSection):
 class MctformerConfig(TrainedHost):
     name = "mctformer"
 
-    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    drop_path: BelowOne
     attention_layers: Positive
 
 
@@ -93,7 +94,7 @@ class ClipEsConfig(HostSection):
     background: Names
     attention_layers: Positive
     sinkhorn_iterations: Few
-    box_threshold: Annotated[float, Field(ge=0, lt=1)]
+    box_threshold: BelowOne
 
     @model_validator(mode="after")
     def _check_template(self) -> "ClipEsConfig":

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from cpal.data.images import ENDINGS, files_passed_over, passed_over_lines
 from cpal.errors import UserError
-from cpal.settings.data import DataConfig
+from cpal.settings.data import LABEL_KEYS, DataConfig
 from cpal.sources.dispatch import list_images
 from cpal.sources.labels.list_files import never, read_list
 from cpal.sources.listing import Listing
@@ -169,7 +169,7 @@ def _ways(root: Path, images: str) -> Iterator[dict[str, Any]]:
     """Keys of `data` to try, the most reliable first."""
     free: dict[str, Any] = {"root": str(root), "classes": None, "val_share": 0.2}
     free |= dict.fromkeys(("masks", "mask_classes", "mask_suffix", "mask_colors"))
-    free |= dict.fromkeys(("labels_file", "label_separator", "label_threshold", "label_encoding"))
+    free |= dict.fromkeys(LABEL_KEYS["csv"])  # all there are
     lists = _list_files(root)
     if (root / "JPEGImages").is_dir():
         yield from _voc_ways(root, free | {"source": "voc", "images": "JPEGImages"}, lists)
